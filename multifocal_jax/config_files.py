@@ -1,0 +1,169 @@
+"""Reading experiment configs from files, overriding single fields, and storing configs as plain dictionaries."""
+
+import ast
+import dataclasses
+import difflib
+import importlib.util
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from multifocal_jax.config import ConfigError, ExperimentConfig
+
+Config = TypeVar("Config")
+
+
+def load_config(name: str) -> ExperimentConfig:
+    """Run a config file's `get_config()`.
+
+    Args:
+        name: path of the file, followed by `:ARGUMENT` where `get_config` takes one (`configs/ablation.py:model_3`).
+
+    Raises:
+        ConfigError: there is no such file, it has no `get_config`, or it returns something else.
+    """
+    path, _, argument = name.partition(":")
+    file = Path(path)
+    if not file.is_file():
+        found = sorted(str(other) for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise ConfigError(f"config file {path} does not exist{_nearest(path, found)}")
+    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} does not define get_config()")
+    takes = bool(inspect.signature(module.get_config).parameters)
+    if takes != bool(argument):
+        hint = f"name one, as in {path}:NAME" if takes else f"leave out :{argument}"
+        raise ConfigError(f"{path}: get_config takes {'an' if takes else 'no'} argument; {hint}")
+    config = module.get_config(argument) if takes else module.get_config()
+    if not isinstance(config, ExperimentConfig):
+        raise ConfigError(f"{path}: get_config() returned {type(config).__name__}, not ExperimentConfig")
+    return config
+
+
+def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:
+    """Replace single fields.
+
+    Args:
+        config: a config dataclass.
+        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text.
+
+    Raises:
+        ConfigError: a field does not exist (the nearest name is suggested) or its value is not allowed.
+    """
+    for name, text in overrides:
+        config = _replace(config, name.split("."), text, name)
+    return config
+
+
+def _replace(node: Any, parts: Sequence[str], text: str, full: str) -> Any:
+    head, rest = parts[0], parts[1:]
+    if isinstance(node, tuple):
+        if not head.isdigit() or int(head) >= len(node):
+            raise ConfigError(f"{full}: {head!r} is no index of {len(node)} entries; allowed: 0 to {len(node) - 1}")
+        index = int(head)
+        item = _replace(node[index], rest, text, full) if rest else _parse(text, type(node[index]), full)
+        return (*node[:index], item, *node[index + 1 :])
+    if not dataclasses.is_dataclass(node) or isinstance(node, type):
+        raise ConfigError(
+            f"config field {full!r} does not exist: {'.'.join(full.split('.')[: -len(parts)])} is a value"
+        )
+    names = [item.name for item in dataclasses.fields(node)]
+    if head not in names:
+        raise ConfigError(f"config field {full!r} does not exist{_nearest(head, names, every_field(node))}")
+    if rest:
+        value = _replace(getattr(node, head), rest, text, full)
+    else:
+        if dataclasses.is_dataclass(getattr(node, head)):
+            inner = ", ".join(item.name for item in dataclasses.fields(getattr(node, head)))
+            raise ConfigError(f"config field {full!r} is a group; set one of its fields: {inner}")
+        value = _parse(text, typing.get_type_hints(type(node))[head], full)
+    return dataclasses.replace(node, **{head: value})
+
+
+def _nearest(name: str, *choices: Sequence[str]) -> str:
+    for names in choices:
+        close = difflib.get_close_matches(name, names, n=1)
+        if close:
+            return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(choices[0])}" if choices and choices[0] else ""
+
+
+def every_field(config: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all fields below a config."""
+    names = []
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        name = f"{prefix}{item.name}"
+        names += every_field(value, f"{name}.") if dataclasses.is_dataclass(value) else [name]
+    return names
+
+
+def _parse(text: str, hint: Any, full: str) -> Any:
+    """Read a value as its annotation says; the dataclass then checks what is allowed."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        by_text = {str(arg): arg for arg in args}
+        if text not in by_text:
+            raise ConfigError(f"{full} is {text!r}; allowed: {', '.join(by_text)}")
+        return by_text[text]
+    if origin in (typing.Union, types.UnionType):
+        return None if text == "None" else _parse(text, args[0], full)
+    if hint is str:
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{full} is {text!r}; allowed: True, False")
+        return text.lower() == "true"
+    try:
+        if hint is float:
+            return float(text)
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        kind = "a tuple such as (1,3,6,8)" if origin is tuple else f"{hint.__name__}"
+        raise ConfigError(f"{full} is {text!r}; allowed: {kind}") from None
+    return tuple(value) if origin is tuple and isinstance(value, list) else value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as nested dictionaries of JSON's types."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """The inverse of `to_dict`; fields that are missing take their defaults.
+
+    Raises:
+        ConfigError: a field is unknown or its value is not allowed.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"unknown fields {', '.join(unknown)} of {kind.__name__}; known: {', '.join(hints)}")
+    return kind(**{name: _revive(value, hints[name]) for name, value in values.items()})
+
+
+def _revive(value: Any, hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(typing.cast(type, hint), value)
+    if typing.get_origin(hint) is tuple:
+        return tuple(_revive(item, typing.get_args(hint)[0]) for item in value)
+    return value
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
+    """One line per field in which two configs of a kind differ: `train.batch_size: 4 -> 16`."""
+    lines = []
+    for item in dataclasses.fields(old):
+        before, after = getattr(old, item.name), getattr(new, item.name)
+        if dataclasses.is_dataclass(before):
+            lines += differences(before, after, f"{prefix}{item.name}.")
+        elif before != after:
+            lines.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
+    return lines

@@ -1,0 +1,1 @@
+"""Metrics, inference on whole pictures and tiles, reports."""

@@ -1,0 +1,1 @@
+"""PyTorch and JAX, verified against each other. The only room that may import torch."""

@@ -1,0 +1,93 @@
+"""The whole network (section 3.4, figure 2): entrance, basic modules, fusion, residual output."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from multifocal_jax.models.interaction import Interaction
+from multifocal_jax.models.layers import Block
+from multifocal_jax.models.pyramid import ImagePyramid
+from multifocal_jax.ops import pixel_shuffle, upsample_bilinear
+
+
+class Entrance(Block):
+    """Image pyramid, one shallow convolution per level, spatial CSSABs."""
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ c"]]:
+        images = self.block("pyramid", ImagePyramid)(image)
+        shallow = [self.conv(f"shallow_{level}", self.config.channels)(scaled) for level, scaled in enumerate(images)]
+        return self.block("spatial", Interaction, kind="spatial")(shallow)
+
+
+class BasicModule(Block):
+    """Attention-based basic module: down, channel CSSABs, pixel-shuffle up, long skip, spatial CSSABs."""
+
+    @nn.compact
+    def __call__(self, features: Sequence[Float[Array, "b _ _ c"]]) -> list[Float[Array, "b _ _ c"]]:
+        channels = self.config.channels
+        for block in range(self.config.residual_blocks):
+            inner = [nn.relu(self.conv(f"residual_{block}a_{level}", channels)(x)) for level, x in enumerate(features)]
+            features = [
+                x + self.conv(f"residual_{block}b_{level}", channels)(y)
+                for level, (x, y) in enumerate(zip(features, inner, strict=True))
+            ]
+        down = [nn.relu(self.conv(f"down_{level}", channels, stride=2)(x)) for level, x in enumerate(features)]
+        mixed = self.block("channel", Interaction, kind="channel")(down)
+        up = [
+            x + nn.relu(pixel_shuffle(self.conv(f"up_{level}", 4 * channels)(small), 2))
+            for level, (x, small) in enumerate(zip(features, mixed, strict=True))
+        ]
+        return self.block("spatial", Interaction, kind="spatial")(up)
+
+
+class Fusion(Block):
+    """Up-sample the small levels, concatenate with the large one, estimate the rain residual R."""
+
+    @nn.compact
+    def __call__(self, features: Sequence[Float[Array, "b _ _ c"]]) -> Float[Array, "b h w 3"]:
+        together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
+        merged = nn.relu(self.conv("merge", self.config.channels)(together))
+        self.capture(merged=merged)
+        return self.conv("residual", 3)(merged)
+
+
+class MultifocalNet(Block):
+    """Multifocal attention-based cross-scale network: B̂ = O − R (eq. 1, figure 2).
+
+    `MultifocalNet(ModelConfig()).init(key, image)` and `.apply(variables, image)` are pure functions. Named
+    intermediates (pyramid levels, Q, K and V, attention maps, every module's features) come from
+    `.apply(variables, image, mutable=["intermediates"])`; they cost nothing when not asked for.
+    """
+
+    @nn.compact
+    def __call__(self, rainy: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        """De-rain a batch.
+
+        Args:
+            rainy: (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
+
+        Returns:
+            (B, H, W, 3) in the dtype of `rainy`, not clipped.
+
+        Raises:
+            ValueError: the shape is not as above.
+        """
+        multiple = self.config.multiple
+        if rainy.ndim != 4 or rainy.shape[-1] != 3 or rainy.shape[1] % multiple or rainy.shape[2] % multiple:
+            raise ValueError(
+                f"image batch has shape {rainy.shape}; the network takes (batch, height, width, 3) with height and "
+                f"width multiples of {multiple}: pad it, or use multifocal_jax.load(), which does"
+            )
+        features = entrance = self.block("entrance", Entrance)(rainy.astype(self.dtype))
+        self.capture(entrance_features=entrance)
+        for index in range(self.config.modules):
+            features = self.block(f"module_{index}", BasicModule)(features)
+            self.capture(**{f"module_{index}_features": features})
+        if self.config.global_skip:
+            features = [x + shallow for x, shallow in zip(features, entrance, strict=True)]
+        residual = self.block("fusion", Fusion)(features)
+        self.capture(residual=residual)
+        return rainy - residual.astype(rainy.dtype)

@@ -1,0 +1,74 @@
+"""Changes of size: pixel shuffle, bilinear up-sampling, the fixed pyramids of table 1."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h*{factor} w*{factor} c/{factor}**2"]:
+    """Rearrange channels into space as PyTorch's `PixelShuffle` does (reference 17 of the paper).
+
+    Output pixel (factor·h + i, factor·w + j) of channel c is input channel c·factor² + i·factor + j at (h, w).
+    TensorFlow's `depth_to_space` orders the channels differently.
+
+    Args:
+        x: (B, H, W, C), C a multiple of factor².
+        factor: how many times larger each side becomes.
+
+    Returns:
+        (B, factor·H, factor·W, C / factor²).
+    """
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, c // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, factor * h, factor * w, c // factor**2)
+
+
+def upsample_bilinear(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h*{factor} w*{factor} c"]:
+    """Bilinear up-sampling, equal to PyTorch's `interpolate(…, mode="bilinear", align_corners=False)`.
+
+    Args:
+        x: (B, H, W, C).
+        factor: how many times larger each side becomes; 1 returns x.
+
+    Returns:
+        (B, factor·H, factor·W, C).
+    """
+    if factor == 1:
+        return x
+    b, h, w, c = x.shape
+    return jax.image.resize(x, (b, factor * h, factor * w, c), "linear")
+
+
+def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    """Fixed pyramid of Model-1 (table 1): Gaussian 5×5, σ = 1, per channel, zero-padded by 2, every second pixel.
+
+    Args:
+        x: (B, H, W, C), H and W even.
+
+    Returns:
+        (B, H/2, W/2, C).
+    """
+    taps = jnp.exp(-0.5 * jnp.arange(-2, 3, dtype=jnp.float32) ** 2)
+    taps = taps / taps.sum()
+    channels = x.shape[-1]
+    kernel = jnp.broadcast_to(jnp.outer(taps, taps)[:, :, None, None], (5, 5, 1, channels)).astype(x.dtype)
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(2, 2),
+        padding=((2, 2), (2, 2)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=channels,
+    )
+
+
+def average_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+    """Fixed pyramid of Model-2 (table 1): the mean of each 2×2 block.
+
+    Args:
+        x: (B, H, W, C), H and W even.
+
+    Returns:
+        (B, H/2, W/2, C).
+    """
+    return (x[:, 0::2, 0::2] + x[:, 1::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 1::2]) * 0.25

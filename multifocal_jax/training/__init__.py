@@ -1,0 +1,1 @@
+"""Training: state, schedule, step, data parallelism, checkpoints, writers, loop."""

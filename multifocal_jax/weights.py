@@ -1,0 +1,92 @@
+"""Weights as files: parameters with the architecture and a record of where they come from, in one `.safetensors`."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.config_files import from_dict, to_dict
+
+Parameters = Mapping[str, Any]
+
+
+class WeightsError(ValueError):
+    """A weights file cannot be used. The message names the file, what is wrong and the way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Parameters together with the architecture that they belong to."""
+
+    params: dict[str, Any]  # nested dictionary of NumPy arrays, as Flax names them
+    model: ModelConfig
+    record: dict[str, Any]  # where they come from: data, steps, seed, metrics; free form
+
+
+def flatten(params: Parameters, prefix: str = "") -> dict[str, Any]:
+    """`{"fusion": {"merge": {"bias": …}}}` → `{"fusion.merge.bias": …}`, sorted by name."""
+    flat: dict[str, Any] = {}
+    for name in sorted(params):
+        value = params[name]
+        flat.update(flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, leaf = name.split(".")
+        node = nested
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = value
+    return nested
+
+
+def save_weights(path: str | Path, weights: Weights, dtype: str | None = None) -> None:
+    """Write a `.safetensors` file, complete or not at all.
+
+    Args:
+        path: file to write; its folder must exist.
+        weights: what to write.
+        dtype: "float16" halves the size of a float32 file; None keeps the parameters' own.
+    """
+    from safetensors.numpy import save_file
+
+    flat = {name: np.asarray(value, dtype=dtype) for name, value in flatten(weights.params).items()}
+    metadata = {"model": json.dumps(to_dict(weights.model)), "record": json.dumps(weights.record)}
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    save_file(flat, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def load_weights(path: str | Path) -> Weights:
+    """Read a `.safetensors` file that `save_weights` wrote; float16 parameters come back as float32.
+
+    Raises:
+        WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+    if "model" not in metadata:
+        raise WeightsError(
+            f"{path} does not say which architecture it holds; convert it with "
+            f"`python convert_weights.py {path} OUT.safetensors`"
+        )
+    flat = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in flat.items()}
+    model = from_dict(ModelConfig, json.loads(metadata["model"]))
+    return Weights(unflatten(flat), model, json.loads(metadata.get("record", "{}")))
