@@ -2,7 +2,7 @@
 
 Every experiment is one `ExperimentConfig`. The defaults are the settings of the paper (section 4.1) on the embedded
 demo data; a file in `configs/` says in what it differs. Dataclasses are frozen and validated on construction, so a
-config that exists is a config that can run. This module imports nothing of the package.
+config that exists is a config that can run.
 """
 
 import dataclasses
@@ -11,8 +11,10 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from multifocal_jax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A field holds a value that is not allowed. The message names field, value and what is allowed."""
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.config_files import from_dict, to_dict
+from multifocal_jax.errors import UserError
 
 Parameters = Mapping[str, Any]
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A weights file cannot be used. The message names the file, what is wrong and the way out."""
 
 

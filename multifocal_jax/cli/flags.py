@@ -1,0 +1,68 @@
+"""What the doors share: `--config FILE`, `--config.FIELD=VALUE`, and errors of the user's as one line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import apply_overrides, load_config
+from multifocal_jax.errors import UserError
+
+OVERRIDES_HELP = (
+    "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
+    "--config.data.train.0.root=DIR."
+)
+
+
+def parse_experiment(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> tuple[ExperimentConfig, argparse.Namespace]:
+    """Add `--config` and the overrides to a door's own arguments, and read them all.
+
+    Args:
+        parser: holds the door's own arguments; made with `allow_abbrev=False`.
+        argv: the command line without the program's name; None takes the process's.
+
+    Returns:
+        The config with the overrides applied, and the door's own arguments.
+
+    Raises:
+        ConfigError: the config file or an override is wrong.
+    """
+    parser.epilog = OVERRIDES_HELP
+    parser.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="experiment, e.g. configs/demo.py")
+    arguments, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
+    namespace = parser.parse_args(arguments)
+    return apply_overrides(load_config(namespace.config), overrides), namespace
+
+
+def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:
+    rest, overrides, words = [], [], iter(argv)
+    for word in words:
+        if not word.startswith("--config."):
+            rest.append(word)
+            continue
+        name, equals, value = word.removeprefix("--config.").partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                parser.error(f"{word} needs a value: {word}=VALUE")
+            value = following
+        overrides.append((name, value))
+    return rest, overrides
+
+
+def exit_on_user_error(main: Callable[[], int]) -> None:
+    """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
+
+    The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
+    defect of the program and keeps its traceback. Ctrl-C ends with status 130.
+    """
+    try:
+        sys.exit(main())
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
