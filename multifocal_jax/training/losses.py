@@ -1,0 +1,38 @@
+"""Training losses on the de-rained picture."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from multifocal_jax.config import TrainConfig
+
+Images = Float[Array, "b h w c"]
+Loss = Callable[[Images, Images], Float[Array, ""]]
+
+
+def mean_absolute_error(derained: Images, clean: Images) -> Float[Array, ""]:
+    """‖B̂ − B‖₁ as a mean over all values (eq. 7)."""
+    return jnp.mean(jnp.abs(derained - clean))
+
+
+def charbonnier(derained: Images, clean: Images) -> Float[Array, ""]:
+    """Mean of √((B̂ − B)² + ε²) with ε = 10⁻³, a smooth L1 (Lai et al., CVPR 2017, section 3.3)."""
+    return jnp.mean(jnp.sqrt(jnp.square(derained - clean) + 1e-6))
+
+
+def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
+    """Mean absolute difference of real and imaginary parts of the 2-D Fourier transforms (Cho et al., ICCV 2021, eq. 5).
+
+    The transform is orthonormal, so that the value does not grow with the crop.
+    """
+    spectrum = jnp.fft.rfft2(derained - clean, axes=(1, 2), norm="ortho")
+    return jnp.mean(jnp.abs(spectrum.real) + jnp.abs(spectrum.imag))
+
+
+def make_loss(train: TrainConfig) -> Loss:
+    """The loss that a config asks for: `train.loss` plus `train.frequency_weight` times `frequency_l1`."""
+    spatial = mean_absolute_error if train.loss == "mae" else charbonnier
+    if not train.frequency_weight:
+        return spatial
+    return lambda derained, clean: spatial(derained, clean) + train.frequency_weight * frequency_l1(derained, clean)

@@ -1,0 +1,62 @@
+"""What training carries from step to step."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.models import MultifocalNet
+
+Params = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a checkpoint must hold to go on exactly; batches follow from (seed, step).
+
+    Attributes:
+        step: steps taken, scalar int32.
+        params: parameters of the network.
+        opt_state: of the optimiser.
+        average: exponential moving average of the parameters, or None.
+    """
+
+    step: jax.Array
+    params: Params
+    opt_state: optax.OptState
+    average: Params | None
+
+    @property
+    def weights(self) -> Params:
+        """The parameters to de-rain with: the average where one is kept."""
+        return self.params if self.average is None else self.average
+
+
+def make_network(config: ExperimentConfig) -> MultifocalNet:
+    """The network in the precision of the training config."""
+    dtype = jnp.dtype(config.train.precision)
+    return MultifocalNet(config.model, dtype=dtype, param_dtype=jnp.promote_types(dtype, jnp.float32))
+
+
+def create_state(
+    config: ExperimentConfig, optimizer: optax.GradientTransformation, params: Params | None = None
+) -> TrainState:
+    """A state at step 0.
+
+    Args:
+        config: architecture, seed and precision.
+        optimizer: whose state is wanted.
+        params: to start from; None draws them from the seed.
+    """
+    network = make_network(config)
+    if params is None:
+        side = config.model.multiple
+        key = jax.random.key(config.train.seed)
+        params = jax.jit(network.init)(key, jnp.zeros((1, side, side, 3), network.param_dtype))["params"]
+    else:
+        params = jax.tree.map(lambda value: jnp.asarray(value, network.param_dtype), params)
+    average = jax.tree.map(jnp.copy, params) if config.train.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
