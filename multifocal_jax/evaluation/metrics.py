@@ -1,0 +1,153 @@
+"""PSNR and SSIM as the de-raining literature computes them.
+
+Two families of scripts are in use, and their figures differ, so a table must say which it holds:
+
+- `uint8` (the scripts of Rain200H/L and SPA-data, and the paper's figures): luma rounded to integers; SSIM without
+  down-sampling.
+- `double` (the scripts of PReNet, RCDNet, DID, DDN): luma not rounded; SSIM after a box filter and down-sampling by
+  max(1, round(min(H, W) / 256)), as in the first release of Wang's `ssim.m`.
+
+`rgb` scores the three colour channels instead of the luma, without down-sampling.
+
+Luma is BT.601 in studio range, 16 to 235, as MATLAB's `rgb2ycbcr` gives; full-range luma would shift the PSNR by about
+1.3 dB. SSIM uses Wang's 11×11 Gaussian window of σ = 1.5, K1 = 0.01, K2 = 0.03, L = 255, over the valid region.
+Everything is computed in float64.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+Family = Literal["uint8", "double", "rgb"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+_LUMA = np.array([65.481, 128.553, 24.966]) / 255
+_PEAK = 255.0
+_RADIUS, _SIGMA = 5, 1.5
+_C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+
+
+class MetricError(ValueError):
+    """Two pictures cannot be compared. The message says why."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """PSNR in dB (infinite for equal pictures) and SSIM in [-1, 1]."""
+
+    psnr: float
+    ssim: float
+
+
+def score(image: np.ndarray, reference: np.ndarray, family: Family = "uint8") -> Score:
+    """Compare a picture with its ground truth.
+
+    Args:
+        image: (H, W, 3) uint8, as written to disk; H and W at least 11.
+        reference: (H, W, 3) uint8.
+        family: see the module's text.
+
+    Raises:
+        MetricError: a picture is not (H, W, 3) uint8, the sizes differ, or a side is smaller than SSIM's window.
+    """
+    _check(image, reference)
+    if family == "rgb":
+        first, second = image.astype(np.float64), reference.astype(np.float64)
+        channels = [ssim(first[..., c], second[..., c]) for c in range(3)]
+        return Score(psnr(first, second), float(np.mean(channels)))
+    first, second = luma(image), luma(reference)
+    if family == "uint8":
+        first, second = np.floor(first + 0.5), np.floor(second + 0.5)  # positive: half away from zero
+        return Score(psnr(first, second), ssim(first, second))
+    factor = max(1, math.floor(min(image.shape[:2]) / 256 + 0.5))
+    return Score(psnr(first, second), ssim(_shrink(first, factor), _shrink(second, factor)))
+
+
+def score_all(image: np.ndarray, reference: np.ndarray) -> dict[Family, Score]:
+    """The scores of every family; arguments and errors as for `score`."""
+    return {family: score(image, reference, family) for family in FAMILIES}
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Y of BT.601 in studio range: 16 + (65.481 R + 128.553 G + 24.966 B) / 255.
+
+    Args:
+        image: (..., 3) uint8.
+
+    Returns:
+        (...) float64 from 16 to 235, not rounded.
+    """
+    return 16 + image.astype(np.float64) @ _LUMA
+
+
+def psnr(first: np.ndarray, second: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two arrays of one shape and a peak of 255; infinite where they are equal."""
+    error = float(np.mean(np.square(first - second)))
+    return math.inf if error == 0 else 10 * math.log10(_PEAK**2 / error)
+
+
+def ssim(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean structural similarity of two planes (Wang et al., 2004), window and constants as in the module's text.
+
+    Args:
+        first: (H, W) float64 from 0 to 255; H and W at least 11.
+        second: (H, W) float64.
+    """
+    mean_1, mean_2 = _blur(first), _blur(second)
+    product = mean_1 * mean_2
+    squares = mean_1 * mean_1 + mean_2 * mean_2
+    covariance = _blur(first * second) - product
+    variances = _blur(first * first + second * second) - squares
+    similarity = (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
+    return float(np.mean(similarity))
+
+
+def _blur(plane: np.ndarray) -> np.ndarray:
+    """Gaussian window over the valid region: (H, W) to (H − 10, W − 10)."""
+    taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    taps /= taps.sum()
+    height, width = plane.shape[0] - 2 * _RADIUS, plane.shape[1] - 2 * _RADIUS
+    rows = _weighted_sum(taps, [plane[i : i + height] for i in range(len(taps))])
+    return _weighted_sum(taps, [rows[:, i : i + width] for i in range(len(taps))])
+
+
+def _weighted_sum(taps: np.ndarray, planes: list[np.ndarray]) -> np.ndarray:
+    """Sum of taps[i] · planes[i] for symmetric taps: equal taps share a product."""
+    last = len(taps) - 1
+    total = taps[last // 2] * planes[last // 2]
+    for i in range(last // 2):
+        pair = planes[i] + planes[last - i]
+        pair *= taps[i]
+        total += pair
+    return total
+
+
+def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:
+    """Every factor-th pixel after a box filter of that width, as `ssim.m` has it: imfilter(…, "symmetric", "same").
+
+    A box of even width reaches one pixel further to the right and bottom than to the left and top.
+    """
+    if factor == 1:
+        return plane
+    before, after = (factor - 1) // 2, factor // 2
+    padded = np.pad(plane, (before, after), mode="symmetric")
+    sums = np.pad(padded.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    boxes = sums[factor:, factor:] - sums[:-factor, factor:] - sums[factor:, :-factor] + sums[:-factor, :-factor]
+    return boxes[::factor, ::factor] / factor**2
+
+
+def _check(image: np.ndarray, reference: np.ndarray) -> None:
+    for name, value in (("picture", image), ("reference", reference)):
+        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[-1] != 3:
+            raise MetricError(f"the {name} is {value.dtype} {value.shape}; scores need uint8 (height, width, 3)")
+    if image.shape != reference.shape:
+        raise MetricError(
+            f"the picture has {image.shape[1]}x{image.shape[0]} pixels, its reference "
+            f"{reference.shape[1]}x{reference.shape[0]}; both must have one size"
+        )
+    if min(image.shape[:2]) < 2 * _RADIUS + 1:
+        raise MetricError(
+            f"a picture of {image.shape[1]}x{image.shape[0]} pixels is smaller than SSIM's window of 11x11"
+        )
