@@ -48,7 +48,7 @@ def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c
     Returns:
         (B, H/2, W/2, C).
     """
-    taps = jnp.exp(-0.5 * jnp.arange(-2, 3, dtype=jnp.float32) ** 2)
+    taps = jnp.exp(-0.5 * jnp.arange(-2, 3, dtype=jnp.promote_types(x.dtype, jnp.float32)) ** 2)
     taps = taps / taps.sum()
     channels = x.shape[-1]
     kernel = jnp.broadcast_to(jnp.outer(taps, taps)[:, :, None, None], (5, 5, 1, channels)).astype(x.dtype)
