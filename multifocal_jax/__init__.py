@@ -1,3 +1,27 @@
 """De-rain images with the multifocal attention-based cross-scale network (ACM MM 2021), in JAX and Flax."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multifocal_jax.config import ModelConfig
+    from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.models import MultifocalNet
+
 __version__ = "0.1.0"
+
+__all__ = ["ModelConfig", "MultifocalNet", "__version__", "load"]
+
+_HOMES = {
+    "ModelConfig": "multifocal_jax.config",
+    "MultifocalNet": "multifocal_jax.models",
+    "load": "multifocal_jax.evaluation.inference",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import multifocal_jax` and a command's `--help` do not wait for JAX."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -20,6 +20,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from multifocal_jax.errors import UserError
+
 Family = Literal["uint8", "double", "rgb"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -29,7 +31,7 @@ _RADIUS, _SIGMA = 5, 1.5
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
 
 
-class MetricError(ValueError):
+class MetricError(UserError):
     """Two pictures cannot be compared. The message says why."""
 
 

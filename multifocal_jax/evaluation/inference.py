@@ -1,0 +1,238 @@
+"""De-raining whole pictures of any size with trained weights."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from multifocal_jax.config import ModelConfig, Precision
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import memory
+from multifocal_jax.evaluation.tiles import blend_tiles
+from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.weights import load_weights
+
+_KEPT_PROGRAMS = 32  # compiled sizes that are kept
+
+
+class InferenceError(UserError):
+    """A picture cannot be de-rained as asked. The message says why and what would do."""
+
+
+class Derainer:
+    """De-rains pictures: `derainer(image) -> image`.
+
+    Pictures are reflected at the right and bottom to the next multiple of `model.multiple` (8 by default) and cut
+    back. No further padding is added, as the network's pooling looks at the whole picture and would see it; so every
+    padded size is compiled once, on first use. `JAX_COMPILATION_CACHE_DIR` keeps the programs from run to run.
+
+    Args:
+        params: the network's parameters, nested as Flax names them.
+        model: the architecture.
+        precision: of the computation. "float32" means float32 on every platform; a GPU's TF32 is not used.
+        tile: side in pixels of the tiles that a picture is cut into to need less memory; 0 takes it whole. The
+            network pools over what it sees, so tiles change the result slightly.
+        overlap: pixels by which tiles overlap.
+        ensemble: mean over the eight flips and quarter turns, eight times as slow.
+        devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
+
+    Raises:
+        InferenceError: tile, overlap or devices cannot be had.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        model: ModelConfig,
+        *,
+        precision: Precision = "float32",
+        tile: int = 0,
+        overlap: int = 32,
+        ensemble: bool = False,
+        devices: int = 1,
+    ) -> None:
+        self.model = model
+        self.precision: Precision = precision
+        self.tile = math.ceil(tile / model.multiple) * model.multiple
+        self.overlap = overlap
+        self.ensemble = ensemble
+        if tile < 0 or overlap < 0 or (tile and overlap >= tile):
+            raise InferenceError(f"tile {tile} with overlap {overlap}: tiles must be larger than their overlap")
+        if devices < 1 or model.multiple % devices:
+            fitting = ", ".join(str(n) for n in range(1, model.multiple + 1) if model.multiple % n == 0)
+            raise InferenceError(f"rows cannot be spread over {devices} devices; possible: {fitting}")
+        if devices > len(jax.devices()):
+            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(jax.devices())}")
+        mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=jax.devices()[:devices])
+        self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._programs: dict[Any, jax.stages.Compiled] = {}
+        self._params = self._place(params)
+
+    def with_params(self, params: Any) -> Self:
+        """The same with other parameters; programs that are compiled already are shared."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._params = self._place(params)
+        return other
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """De-rain a picture or a batch.
+
+        Args:
+            image: (H, W, 3) or (B, H, W, 3) RGB from 1×1 up; uint8, uint16, or a float in [0, 1].
+
+        Returns:
+            A NumPy array of the same shape and dtype; floats are clipped to [0, 1], integers rounded.
+
+        Raises:
+            InferenceError: the shape or dtype is another, or memory does not suffice.
+        """
+        image = np.asarray(image)
+        if image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
+            raise InferenceError(
+                f"the picture has shape {image.shape}; allowed: (height, width, 3) or (batch, height, width, 3)"
+            )
+        if image.dtype not in (np.uint8, np.uint16) and not jnp.issubdtype(image.dtype, jnp.floating):
+            raise InferenceError(f"the picture is {image.dtype}; allowed: uint8, uint16, or floats in [0, 1]")
+        batch = image if image.ndim == 4 else image[None]
+        result = self._ensemble(batch) if self.ensemble else self._padded(batch)
+        return _finish(result, image.dtype).reshape(image.shape)
+
+    def _ensemble(self, batch: np.ndarray) -> np.ndarray:
+        total = np.zeros(batch.shape, np.float32)
+        for flip in (False, True):
+            for turns in range(4):
+                view = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
+                result = np.rot90(self._padded(view), -turns, axes=(1, 2))
+                total += result[:, :, ::-1] if flip else result
+        return total / 8
+
+    def _padded(self, batch: np.ndarray) -> np.ndarray:
+        """(B, H, W, 3) of any size to floats, not clipped."""
+        height, width = batch.shape[1:3]
+        bottom, right = -height % self.model.multiple, -width % self.model.multiple
+        batch = np.pad(batch, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+        if self.tile:
+            result = blend_tiles(self._run, batch, self.tile, self.overlap, self.model.multiple)
+        else:
+            result = self._run(batch)
+        return result[:, :height, :width]
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        with self._precision():
+            if batch.dtype not in (np.uint8, np.uint16):
+                batch = batch.astype(self._dtype)
+            program = self._program(batch.shape, batch.dtype)
+            try:
+                return np.asarray(program(self._params, jax.device_put(batch, self._rows)))
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise self._too_large(batch.shape, memory.needed(program), None) from None
+
+    def _program(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.stages.Compiled:
+        """The network compiled for a shape; refused if the device has less memory than the compiler has planned."""
+        key = (shape, str(dtype))
+        if key not in self._programs:
+            network = MultifocalNet(
+                self.model, dtype=self._dtype_of_computation, param_dtype=jnp.promote_types(self._dtype, jnp.float32)
+            )
+            program = (
+                jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
+                .lower(self._params, jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows))
+                .compile()
+            )
+            if len(self._programs) >= _KEPT_PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+            self._programs[key] = program
+        program = self._programs[key]
+        free = memory.available(self._rows.mesh.devices.flat[0])
+        if free is not None and memory.needed(program) > free:
+            raise self._too_large(shape, memory.needed(program), free)
+        return program
+
+    def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
+        _, height, width, _ = shape
+        share = 0.7 * (free if free is not None else needed / 2) / max(needed, 1)
+        side = max(64, int(math.sqrt(height * width * share)) // 64 * 64)
+        has = "the device has less" if free is None else f"{free / 1e9:.1f} GB are free"
+        return InferenceError(
+            f"a picture of {width}x{height} pixels needs {needed / 1e9:.1f} GB at once and {has}; "
+            f"tiles of {side} pixels would fit (--tile {side})"
+        )
+
+    @property
+    def _dtype(self) -> Any:
+        """Of images inside: float32, or float64 for that precision."""
+        return jnp.promote_types(self._dtype_of_computation, jnp.float32)
+
+    @property
+    def _dtype_of_computation(self) -> Any:
+        return jnp.dtype(self.precision)
+
+    def _place(self, params: Any) -> Any:
+        with self._precision():
+            return jax.device_put(
+                jax.tree.map(lambda value: jnp.asarray(value, self._dtype), params), self._everywhere
+            )
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        with jax.enable_x64(self.precision == "float64"), jax.default_matmul_precision("highest"):
+            yield
+
+
+def load(
+    name_or_path: str | Path = DEFAULT_NAME,
+    *,
+    precision: Precision = "float32",
+    tile: int = 0,
+    overlap: int = 32,
+    ensemble: bool = False,
+    devices: int = 1,
+) -> Derainer:
+    """A `Derainer` with stored weights: `clean = load("weights.safetensors")(rainy)`.
+
+    Args:
+        name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
+        precision, tile, overlap, ensemble, devices: see `Derainer`.
+
+    Raises:
+        WeightsError: there are no such weights or the file is damaged.
+        InferenceError: see `Derainer`.
+    """
+    weights = load_weights(find_weights(name_or_path))
+    return Derainer(
+        weights.params,
+        weights.model,
+        precision=precision,
+        tile=tile,
+        overlap=overlap,
+        ensemble=ensemble,
+        devices=devices,
+    )
+
+
+def _forward(network: MultifocalNet, dtype: Any, params: Any, batch: jax.Array) -> jax.Array:
+    """(B, H, W, 3) of integers or floats to floats, not clipped."""
+    scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
+    result = network.apply({"params": params}, batch.astype(dtype) / scale)
+    assert isinstance(result, jax.Array)
+    return result
+
+
+def _finish(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Clamp to [0, 1], scale, round half up."""
+    result = np.clip(result, 0, 1)
+    if not np.issubdtype(dtype, np.integer):
+        return result.astype(dtype)
+    return np.floor(result * np.iinfo(dtype).max + 0.5).astype(dtype)

@@ -1,0 +1,26 @@
+"""How much memory a computation needs and how much there is, so that too large a picture is refused beforehand."""
+
+from pathlib import Path
+
+import jax
+
+
+def needed(compiled: jax.stages.Compiled) -> int:
+    """Bytes per device that a compiled function takes while it runs, as the compiler has planned; 0 if unknown."""
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return 0
+    return plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+
+
+def available(device: jax.Device) -> int | None:
+    """Bytes that are free on a device; None where the platform does not say."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
