@@ -3,10 +3,10 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.config_files import from_dict, to_dict
@@ -49,39 +49,42 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def save_weights(path: str | Path, weights: Weights, dtype: str | None = None) -> None:
+def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = None) -> None:
     """Write a `.safetensors` file, complete or not at all.
 
     Args:
-        path: file to write; its folder must exist.
+        path: file to write, local or in a bucket; its folder must exist.
         weights: what to write.
         dtype: "float16" halves the size of a float32 file; None keeps the parameters' own.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     flat = {name: np.asarray(value, dtype=dtype) for name, value in flatten(weights.params).items()}
     metadata = {"model": json.dumps(to_dict(weights.model)), "record": json.dumps(weights.record)}
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    save_file(flat, partial, metadata=metadata)
+    path = epath.Path(path)
+    partial = path.parent / f"{path.name}.partial"
+    partial.write_bytes(save(flat, metadata=metadata))
     partial.replace(path)
 
 
-def load_weights(path: str | Path) -> Weights:
+def load_weights(path: epath.PathLike) -> Weights:
     """Read a `.safetensors` file that `save_weights` wrote; float16 parameters come back as float32.
 
     Raises:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
-    if not Path(path).is_file():
+    file = epath.Path(path)
+    if not file.is_file():
         raise WeightsError(f"weights file {path} does not exist")
+    data = file.read_bytes()
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+        flat = load(data)
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
     if "model" not in metadata:
         raise WeightsError(

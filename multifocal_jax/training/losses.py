@@ -22,7 +22,7 @@ def charbonnier(derained: Images, clean: Images) -> Float[Array, ""]:
 
 
 def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
-    """Mean absolute difference of real and imaginary parts of the 2-D Fourier transforms (Cho et al., ICCV 2021, eq. 5).
+    """Mean absolute difference of the 2-D Fourier transforms, real and imaginary parts (Cho et al., ICCV 2021, eq. 5).
 
     The transform is orthonormal, so that the value does not grow with the crop.
     """

@@ -1,12 +1,18 @@
 """Adam and the learning-rate schedules (section 4.1)."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from multifocal_jax.config import TrainConfig
 
+Schedule = Callable[[ArrayLike], jax.Array]
 
-def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) -> optax.Schedule:
+
+def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
     """Learning rate as a function of the step.
 
     "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs.
@@ -21,21 +27,25 @@ def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) ->
     if train.schedule == "step":
         boundary = train.decay_epochs * steps_per_epoch
 
-        def schedule(step: optax.ScalarOrSchedule) -> jnp.ndarray:
+        def schedule(step: ArrayLike) -> jax.Array:
             return rate * train.decay_factor ** jnp.floor_divide(jnp.asarray(step), boundary)
 
     elif train.schedule == "cosine":
         after_warmup = max(total_steps - train.warmup_steps, 1)
 
-        def schedule(step: optax.ScalarOrSchedule) -> jnp.ndarray:
-            return optax.cosine_decay_schedule(rate, after_warmup)(jnp.asarray(step) - train.warmup_steps)
+        def schedule(step: ArrayLike) -> jax.Array:
+            done = jnp.clip((jnp.asarray(step) - train.warmup_steps) / after_warmup, 0, 1)
+            return rate * 0.5 * (1 + jnp.cos(jnp.pi * done))
 
     else:
-        schedule = optax.constant_schedule(rate)
+
+        def schedule(step: ArrayLike) -> jax.Array:
+            return jnp.full(jnp.shape(step), rate)
+
     if not train.warmup_steps:
         return schedule
 
-    def with_warmup(step: optax.ScalarOrSchedule) -> jnp.ndarray:
+    def with_warmup(step: ArrayLike) -> jax.Array:
         warm = rate * jnp.asarray(step) / train.warmup_steps
         return jnp.where(jnp.asarray(step) < train.warmup_steps, warm, schedule(step))
 

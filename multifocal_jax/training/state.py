@@ -52,11 +52,11 @@ def create_state(
         params: to start from; None draws them from the seed.
     """
     network = make_network(config)
-    if params is None:
+    values: Any = params
+    if values is None:
         side = config.model.multiple
         key = jax.random.key(config.train.seed)
-        params = jax.jit(network.init)(key, jnp.zeros((1, side, side, 3), network.param_dtype))["params"]
-    else:
-        params = jax.tree.map(lambda value: jnp.asarray(value, network.param_dtype), params)
-    average = jax.tree.map(jnp.copy, params) if config.train.ema_decay else None
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
+        values = jax.jit(network.init)(key, jnp.zeros((1, side, side, 3), network.param_dtype))["params"]
+    values = jax.tree.map(lambda value: jnp.asarray(value, network.param_dtype), values)
+    average = jax.tree.map(jnp.copy, values) if config.train.ema_decay else None
+    return TrainState(jnp.zeros((), jnp.int32), values, optimizer.init(values), average)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.training.losses import make_loss
+from multifocal_jax.training.optimizer import Schedule
 from multifocal_jax.training.state import TrainState, make_network
 
 AXIS = "data"
@@ -24,7 +25,7 @@ Step = Callable[[TrainState, Any, Batch], tuple[TrainState, Metrics]]
 def make_step(
     config: ExperimentConfig,
     optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
+    schedule: Schedule,
     prepare: Prepare,
     axis: str | None = AXIS,
 ) -> Step:
@@ -44,7 +45,7 @@ def make_step(
     network, loss_of = make_network(config), make_loss(config.train)
 
     def loss_and_rain(params: Any, rainy: Images, clean: Images) -> tuple[jax.Array, jax.Array]:
-        derained = network.apply({"params": params}, rainy)
+        derained: Any = network.apply({"params": params}, rainy)
         return loss_of(derained, clean), jnp.mean(jnp.abs(rainy - derained))
 
     def gradients(params: Any, resident: Any, batch: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:

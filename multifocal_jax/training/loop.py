@@ -1,0 +1,354 @@
+"""The training loop: resume, step, log, score, save."""
+
+import contextlib
+import json
+import math
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+import multifocal_jax
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import to_dict
+from multifocal_jax.data.pipeline import TrainingData
+from multifocal_jax.errors import UserError
+from multifocal_jax.training.checkpoints import Checkpoints
+from multifocal_jax.training.optimizer import make_optimizer, make_schedule
+from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
+from multifocal_jax.training.state import TrainState, create_state
+from multifocal_jax.training.step import Metrics, make_step
+from multifocal_jax.training.validation import Validation
+from multifocal_jax.training.writers import MetricWriter, Progress
+from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
+
+
+class TrainingError(UserError):
+    """Training cannot go on. The message says at which step, why, and what was saved."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run ended with.
+
+    Attributes:
+        step: the last step taken.
+        finished: False if a signal ended the run early; a restart goes on from there.
+        scores: of the held-out pictures at the end, empty without any.
+        weights: the file with the weights to use, None if the run did not finish.
+    """
+
+    step: int
+    finished: bool
+    scores: dict[str, float]
+    weights: epath.Path | None
+
+
+def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
+    """Length of the run: `train.steps`, or `train.epochs` times the steps of an epoch."""
+    return config.train.steps or config.train.epochs * steps_per_epoch
+
+
+def train(config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False) -> TrainingResult:
+    """Train until the end of the schedule, going on from the workdir's newest checkpoint if it has one.
+
+    The start is, in this order: the workdir's own checkpoint, `train.init_weights`, random weights from the seed.
+
+    Args:
+        config: the experiment.
+        workdir: where checkpoints, logs and weights go; created if need be.
+        quiet: print nothing.
+
+    Raises:
+        UserError: the data, the workdir or the config cannot be used, or the loss is not finite any more.
+    """
+    with _precision(config):
+        return _Run(config, epath.Path(workdir), quiet).run()
+
+
+@contextlib.contextmanager
+def _precision(config: ExperimentConfig) -> Iterator[None]:
+    if config.train.precision == "float64":
+        with jax.enable_x64(True):
+            yield
+    else:
+        yield
+
+
+class _Run:
+    """One call of `train`: everything that its phases share."""
+
+    def __init__(self, config: ExperimentConfig, workdir: epath.Path, quiet: bool) -> None:
+        self.config, self.workdir, self.quiet = config, workdir, quiet
+        self.main = jax.process_index() == 0
+        check_batch_size(config.train.batch_size, config.train.accumulate, jax.device_count())
+        self.data = TrainingData(
+            config.data,
+            batch_size=config.train.batch_size,
+            seed=config.train.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        self.total = total_steps(config, self.data.steps_per_epoch)
+        self.optimizer = make_optimizer(config.train, self.data.steps_per_epoch, self.total)
+        schedule = make_schedule(config.train, self.data.steps_per_epoch, self.total)
+        step = make_step(config, self.optimizer, schedule, self.data.prepare)
+        self.parallel = DataParallel(config.train.parallel, step)
+        workdir.mkdir(parents=True, exist_ok=True)
+        self.checkpoints = Checkpoints(workdir, config)
+        self.validation = Validation(config, self.data.held_out) if len(self.data.held_out) else None
+        self.best = -math.inf
+        self.scores: dict[str, float] = {}
+
+    def run(self) -> TrainingResult:
+        state, origin = self._start()
+        start = int(state.step)
+        if self.main:
+            (self.workdir / "config.json").write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+        self.writer = MetricWriter(self.workdir, self.config.train.tensorboard) if self.main else None
+        self.progress = Progress(start, self.total, quiet=self.quiet or not self.main)
+        self._announce(state, origin)
+        state = self.parallel.replicate(state)
+        try:
+            with _Stop() as stop:
+                state = self._steps(state, start, stop)
+            return self._finish(state)
+        finally:
+            self.progress.close()
+            if self.writer:
+                self.writer.close()
+            self.checkpoints.close()
+
+    def _start(self) -> tuple[TrainState, str]:
+        blank = create_state(self.config, self.optimizer)
+        restored = self.checkpoints.restore(blank)
+        if restored is not None:
+            self._remember_best()
+            return restored, f"going on from step {int(restored.step)} of {self.workdir}"
+        if self.config.train.init_weights:
+            return self._from_weights(), f"starting from {self.config.train.init_weights}"
+        return blank, f"starting from random weights, seed {self.config.train.seed}"
+
+    def _from_weights(self) -> TrainState:
+        path = self.config.train.init_weights
+        weights = load_weights(path)
+        if weights.model != self.config.model:
+            raise WeightsError(
+                f"{path} holds another architecture ({weights.model}) than config.model ({self.config.model}); "
+                "set the fields of config.model to match"
+            )
+        return create_state(self.config, self.optimizer, weights.params)
+
+    def _remember_best(self) -> None:
+        file = self.workdir / "metrics.jsonl"
+        if not file.exists():
+            return
+        for line in file.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
+                self.best = max(self.best, json.loads(line).get("held_out_psnr", -math.inf) or -math.inf)
+
+    def _announce(self, state: TrainState, origin: str) -> None:
+        counts: dict[str, int] = {}
+        for name, value in flatten(state.params).items():
+            group = name.split(".")[0]
+            counts[group] = counts.get(group, 0) + int(np.size(value))
+        parts = [f"{group} {count:,}" for group, count in counts.items()]
+        self.progress.say(f"{origin}; {sum(counts.values()):,} parameters ({', '.join(parts)})")
+        device = jax.devices()[0]
+        self.progress.say(
+            f"{self.data.pictures} pictures an epoch, {self.data.steps_per_epoch} steps an epoch, {self.total} steps "
+            f"in all; {len(self.data.held_out)} pictures held out; {jax.device_count()} × {device.device_kind}"
+        )
+
+    def _steps(self, state: TrainState, start: int, stop: "_Stop") -> TrainState:
+        train = self.config.train
+        resident = self.parallel.replicate(self.data.resident)
+        batches = self.data.batches(start)
+        pending: list[Metrics] = []
+        clock = _Clock()
+        for step in range(start + 1, self.total + 1):
+            with clock.waiting():
+                batch = next(batches)
+            state, metrics = self.parallel(state, resident, batch)
+            pending.append(metrics)
+            if step == start + 1:
+                jax.block_until_ready(metrics)
+                self.progress.say(f"first step, compilation included: {clock.elapsed():.1f} s")
+                clock.restart()
+            self.progress.advance()
+            last = step == self.total
+            stopped = stop.requested(step)
+            if step % train.log_every == 0 or last or stopped or step % train.checkpoint_every == 0:
+                self._log(step, pending, clock)
+                pending = []
+            if last or (train.eval_every and step % train.eval_every == 0):
+                self._validate(state, step)
+                clock.restart()
+            if last or stopped or step % train.checkpoint_every == 0:
+                self._save(state)
+                clock.restart()
+            if stopped and not last:
+                self.progress.say(f"stopped by a signal at step {step}, saved; the same command goes on from here")
+                break
+        return state
+
+    def _log(self, step: int, pending: list[Metrics], clock: "_Clock") -> None:
+        """Fetch the figures of the steps since the last call, check and write them."""
+        if not pending:
+            return
+        rows = [{name: float(value) for name, value in row.items()} for row in to_host(pending)]
+        for offset, row in enumerate(rows):
+            if not math.isfinite(row["loss"]):
+                bad, saved = step - len(rows) + 1 + offset, self.checkpoints.newest()
+                good = f"the last good checkpoint is step {saved}" if saved is not None else "no checkpoint was saved"
+                raise TrainingError(
+                    f"the loss is {row['loss']} at step {bad}; {good} in {self.checkpoints.folder}. "
+                    "Lower train.learning_rate or set train.clip_norm"
+                )
+        elapsed = max(clock.elapsed(), 1e-9)
+        values = rows[-1] | {
+            "loss": float(np.mean([row["loss"] for row in rows])),
+            "epoch": step / self.data.steps_per_epoch,
+            "images_per_second": clock.steps(len(rows)) * self.config.train.batch_size / elapsed,
+            "waiting_for_data": clock.waited / elapsed,
+        }
+        memory = jax.local_devices()[0].memory_stats()
+        if memory and "peak_bytes_in_use" in memory:
+            values["device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
+        left = (self.total - step) * elapsed / max(clock.steps(len(rows)), 1)
+        self.progress.show(step, values, left)
+        if self.writer:
+            self.writer.scalars(step, values)
+        clock.restart()
+
+    def _validate(self, state: TrainState, step: int) -> None:
+        if self.validation is None:
+            return
+        limit = 0 if step == self.total else self.config.train.eval_limit
+        self.scores = self.validation.score(to_host(state.weights), limit)
+        self.progress.say(
+            f"step {step}: held-out pictures {self.scores['psnr']:.2f} dB / {self.scores['ssim']:.4f}, "
+            f"rainy {self.scores['rainy_psnr']:.2f} dB / {self.scores['rainy_ssim']:.4f}"
+        )
+        if self.writer:
+            self.writer.scalars(step, {f"held_out_{name}": value for name, value in self.scores.items()})
+            every = self.config.train.image_every
+            if step == self.total or not every or step % every == 0:
+                for name, picture in self.validation.samples():
+                    self.writer.picture(step, name, picture)
+        if self.scores["psnr"] > self.best:
+            self.best = self.scores["psnr"]
+            self._write_weights(state, step)
+
+    def _write_weights(self, state: TrainState, step: int) -> None:
+        if not self.main:
+            return
+        record = {
+            "experiment": self.config.name,
+            "config": to_dict(self.config),
+            "step": step,
+            "images": step * self.config.train.batch_size,
+            "seed": self.config.train.seed,
+            "held_out": self.scores,
+            "version": multifocal_jax.__version__,
+            "commit": _commit(),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
+        weights = Weights(to_host(state.weights), self.config.model, record)
+        save_weights(self.workdir / "weights.safetensors", weights)
+
+    def _save(self, state: TrainState) -> None:
+        metrics = {"psnr": self.scores["psnr"]} if self.scores else None
+        try:
+            self.checkpoints.save(state, metrics)
+        except OSError as error:
+            raise TrainingError(
+                f"checkpoint of step {int(to_host(state.step))} could not be written to {self.checkpoints.folder}: "
+                f"{error}; older checkpoints are intact. Free some space and run the same command again"
+            ) from None
+
+    def _finish(self, state: TrainState) -> TrainingResult:
+        step = int(to_host(state.step))
+        try:
+            self.checkpoints.wait()
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"the last checkpoint could not be written to {self.checkpoints.folder}: {error}; older checkpoints "
+                "are intact. Free some space and run the same command again"
+            ) from None
+        finished = step >= self.total
+        file = self.workdir / "weights.safetensors"
+        if finished and (self.validation is None or not file.exists()):
+            self._write_weights(state, step)
+        return TrainingResult(step, finished, self.scores, file if file.exists() else None)
+
+
+class _Clock:
+    """Time since the last restart, and how much of it went into waiting for data."""
+
+    def __init__(self) -> None:
+        self.restart()
+        self.first = True
+
+    def restart(self) -> None:
+        self.begin, self.waited, self.skipped = time.perf_counter(), 0.0, 0
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.begin
+
+    def steps(self, logged: int) -> int:
+        """Steps that the elapsed time covers: the first one of a run was timed on its own."""
+        counted = logged - 1 if self.first and logged > 1 else logged
+        self.first = False
+        return counted
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - begin
+
+
+class _Stop:
+    """Turns SIGTERM into a request to save and end; with several processes all end at the same step."""
+
+    def __enter__(self) -> "_Stop":
+        self.flag = False
+        self.previous: Any = None
+        if jax.process_count() == 1:
+            with contextlib.suppress(ValueError):  # not in the main thread, as in some tests and notebooks
+                self.previous = signal.signal(signal.SIGTERM, self._set)
+        return self
+
+    def _set(self, *_: Any) -> None:
+        self.flag = True
+
+    def requested(self, step: int) -> bool:
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self.flag
+
+    def __exit__(self, *_: object) -> None:
+        if self.previous is not None:
+            signal.signal(signal.SIGTERM, self.previous)
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that the package runs from, None outside of one."""
+    folder = Path(multifocal_jax.__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

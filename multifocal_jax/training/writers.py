@@ -1,0 +1,103 @@
+"""Where a run's figures and pictures go: JSON lines, TensorBoard, a log of plain lines and the progress bar."""
+
+import json
+import math
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+
+class MetricWriter:
+    """Writes scalars to `metrics.jsonl` and TensorBoard, and pictures to `images/` and TensorBoard.
+
+    Used by process 0 alone. JSON lines are flushed one by one, so that a killed run loses none.
+    """
+
+    def __init__(self, workdir: epath.PathLike, tensorboard: bool = True) -> None:
+        """Append to the files of `workdir`.
+
+        Args:
+            workdir: an existing folder.
+            tensorboard: write TensorBoard events too.
+        """
+        self.workdir = epath.Path(workdir)
+        self.lines = (self.workdir / "metrics.jsonl").open("a")
+        self.events = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self.events = SummaryWriter(str(self.workdir), flush_secs=10)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write one line of named values; values that are not finite become null in JSON."""
+        line = {"step": step, "time": round(time.time(), 3)}
+        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}  # pyright: ignore
+        self.lines.write(json.dumps(line) + "\n")
+        self.lines.flush()
+        if self.events:
+            for name, value in values.items():
+                self.events.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Write a picture.
+
+        Args:
+            step: training step.
+            name: of the file, without step and suffix.
+            image: uint8 (H, W, 3).
+        """
+        from PIL import Image
+
+        folder = self.workdir / "images"
+        folder.mkdir(exist_ok=True)
+        with (folder / f"{step:07d}_{name}.png").open("wb") as file:
+            Image.fromarray(image).save(file, "PNG")
+        if self.events:
+            self.events.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.lines.close()
+        if self.events:
+            self.events.close()
+
+
+class Progress:
+    """A bar with loss, learning rate, images per second and time left on a terminal; plain lines elsewhere."""
+
+    def __init__(self, start: int, total: int, quiet: bool = False) -> None:
+        """Show progress from step `start` to `total`; `quiet` shows nothing."""
+        from tqdm import tqdm
+
+        self.terminal = sys.stderr.isatty()
+        self.quiet, self.total = quiet, total
+        self.bar: Any = tqdm(
+            initial=start, total=total, unit="step", disable=quiet or not self.terminal, dynamic_ncols=True
+        )
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the bar."""
+        self.bar.update(steps)
+
+    def show(self, step: int, values: dict[str, float], seconds_left: float) -> None:
+        """Show the newest figures."""
+        text = (
+            f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}, {values['images_per_second']:.1f} images/s"
+        )
+        self.bar.set_postfix_str(text, refresh=False)
+        if not self.terminal and not self.quiet:
+            left = time.strftime("%H:%M:%S", time.gmtime(seconds_left))
+            days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
+            print(f"step {step}/{self.total}: {text}, {days}{left} left", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if not self.quiet:
+            self.bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
