@@ -1,0 +1,257 @@
+"""Batches of aligned crops, cut on the host from pictures that are kept in memory or read when they are needed.
+
+A `CropReader` gives batch t by random access and imports no JAX, so that it runs in threads and worker processes alike.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.plan import BatchPlan, Samples, crop_start
+from multifocal_jax.data.sources import Pairs, PhotographFiles
+
+Images = tuple[np.ndarray | None, np.ndarray]  # rainy (None where rain is synthesised) and clean, uint8 (H, W, 3)
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainingPictures:
+    """The pictures to train on, numbered over all sources, and how often an epoch sees each."""
+
+    sources: Sequence[Pairs | PhotographFiles]
+    rain: Sequence[str]  # style of each source, "none" for real rain
+    table: np.ndarray  # (pictures, 2): source and index in it
+    entries: np.ndarray  # (entries of an epoch,): number of the picture
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def name(self, number: int) -> str:
+        """Name of a picture for messages."""
+        source, index = self.table[number]
+        return self.sources[source].name(int(index))
+
+    def load(self, number: int) -> Images:
+        """Decode a picture.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        source, index = (int(value) for value in self.table[number])
+        pictures = self.sources[source]
+        if self.rain[source] == "none":
+            assert not isinstance(pictures, PhotographFiles)  # SourceConfig refuses photographs without rain
+            return pictures.load(index)
+        return None, pictures.load_clean(index)
+
+
+@dataclass
+class DecodedPictures:
+    """All pictures, decoded once. A broken one is replaced by the next that can be read."""
+
+    images: list[Images]
+    broken: list[int]
+
+    @classmethod
+    def decode(cls, pictures: TrainingPictures, crop: int, skip_broken: bool) -> "DecodedPictures":
+        """Decode with as many threads as there are cores.
+
+        Raises:
+            ImageError: a picture is unreadable and `skip_broken` is off.
+            DataError: a picture is smaller than the crop, or none can be read.
+        """
+        from tqdm import tqdm
+
+        def load(number: int) -> Images | None:
+            return load_or_skip(pictures, number, crop, skip_broken)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            tasks = pool.map(load, range(len(pictures)))
+            try:
+                loaded = list(tqdm(tasks, "decoding", len(pictures), unit="pictures", leave=False, disable=None))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        broken = [number for number, images in enumerate(loaded) if images is None]
+        images: list[Images] = []
+        for number in range(len(loaded)):
+            candidates = (loaded[(number + step) % len(loaded)] for step in range(len(loaded)))
+            images.append(next((found for found in candidates if found is not None), None) or _none_readable())
+        return cls(images, broken)
+
+    def load(self, number: int) -> Images:
+        """The picture's pixels."""
+        return self.images[number]
+
+
+@dataclass
+class StreamedPictures:
+    """Pictures decoded when they are needed. A broken one is replaced by the next that can be read."""
+
+    pictures: TrainingPictures
+    crop: int
+    skip_broken: bool
+    broken: list[int] = field(default_factory=list)
+
+    def load(self, number: int) -> Images:
+        """Decode the picture.
+
+        Raises:
+            ImageError: it is unreadable and `skip_broken` is off.
+            DataError: it is smaller than the crop, or none can be read.
+        """
+        for step in range(len(self.pictures)):
+            candidate = (number + step) % len(self.pictures)
+            if candidate in self.broken:
+                continue
+            images = load_or_skip(self.pictures, candidate, self.crop, self.skip_broken)
+            if images is not None:
+                return images
+            self.broken.append(candidate)
+        return _none_readable()
+
+
+def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken: bool) -> Images | None:
+    """Decode a picture; None where it is unreadable and `skip_broken` is on.
+
+    Raises:
+        ImageError: it is unreadable and `skip_broken` is off.
+        DataError: it is smaller than the crop.
+    """
+    try:
+        rainy, clean = pictures.load(number)
+    except ImageError as error:
+        if not skip_broken:
+            raise ImageError(f"{error} (data.on_broken='skip' trains without it)") from None
+        logging.getLogger(__name__).warning("skipped: %s", error)
+        return None
+    height, width, _ = clean.shape
+    if min(height, width) < crop:
+        raise DataError(
+            f"picture {pictures.name(number)} is {width}x{height}, smaller than the crop of {crop}x{crop}; set "
+            f"data.crop_size to at most {min(height, width)} or remove the picture"
+        )
+    return rainy, clean
+
+
+def _none_readable() -> Images:
+    raise DataError("none of the training pictures can be read; run: python -m multifocal_jax.data check FOLDER")
+
+
+class CutBatch(NamedTuple):
+    """A batch as it comes from a worker."""
+
+    arrays: Batch  # "clean" and, where a source has real rain, "rainy": uint8 (b, crop, crop, 3)
+    broken: tuple[int, ...]  # pictures found unreadable so far
+
+
+@dataclass(frozen=True)
+class CropReader:
+    """Cuts one process's share of batch t."""
+
+    plan: BatchPlan
+    pictures: TrainingPictures
+    store: DecodedPictures | StreamedPictures
+    crop: int
+    rows: tuple[int, int]  # this process's rows of the global batch
+
+    def __call__(self, t: int) -> CutBatch:
+        """Batch t."""
+        samples = self.plan.batch(t, *self.rows)
+        count, crop = len(samples.index), self.crop
+        clean = np.empty((count, crop, crop, 3), np.uint8)
+        rainy = np.empty_like(clean) if "none" in self.pictures.rain else None
+        for row, number in enumerate(self.pictures.entries[samples.entry]):
+            wet, dry = self.store.load(int(number))
+            height, width, _ = dry.shape
+            top = int(samples.top[row]) % (height - crop + 1)
+            left = int(samples.left[row]) % (width - crop + 1)
+            clean[row] = dry[top : top + crop, left : left + crop]
+            if rainy is not None:
+                rainy[row] = (dry if wet is None else wet)[top : top + crop, left : left + crop]
+        arrays = {"clean": clean} if rainy is None else {"clean": clean, "rainy": rainy}
+        return CutBatch(arrays | sample_fields(samples, self.plan, self.pictures), tuple(self.store.broken))
+
+
+def sample_fields(samples: Samples, plan: BatchPlan, pictures: TrainingPictures) -> Batch:
+    """What the device needs to know of every crop beside its pixels."""
+    fields: Batch = {}
+    if plan.flips:
+        fields["flip"] = samples.flip
+    if plan.rotations:
+        fields["turns"] = samples.turns
+    if any(style != "none" for style in pictures.rain):
+        fields["index"] = (samples.index % 2**32).astype(np.uint32)
+        if len(set(pictures.rain)) > 1:
+            fields["source"] = pictures.table[pictures.entries[samples.entry], 0].astype(np.int32)
+    return fields
+
+
+class ResidentPictures:
+    """All pictures as flat rows of pixels, to be kept on the device, and batches that say where crops begin."""
+
+    def __init__(self, plan: BatchPlan, pictures: TrainingPictures, store: DecodedPictures, crop: int):
+        """Lay the pictures out one after the other.
+
+        Raises:
+            DataError: there are more pixels than 32-bit positions can count.
+        """
+        self._plan = plan
+        self._pictures = pictures
+        self._crop = crop
+        shapes = np.array([clean.shape[:2] for _, clean in store.images], np.int64)
+        self._heights, self._widths = shapes.T
+        ends = np.cumsum(shapes.prod(axis=1))
+        if ends[-1] >= 2**31:
+            raise DataError(
+                f"the training pictures have {ends[-1]:,} pixels; data.mode='device' can hold {2**31 - 1:,}: set "
+                "data.mode to 'memory' or 'stream'"
+            )
+        self._offsets = np.concatenate([[0], ends[:-1]])
+        self.arrays = {"clean": np.concatenate([clean.reshape(-1, 3) for _, clean in store.images])}
+        if "none" in pictures.rain:
+            sides = (clean if rainy is None else rainy for rainy, clean in store.images)
+            self.arrays["rainy"] = np.concatenate([side.reshape(-1, 3) for side in sides])
+
+    def batch(self, t: int, rows: tuple[int, int]) -> Batch:
+        """Where the crops of `rows` of batch t begin: "offset" in pixels and "width" of their pictures, int32."""
+        samples = self._plan.batch(t, *rows)
+        numbers = self._pictures.entries[samples.entry]
+        widths = self._widths[numbers]
+        tops = crop_start(samples.top, self._heights[numbers], self._crop)
+        lefts = crop_start(samples.left, widths, self._crop)
+        positions = {
+            "offset": (self._offsets[numbers] + tops * widths + lefts).astype(np.int32),
+            "width": widths.astype(np.int32),
+        }
+        return positions | sample_fields(samples, self._plan, self._pictures)
+
+
+def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> Iterator[CutBatch]:
+    """Batches `start`, `start` + 1, … made ahead of their use by Grain.
+
+    Args:
+        batch: makes batch t; a whole batch is Grain's element, which costs far less than single crops.
+        start: the first t.
+        workers: processes; 0 uses threads of this one.
+    """
+    import grain
+
+    threads = 1 if workers else os.cpu_count() or 1
+    dataset = grain.MapDataset.range(start, 2**62).map(batch)
+    ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads))
+    if workers:
+        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4))
+    iterator = iter(ahead)
+    try:
+        yield from iterator
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            close()

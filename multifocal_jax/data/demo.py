@@ -1,0 +1,34 @@
+"""The embedded demo: colour photographs that scikit-image carries in its wheel, so nothing is downloaded.
+
+Training: an astronaut, a cup of coffee, a rocket, and the two views of the Middlebury motorcycle. Test: the cat Chelsea
+and a photograph through a microscope. The stereo views show one scene, so both are on the training side.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from multifocal_jax.data.errors import DataError
+
+PHOTOGRAPHS = {
+    "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"),
+    "test": ("chelsea.png", "ihc.png"),
+}
+
+
+def demo_photographs(split: str) -> list[Path]:
+    """Files of the demo's "train" or "test" photographs, sorted by name.
+
+    Raises:
+        DataError: scikit-image is not installed, or its wheel lacks one of the photographs.
+    """
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise DataError(
+            "the demo takes its photographs from scikit-image, which is not installed: pip install scikit-image"
+        )
+    folder = Path(spec.origin).parent / "data"
+    files = [folder / name for name in PHOTOGRAPHS[split]]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise DataError(f"{folder} lacks {', '.join(missing)}: pip install --force-reinstall 'scikit-image>=0.25'")
+    return files

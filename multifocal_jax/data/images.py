@@ -1,0 +1,95 @@
+"""Reading pictures of any common format as uint8 RGB, and finding them in folders."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from multifocal_jax.data.errors import DataError, ImageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif")
+_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+_EXIF_ORIENTATION = 0x0112
+# What Pillow raises for files that are damaged, hostile or of another kind. SyntaxError is its own for bad chunks.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture as uint8 RGB of shape (H, W, 3), turned as its EXIF orientation says.
+
+    Greyscale is repeated over the channels, palettes are looked up, an alpha channel is dropped, CMYK is converted
+    without colour management, and of 16-bit values the high byte is kept. An animation gives its first frame.
+
+    Raises:
+        ImageError: the file is missing, truncated, no picture, or of floating-point or 32-bit values.
+    """
+    if not Path(path).is_file():
+        raise ImageError(f"picture {path} does not exist")
+    with open(path, "rb") as file:
+        return decode_image(file, str(path))
+
+
+def decode_image(file: BinaryIO, name: str) -> np.ndarray:
+    """`read_image` for a file that is open already; errors call it `name`."""
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+            return np.array(_to_rgb(ImageOps.exif_transpose(picture), name))
+    except ImageError:
+        raise
+    except _PILLOW_ERRORS as error:
+        raise ImageError(f"picture {name} cannot be read: {_one_line(error)}; replace or remove it") from None
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width that `read_image` will give, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing or no picture.
+    """
+    if not Path(path).is_file():
+        raise ImageError(f"picture {path} does not exist")
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED
+    except _PILLOW_ERRORS as error:
+        raise ImageError(f"picture {path} cannot be read: {_one_line(error)}; replace or remove it") from None
+    return (width, height) if turned else (height, width)
+
+
+def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
+    """Pictures in a folder (and below it), told by their suffix, sorted by path; hidden files are left out.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"folder {folder} does not exist")
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        found += [Path(parent, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return sorted(found)
+
+
+def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
+    mode = picture.mode
+    if mode.startswith("I"):
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"picture {name} has 32-bit values; convert it to 8 or 16 bits")
+        # The high byte, as Pillow takes it from 16-bit colour.
+        picture = Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    elif mode == "F":
+        raise ImageError(f"picture {name} has floating-point values; convert it to 8 or 16 bits")
+    elif mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,258 @@
+"""From pictures to training batches: the same batch t in every mode, for any number of processes and workers.
+
+The host sends uint8 crops, or in "device" mode only their positions; `TrainingData.prepare` turns them into pairs
+inside the jitted step.
+"""
+
+import itertools
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from multifocal_jax.config import DataConfig
+from multifocal_jax.data.crops import (
+    Batch,
+    CropReader,
+    DecodedPictures,
+    ResidentPictures,
+    StreamedPictures,
+    TrainingPictures,
+    read_ahead,
+)
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.plan import BatchPlan
+from multifocal_jax.data.rain import add_rain, rain_key
+from multifocal_jax.data.sources import (
+    Pairs,
+    PairSource,
+    PhotographFiles,
+    Selection,
+    open_photographs,
+    with_frozen_rain,
+)
+
+Mode = Literal["device", "memory", "stream"]
+
+_SIZED = 64  # pictures whose headers are read to estimate how much memory all of them take
+
+
+class TrainingData:
+    """Random aligned crops of the training pictures.
+
+    Batch t, with its pictures, crop positions, turns and synthesised rain, is a function of (seed, t) alone. Pictures
+    are decoded at the first batch, so that opening a large set is quick.
+    """
+
+    def __init__(
+        self, config: DataConfig, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+    ) -> None:
+        """Open the sources.
+
+        Args:
+            config: sources, crop size and where decoded pictures are kept.
+            batch_size: pairs per step over all processes.
+            seed: of order, crops, turns and rain.
+            process_index: this process, of
+            process_count: processes, which share every batch evenly.
+
+        Raises:
+            DataError: a source is missing or incomplete, too many pictures are held out, or the batch does not divide.
+        """
+        if batch_size % process_count:
+            raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
+        self._config = config
+        self._seed = seed
+        share = batch_size // process_count
+        self._rows = (process_index * share, (process_index + 1) * share)
+        self._sources = [open_photographs(source, config.root) for source in config.train]
+        chosen, kept = _hold_out(self._sources, config.held_out)
+        scored = [
+            with_frozen_rain(pictures, source) for pictures, source in zip(self._sources, config.train, strict=True)
+        ]
+        self.held_out: PairSource = Selection(scored, chosen)
+        repeats = np.array([source.repeat for source in config.train])
+        table = np.array(kept, np.int64).reshape(-1, 2)
+        entries = np.repeat(np.arange(len(table)), repeats[table[:, 0]])
+        self._pictures = TrainingPictures(self._sources, [source.rain for source in config.train], table, entries)
+        self._plan = BatchPlan(len(entries), batch_size, seed, config.flips, config.rotations)
+        self._broken: set[int] = set()
+
+    @property
+    def pictures(self) -> int:
+        """Pictures per epoch, repeats counted and those held out left out."""
+        return self._plan.entries
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in which every picture is seen once; the last may reach into the next epoch."""
+        return -(-self.pictures // self._plan.batch_size)
+
+    @property
+    def skipped(self) -> int:
+        """Pictures found broken so far, where on_broken is "skip"."""
+        return len(self._broken)
+
+    @cached_property
+    def mode(self) -> Mode:
+        """Where decoded pictures are kept; "auto" is decided by their size and the accelerator at hand."""
+        if self._config.mode != "auto":
+            return self._config.mode
+        pixels = self._estimate_pixels()
+        sides = 2 if "none" in self._pictures.rain else 1
+        if 3 * pixels * sides > self._config.memory_limit * 2**30:
+            return "stream"
+        if jax.default_backend() == "cpu" or pixels >= 2**31:
+            return "memory"
+        room = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+        return "memory" if room is not None and 3 * pixels * sides > room // 4 else "device"
+
+    def _estimate_pixels(self) -> int:
+        """Pixels of one side of all pictures, from the headers of some."""
+        count = len(self._pictures)
+        pixels = []
+        for number in np.linspace(0, count - 1, min(count, _SIZED)).astype(int):
+            source, index = self._pictures.table[number]
+            try:
+                height, width = self._sources[source].size(int(index))
+            except ImageError:
+                continue  # reported when it is decoded
+            pixels.append(height * width)
+        return int(np.mean(pixels) * count) if pixels else 0
+
+    @cached_property
+    def _decoded(self) -> DecodedPictures:
+        skip = self._config.on_broken == "skip"
+        decoded = DecodedPictures.decode(self._pictures, self._config.crop_size, skip)
+        self._broken.update(decoded.broken)
+        return decoded
+
+    @cached_property
+    def _resident(self) -> ResidentPictures:
+        resident = ResidentPictures(self._plan, self._pictures, self._decoded, self._config.crop_size)
+        del self._decoded  # the flat copy takes its place
+        return resident
+
+    @property
+    def resident(self) -> Any:
+        """Arrays to put on every device once: the pixels of all pictures, uint8 (P, 3), in "device" mode; else `()`."""
+        return self._resident.arrays if self.mode == "device" else ()
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """This process's share of batches `start`, `start` + 1, … without end; what `prepare` takes.
+
+        Raises:
+            ImageError: a picture is unreadable and on_broken is "stop".
+            DataError: a picture is smaller than the crop, none can be read, or streaming lacks Grain.
+        """
+        if self.mode == "device":
+            return (self._resident.batch(t, self._rows) for t in itertools.count(start))
+        return self._cut_batches(start)
+
+    def _cut_batches(self, start: int) -> Iterator[Batch]:
+        crop = self._config.crop_size
+        streamed = self.mode == "stream"
+        store = StreamedPictures(self._pictures, crop, self._config.on_broken == "skip") if streamed else self._decoded
+        reader = CropReader(self._plan, self._pictures, store, crop, self._rows)
+        if find_spec("grain") is not None:
+            cut = read_ahead(reader, start, self._config.workers if streamed else 0)
+        elif streamed:
+            raise DataError("data.mode='stream' reads ahead with Grain, which is not installed: pip install grain")
+        else:
+            cut = map(reader, itertools.count(start))  # cutting from memory takes well below a millisecond
+        for batch in cut:
+            self._broken.update(batch.broken)
+            yield batch.arrays
+
+    def prepare(self, resident: Any, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
+        """Make pairs of a batch, or of one device's share of it. Pure; to be called inside the jitted step.
+
+        Args:
+            resident: `self.resident`, on this device.
+            batch: from `batches`.
+
+        Returns:
+            Rainy and clean, float32 (b, crop, crop, 3) in [0, 1].
+        """
+        if "offset" in batch:
+            sides = {name: self._cut_resident(pixels, batch) for name, pixels in resident.items()}
+        else:
+            sides = {name: jnp.asarray(batch[name]) for name in ("clean", "rainy") if name in batch}
+        sides = {name: _turn(crops, batch).astype(jnp.float32) / 255 for name, crops in sides.items()}
+        clean = sides["clean"]
+        return self._add_rain(sides.get("rainy", clean), clean, batch), clean
+
+    def _cut_resident(self, pixels: jax.Array, batch: dict[str, Any]) -> jax.Array:
+        crop = self._config.crop_size
+
+        def row(start: jax.Array) -> jax.Array:
+            return lax.dynamic_slice(pixels, (start, 0), (crop, 3))
+
+        starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
+        return jax.vmap(jax.vmap(row))(starts)
+
+    def _add_rain(self, rainy: jax.Array, clean: jax.Array, batch: dict[str, Any]) -> jax.Array:
+        """Rain over the crops whose source synthesises it, rounded to 8 bits as a file would hold it."""
+        styles = self._pictures.rain
+        for style in dict.fromkeys(style for style in styles if style != "none"):
+
+            def synthesise(index: jax.Array, crop: jax.Array, style: str = style) -> jax.Array:
+                return jnp.round(add_rain(rain_key(self._seed, index), crop, style) * 255) / 255
+
+            synthetic = jax.vmap(synthesise)(batch["index"], clean)
+            if "source" in batch:
+                wanted = jnp.array([other == style for other in styles])[batch["source"]]
+                rainy = jnp.where(wanted[:, None, None, None], synthetic, rainy)
+            else:
+                rainy = synthetic
+        return rainy
+
+
+def _turn(crops: jax.Array, batch: dict[str, Any]) -> jax.Array:
+    """Mirror crops left to right, then turn them by quarters anticlockwise, each as the batch says."""
+
+    def where(choice: jax.Array, turned: jax.Array, crops: jax.Array) -> jax.Array:
+        return jnp.where(choice[:, None, None, None], turned, crops)
+
+    if "flip" in batch:
+        crops = where(batch["flip"] == 1, crops[:, :, ::-1], crops)
+    if "turns" in batch:
+        crops = where(batch["turns"] >= 2, crops[:, ::-1, ::-1], crops)
+        crops = where(batch["turns"] % 2 == 1, jnp.rot90(crops, axes=(1, 2)), crops)
+    return crops
+
+
+def _hold_out(
+    sources: list[Pairs | PhotographFiles], count: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Set `count` pictures aside, evenly spaced over the sorted names of the sources one after the other.
+
+    Returns:
+        The pictures held out and those to train on, as (source, index). Pictures with the background of one held out
+        (other rain over the same clean picture) are in neither.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    every = [(number, index) for number, source in enumerate(sources) for index in range(len(source))]
+    if count >= len(every):
+        raise DataError(f"data.held_out is {count}, but there are only {len(every)} training pictures; hold out fewer")
+    chosen = [every[(place * len(every)) // count] for place in range(count)]
+    excluded = set(chosen)
+    for number, index in chosen:
+        source = sources[number]
+        background = source.background(index)
+        for step in (-1, 1):  # names that share a background are neighbours
+            other = index + step
+            while 0 <= other < len(source) and source.background(other) == background:
+                excluded.add((number, other))
+                other += step
+    kept = [entry for entry in every if entry not in excluded]
+    if not kept:
+        raise DataError(f"data.held_out is {count}: every training picture shares a background with one held out")
+    return chosen, kept

@@ -1,0 +1,99 @@
+"""What every training batch holds, as a function of (seed, t) alone.
+
+Plain NumPy with random access in t: no state is carried from batch to batch, so a run resumes at any step, any process
+computes its own share, and the number of workers cannot matter. Random numbers are hashes of what they are for
+(seed, purpose, index) rather than draws from a generator: they stay the same with every version of NumPy.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+# Purposes of random numbers. Changing them changes every run.
+_ORDER, _TOP, _LEFT, _FLIP, _TURN = range(5)
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(bits: np.ndarray) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele et al., 2014): a bijection of 64 bits that spreads every bit over all."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def hash_bits(seed: int, purpose: int, group: int, index: np.ndarray) -> np.ndarray:
+    """64 random bits for every index, independent over seeds, purposes and groups.
+
+    Args:
+        seed: of the run, 0 or more.
+        purpose: what the bits are for.
+        group: a number that sets whole arrays apart, such as the epoch.
+        index: integers of any shape.
+
+    Returns:
+        uint64, shaped as `index`.
+    """
+    with np.errstate(over="ignore"):
+        state = np.zeros(1, np.uint64)
+        for part in (seed, purpose, group):
+            state = _mix(state + _GOLDEN * np.uint64((part + 1) % 2**64))
+        return _mix(state + _GOLDEN * (np.asarray(index).astype(np.uint64) + np.uint64(1)))
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order in which an epoch visits its `count` entries: a permutation, int64 (count,)."""
+    return np.argsort(hash_bits(seed, _ORDER, epoch, np.arange(count)), kind="stable")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A run of crops; arrays of one length. Positions are random bits until the size of the picture is known."""
+
+    entry: np.ndarray  # which of the epoch's entries, int64
+    index: np.ndarray  # number of the crop, counted from the start of training, int64
+    top: np.ndarray  # random bits, uint64
+    left: np.ndarray  # random bits, uint64
+    flip: np.ndarray  # 1 mirrors left and right, uint8
+    turns: np.ndarray  # quarter turns anticlockwise after the mirror, 0 to 3, uint8
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """Which crops are in batch t.
+
+    Crops are numbered from the start of training; batch t holds numbers t·B to (t + 1)·B − 1, so every entry is seen
+    exactly once in every epoch and a batch may reach from one epoch into the next.
+    """
+
+    entries: int  # pictures per epoch, repeats counted
+    batch_size: int  # over all processes
+    seed: int
+    flips: bool = False
+    rotations: bool = False
+
+    def batch(self, t: int, start: int = 0, stop: int | None = None) -> Samples:
+        """Crops `start` to `stop` of global batch `t`."""
+        stop = self.batch_size if stop is None else stop
+        index = np.arange(t * self.batch_size + start, t * self.batch_size + stop, dtype=np.int64)
+        epochs, places = np.divmod(index, self.entries)
+        entry = np.empty_like(index)
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            chosen = epochs == epoch
+            entry[chosen] = epoch_order(self.seed, epoch, self.entries)[places[chosen]]
+        none = np.zeros(len(index), np.uint8)
+        return Samples(
+            entry=entry,
+            index=index,
+            top=hash_bits(self.seed, _TOP, 0, index),
+            left=hash_bits(self.seed, _LEFT, 0, index),
+            flip=(hash_bits(self.seed, _FLIP, 0, index) % np.uint64(2)).astype(np.uint8) if self.flips else none,
+            turns=(hash_bits(self.seed, _TURN, 0, index) % np.uint64(4)).astype(np.uint8) if self.rotations else none,
+        )
+
+
+def crop_start(bits: np.ndarray, length: np.ndarray, crop: int) -> np.ndarray:
+    """First row or column of a crop of `crop` pixels in pictures of `length` pixels, uniform over all that fit."""
+    return (bits % (np.asarray(length).astype(np.uint64) - np.uint64(crop) + np.uint64(1))).astype(np.int64)
