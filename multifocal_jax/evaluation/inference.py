@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.stages import Compiled
 
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.errors import UserError
@@ -69,12 +70,13 @@ class Derainer:
         if devices < 1 or model.multiple % devices:
             fitting = ", ".join(str(n) for n in range(1, model.multiple + 1) if model.multiple % n == 0)
             raise InferenceError(f"rows cannot be spread over {devices} devices; possible: {fitting}")
-        if devices > len(jax.devices()):
-            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(jax.devices())}")
-        mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=jax.devices()[:devices])
+        if devices > len(jax.local_devices()):
+            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(jax.local_devices())}")
+        self._devices = jax.local_devices()[:devices]
+        mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=self._devices)
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
-        self._programs: dict[Any, jax.stages.Compiled] = {}
+        self._programs: dict[Any, Compiled] = {}
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
@@ -139,7 +141,7 @@ class Derainer:
                     raise
                 raise self._too_large(batch.shape, memory.needed(program), None) from None
 
-    def _program(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.stages.Compiled:
+    def _program(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
         """The network compiled for a shape; refused if the device has less memory than the compiler has planned."""
         key = (shape, str(dtype))
         if key not in self._programs:
@@ -155,7 +157,7 @@ class Derainer:
                 del self._programs[next(iter(self._programs))]
             self._programs[key] = program
         program = self._programs[key]
-        free = memory.available(self._rows.mesh.devices.flat[0])
+        free = memory.available(self._devices[0])
         if free is not None and memory.needed(program) > free:
             raise self._too_large(shape, memory.needed(program), free)
         return program
@@ -181,9 +183,7 @@ class Derainer:
 
     def _place(self, params: Any) -> Any:
         with self._precision():
-            return jax.device_put(
-                jax.tree.map(lambda value: jnp.asarray(value, self._dtype), params), self._everywhere
-            )
+            return jax.device_put(jax.tree.map(lambda value: jnp.asarray(value, self._dtype), params), self._everywhere)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:

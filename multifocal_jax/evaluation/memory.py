@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import jax
+from jax.stages import Compiled
 
 
-def needed(compiled: jax.stages.Compiled) -> int:
+def needed(compiled: Compiled) -> int:
     """Bytes per device that a compiled function takes while it runs, as the compiler has planned; 0 if unknown."""
     plan = compiled.memory_analysis()
     if plan is None:

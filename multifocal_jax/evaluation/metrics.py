@@ -16,14 +16,14 @@ Everything is computed in float64.
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from multifocal_jax.errors import UserError
 
 Family = Literal["uint8", "double", "rgb"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
+FAMILIES: tuple[Family, ...] = ("uint8", "double", "rgb")
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _PEAK = 255.0

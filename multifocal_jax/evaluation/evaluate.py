@@ -1,0 +1,148 @@
+"""Scoring a de-rainer on pairs of rainy and clean pictures."""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from multifocal_jax.data.sources import PairSource
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.files import make_folder, write_whole
+from multifocal_jax.evaluation.journal import Journal
+from multifocal_jax.evaluation.metrics import Family, MetricError, score_all
+from multifocal_jax.evaluation.report import PictureScores, Report
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Pair = tuple[str, np.ndarray, np.ndarray]
+
+_THREADS = 2  # that decode, encode and score beside the network
+_AHEAD = 4  # pictures that wait before and behind the network
+
+
+class EvaluationError(UserError):
+    """An evaluation cannot run. The message says why."""
+
+
+def evaluate(
+    derain: Callable[[np.ndarray], np.ndarray],
+    source: PairSource,
+    *,
+    family: Family = "uint8",
+    limit: int = 0,
+    batch_size: int = 1,
+    output: Path | None = None,
+    save_images: bool = True,
+    resume: bool = False,
+    progress: bool = False,
+    record: dict[str, Any] | None = None,
+) -> Report:
+    """De-rain the pictures of a source and compare them with their ground truth.
+
+    A picture is clamped, scaled and rounded to 8 bits as it is written, and that is scored.
+
+    Args:
+        derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
+        source: of the pairs.
+        family: of the report's headline figures; every family is measured.
+        limit: score at most so many pictures; 0 scores all.
+        batch_size: pictures of equal size that are de-rained together.
+        output: folder for `images/NAME.png` and `scores.jsonl`, which holds every score as soon as it is known; None
+            writes nothing.
+        save_images: write the pictures.
+        resume: take scores from `scores.jsonl` where they are there, if it was made with the same `record`.
+        progress: show a bar on stderr.
+        record: what is scored, for the report.
+
+    Raises:
+        EvaluationError: there are no pictures, or `resume` finds scores of something else.
+        MetricError: a pair cannot be compared; names the picture.
+        OutputError: the output cannot be written.
+    """
+    count = min(limit, len(source)) if limit else len(source)
+    if count == 0:
+        raise EvaluationError("there are no pictures to score")
+    record = record or {}
+    names = [source.name(index) for index in range(count)]
+    journal = Journal(make_folder(output) if output else None, record, resume)
+    images = make_folder(output / "images") if output and save_images else None
+    done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
+    todo = [index for index, name in enumerate(names) if name not in done]
+
+    def load(index: int) -> Pair:
+        return names[index], *source.load(index)
+
+    def finish(name: str, rainy: np.ndarray, clean: np.ndarray, result: np.ndarray) -> PictureScores:
+        if images:
+            picture = Image.fromarray(result)
+            path = images / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, lambda file: picture.save(file, "png"))
+        try:
+            height, width, _ = clean.shape
+            return PictureScores(name, width, height, score_all(rainy, clean), score_all(result, clean))
+        except MetricError as error:
+            raise MetricError(f"{name}: {error}") from None
+
+    with ThreadPoolExecutor(_THREADS) as pool, _bar(progress, count) as bar, journal:
+        bar.update(count - len(todo))
+        waiting: deque[Future[PictureScores]] = deque()
+
+        def collect(most: int) -> None:
+            while len(waiting) > most:
+                scores = waiting.popleft().result()
+                journal.add(scores)
+                done[scores.name] = scores
+                bar.update(1)
+
+        try:
+            for batch in _batches(_ahead(pool, load, todo), batch_size):
+                for (name, rainy, clean), result in zip(batch, _derain(derain, batch, batch_size), strict=False):
+                    waiting.append(pool.submit(finish, name, rainy, clean, result))
+                collect(_AHEAD)
+            collect(0)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Report(tuple(done[name] for name in names), family, record)
+
+
+def _complete(name: str, images: Path | None) -> bool:
+    return images is None or (images / f"{name}.png").is_file()
+
+
+def _derain(derain: Callable[[np.ndarray], np.ndarray], batch: list[Pair], batch_size: int) -> np.ndarray:
+    """The batch's results; a batch that is not full is filled up, so that no other size is compiled for it."""
+    rainy = [pair[1] for pair in batch]
+    return derain(np.stack(rainy + rainy[-1:] * (batch_size - len(rainy))))
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results in order, a few of them computed in advance."""
+    items = iter(items)
+    futures = deque(pool.submit(function, item) for item in itertools.islice(items, _AHEAD))
+    while futures:
+        yield futures.popleft().result()
+        futures.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+
+
+def _batches(pairs: Iterable[Pair], batch_size: int) -> Iterator[list[Pair]]:
+    """Groups of pictures of equal size; the last group of a size may be smaller."""
+    groups: dict[tuple[int, ...], list[Pair]] = {}
+    for pair in pairs:
+        group = groups.setdefault(pair[1].shape, [])
+        group.append(pair)
+        if len(group) == batch_size:
+            yield groups.pop(pair[1].shape)
+    yield from groups.values()
+
+
+def _bar(progress: bool, count: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=count, unit="picture", disable=not progress, dynamic_ncols=True)

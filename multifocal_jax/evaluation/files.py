@@ -1,0 +1,52 @@
+"""Writing files complete or not at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from multifocal_jax.errors import UserError
+
+
+class OutputError(UserError):
+    """A result cannot be written."""
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write into {folder}: {error.strerror or error}; choose another folder") from None
+    return folder
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file beside `path`, then rename it; what was there stays until then.
+
+    Raises:
+        OutputError: the disk does not take it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        try:
+            with partial.open("wb") as file:
+                write(file)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None:  # not the disk's but the encoder's; the caller knows what it was given
+            raise
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; errors as for `write_whole`."""
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,116 @@
+"""One self-contained HTML page with a before/after slider per picture, worst results first."""
+
+import base64
+import html
+import io
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from multifocal_jax.data.sources import PairSource
+from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.evaluation.metrics import FAMILIES, Family, Score
+from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Report
+
+PAGE = "report.html"
+MOST_PICTURES = 200  # the worst that a page shows; more would make a file that browsers struggle with
+_WEBP_QUALITY = 88
+
+
+def write_page(report: Report, source: PairSource, folder: Path) -> None:
+    """Write `report.html` of an evaluation whose pictures were saved.
+
+    Pictures are shown as lossy WebP, so that the page stays small; the scores are those of the written PNG files. A
+    page shows the worst 200 pictures at most, and the scores of all of them.
+
+    Args:
+        report: of the evaluation.
+        source: that was evaluated.
+        folder: of the evaluation; holds `images/NAME.png`.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    worst = report.worst_first()
+    index = {source.name(i): i for i in range(len(report.pictures))}
+
+    def figures() -> Iterator[str]:
+        for picture in worst[:MOST_PICTURES]:
+            rainy, clean = source.load(index[picture.name])
+            with Image.open(folder / "images" / f"{picture.name}.png") as result:
+                yield _figure(report, picture, rainy, np.asarray(result), clean)
+
+    template = Template((files("multifocal_jax.evaluation") / "page.html").read_text())
+    shown = min(len(worst), MOST_PICTURES)
+    head, tail = template.substitute(
+        title=html.escape(str(report.record.get("name", "Evaluation"))),
+        facts="".join(
+            f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>"
+            for name, value in report.record.items()
+            if isinstance(value, str | int | float)
+        ),
+        means="".join(_means(report, family) for family in FAMILIES),
+        rows="".join(_row(report, picture, number < shown) for number, picture in enumerate(worst)),
+        count=len(worst),
+        shown="all of them" if shown == len(worst) else f"the worst {shown}",
+        family=html.escape(FAMILY_TITLES[report.family]),
+        figures="\0",
+    ).split("\0")
+
+    def write(file: BinaryIO) -> None:
+        file.write(head.encode())
+        for figure in figures():  # one at a time, as all of them together may be large
+            file.write(figure.encode())
+        file.write(tail.encode())
+
+    write_whole(folder / PAGE, write)
+
+
+def _means(report: Report, family: Family) -> str:
+    before, after = report.mean("input", family), report.mean("result", family)
+    mark = ' class="headline"' if family == report.family else ""
+    return (
+        f"<tr{mark}><th scope=row>{html.escape(FAMILY_TITLES[family])}</th><td>{_text(before)}</td>"
+        f"<td>{_text(after)}</td><td>{after.psnr - before.psnr:+.2f}</td></tr>"
+    )
+
+
+def _row(report: Report, picture: PictureScores, shown: bool) -> str:
+    name = html.escape(picture.name)
+    link = f'<a href="#{name}">{name}</a>' if shown else name
+    before, after = picture.input[report.family], picture.result[report.family]
+    return (
+        f"<tr><th scope=row>{link}</th><td>{picture.width}×{picture.height}</td><td>{_text(before)}</td>"
+        f"<td>{_text(after)}</td><td>{picture.gain(report.family):+.2f}</td></tr>"
+    )
+
+
+def _figure(report: Report, picture: PictureScores, rainy: np.ndarray, result: np.ndarray, clean: np.ndarray) -> str:
+    name = html.escape(picture.name)
+    before, after = picture.input[report.family], picture.result[report.family]
+    size = f'width="{picture.width}" height="{picture.height}"'
+    return (
+        f'<figure id="{name}"><figcaption><b>{name}</b> rainy {_text(before)} → de-rained {_text(after)} '
+        f"({picture.gain(report.family):+.2f} dB)</figcaption>"
+        f'<div class="slider" style="aspect-ratio:{picture.width}/{picture.height};max-width:{2 * picture.width}px">'
+        f'<img class="after" alt="{name}, de-rained" {size} src="{_uri(result)}">'
+        f'<img class="before rainy" alt="{name}, rainy" {size} src="{_uri(rainy)}">'
+        f'<img class="before clean" alt="{name}, ground truth" {size} src="{_uri(clean)}" hidden>'
+        f'<span class="edge"></span><input type="range" min="0" max="100" value="50" step="0.1" '
+        f'aria-label="{name}: how much of the left picture is shown"></div></figure>\n'
+    )
+
+
+def _uri(picture: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "webp", quality=_WEBP_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def _text(score: Score) -> str:
+    return f"{score.psnr:.2f} / {score.ssim:.4f}"

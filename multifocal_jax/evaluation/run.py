@@ -1,0 +1,173 @@
+"""What `evaluate.py` does: scores one or more weights on the pictures of a config and writes the reports."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import differences, to_dict
+from multifocal_jax.data.sources import PairSource, open_source
+from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
+from multifocal_jax.evaluation.files import make_folder, write_text
+from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.evaluation.page import write_page
+from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
+from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.weights import Weights, WeightsError, load_weights
+
+REPORT = "report.json"
+
+
+def run(
+    config: ExperimentConfig,
+    weights: Sequence[str],
+    output: Path,
+    *,
+    resume: bool = False,
+    devices: int = 1,
+    quiet: bool = False,
+) -> list[tuple[str, Report]]:
+    """Evaluate weights, print the tables, write `report.{json,csv,md,html}`, `scores.jsonl` and the pictures.
+
+    Args:
+        config: pictures, architecture and `EvalConfig`.
+        weights: one or more files, workdirs or packaged names.
+        output: folder of the reports; each of several weights has a folder of its own in it.
+        resume: go on with an interrupted evaluation.
+        devices: over which the rows of a picture are spread.
+        quiet: print nothing.
+
+    Returns:
+        Title and report of each of the weights.
+
+    Raises:
+        UserError: something that the user gave cannot be used.
+    """
+    loaded = [(name, _load(name, config)) for name in weights]
+    titles = _titles(weights)
+    source = _open(config)
+    reports = []
+    for title, (name, held) in zip(titles, loaded, strict=True):
+        folder = output if len(weights) == 1 else output / title
+        report = _run_one(config, held, _record(config, name), source, folder, resume, devices, quiet)
+        reports.append((title, report))
+    return reports
+
+
+def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
+    """Reports of earlier evaluations.
+
+    Args:
+        places: `report.json` files, or folders that hold one.
+
+    Raises:
+        ReportError: there is none, or it cannot be read.
+    """
+    reports = []
+    for title, place in zip(_titles(places), places, strict=True):
+        path = Path(place) / REPORT if Path(place).is_dir() else Path(place)
+        if not path.is_file():
+            raise ReportError(f"{place} holds no {REPORT}; evaluate.py writes one into its output folder")
+        reports.append((title, Report.from_json(path.read_text(), str(path))))
+    return reports
+
+
+def write_comparison(reports: Sequence[tuple[str, Report]], output: Path) -> str:
+    """Write several reports as one table, `comparison.md`; returns the table."""
+    table = side_by_side(reports)
+    write_text(make_folder(output) / "comparison.md", table)
+    return table
+
+
+def _run_one(
+    config: ExperimentConfig,
+    weights: Weights,
+    record: dict[str, Any],
+    source: PairSource,
+    folder: Path,
+    resume: bool,
+    devices: int,
+    quiet: bool,
+) -> Report:
+    options = config.eval
+    derainer = Derainer(
+        weights.params,
+        weights.model,
+        precision=options.precision,
+        tile=options.tile,
+        overlap=options.overlap,
+        ensemble=options.ensemble,
+        devices=devices,
+    )
+    report = evaluate(
+        derainer,
+        source,
+        family=options.family,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        output=folder,
+        save_images=options.save_images,
+        resume=resume,
+        progress=not quiet,
+        record=record,
+    )
+    write_text(folder / REPORT, report.to_json())
+    write_text(folder / "report.csv", report.to_csv())
+    write_text(folder / "report.md", report.to_markdown())
+    if options.save_images:
+        write_page(report, source, folder)
+    if not quiet:
+        print(report.to_text())
+        print(f"written to {folder}")
+    return report
+
+
+def _load(name: str, config: ExperimentConfig) -> Weights:
+    path = find_weights(name)
+    weights = load_weights(path)
+    if weights.model != config.model:
+        lines = differences(config.model, weights.model)
+        overrides = " ".join(f"--config.model.{line.split(':')[0]}={line.split(' -> ')[1]}" for line in lines)
+        raise WeightsError(
+            f"{path} holds another architecture than the config ({', '.join(lines)}); take the config that they were "
+            f"trained with, or add {overrides}"
+        )
+    return weights
+
+
+def _open(config: ExperimentConfig) -> PairSource:
+    if config.eval.split == "test":
+        return open_source(config.data.test, config.data.root)
+    from multifocal_jax.data.pipeline import TrainingData
+
+    source = TrainingData(config.data, config.train.batch_size, config.train.seed).held_out
+    if len(source) == 0:
+        raise EvaluationError(
+            "eval.split is 'held_out', but the config sets none aside; add --config.data.held_out=N as in training"
+        )
+    return source
+
+
+def _record(config: ExperimentConfig, name: str) -> dict[str, Any]:
+    """What decides the scores: an evaluation with an equal record may be resumed."""
+    options = to_dict(config.eval)
+    return {
+        "name": config.name,
+        "weights": name,
+        "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
+        "dataset": config.data.test.dataset,
+        "model": to_dict(config.model),
+        "data": to_dict(config.data),
+        **{key: options[key] for key in ("split", "family", "precision", "tile", "overlap", "ensemble")},
+    }
+
+
+def _titles(places: Sequence[str]) -> list[str]:
+    """Short names of weights or reports: as little of each path's end as tells them apart."""
+    parts = [[part for part in Path(place).with_suffix("").parts if part != "/"] for place in places]
+    for length in range(1, max(len(part) for part in parts) + 1):
+        titles = ["_".join(part[-length:]) for part in parts]
+        if len(set(titles)) == len(titles):
+            return titles
+    raise EvaluationError(f"the same weights or reports were named twice: {', '.join(places)}")
