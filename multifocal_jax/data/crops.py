@@ -247,11 +247,15 @@ def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> It
     dataset = grain.MapDataset.range(start, 2**62).map(batch)
     ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads))
     if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()  # Grain's workers ask for a flag of its own, also where no door parsed any
         ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4))
     iterator = iter(ahead)
     try:
-        yield from iterator
+        for cut in iterator:
+            # Copied out of the shared memory in which worker processes send arrays, which may then be freed.
+            yield CutBatch({name: np.array(array) for name, array in cut.arrays.items()}, cut.broken) if workers else cut
     finally:
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            close()
+        iterator.close()

@@ -51,12 +51,18 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     if not Path(path).is_file():
         raise ImageError(f"picture {path} does not exist")
+    with open(path, "rb") as file:
+        return decode_size(file, str(path))
+
+
+def decode_size(file: BinaryIO, name: str) -> tuple[int, int]:
+    """`image_size` for a file that is open already; errors call it `name`."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             width, height = picture.size
             turned = picture.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED
     except _PILLOW_ERRORS as error:
-        raise ImageError(f"picture {path} cannot be read: {_one_line(error)}; replace or remove it") from None
+        raise ImageError(f"picture {name} cannot be read: {_one_line(error)}; replace or remove it") from None
     return (width, height) if turned else (height, width)
 
 

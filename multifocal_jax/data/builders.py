@@ -1,0 +1,198 @@
+"""TFDS builders of the published sets, from archives that one downloads oneself; TensorFlow is not imported.
+
+Files are stored as they are (a two-sided picture as two PNGs), in the order of the sorted names and with checks that a
+folder does not have: every picture is decoded once and the number of pairs must be the published one. A prepared set
+appears under its final name when it is complete, so an interrupted build is never taken for a whole one.
+
+This module imports tensorflow_datasets; everything else of the package works without it.
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from multifocal_jax.data.errors import DataError
+from multifocal_jax.data.layouts import Pair, Picture, complete_pairs
+from multifocal_jax.data.published import PUBLISHED
+
+_KEYS = 2**128  # TFDS sorts examples by keys of so many bits, in buckets of equal ranges
+
+
+class RainyPairs(tfds.core.GeneratorBasedBuilder):
+    """Pairs of a published set. Examples hold "rainy" and "clean" pictures, their "name" and their "background"."""
+
+    skip_registration = True  # this is no data set of its own
+    code_path = Path(__file__)  # TFDS 4.9.10 looks for it with importlib_resources, on which it does not depend
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Pairs in the order of their names."}
+
+    def __init__(self, *, any_size: bool = False, **options: Any):
+        """Args beside those of TFDS: `any_size` accepts other numbers of pairs, and one split alone."""
+        self._any_size = any_size
+        super().__init__(**options)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        published = PUBLISHED[self.name]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{published.title}: pairs of rainy and clean pictures. From {published.archive}.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "rainy": tfds.features.Image(shape=(None, None, 3)),
+                    "clean": tfds.features.Image(shape=(None, None, 3)),
+                    "name": tfds.features.Text(),
+                    "background": tfds.features.Text(),
+                }
+            ),
+            supervised_keys=("rainy", "clean"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Any]]]:
+        splits: dict[str, list[Pair]] = {}
+        missing: list[DataError] = []
+        for split, expected in PUBLISHED[self.name].sizes.items():
+            try:
+                pairs = complete_pairs(self.name, Path(dl_manager.manual_dir), split)
+            except DataError as error:
+                if not self._any_size:
+                    raise
+                missing.append(error)
+                continue
+            if len(pairs) != expected and not self._any_size:
+                raise DataError(
+                    f"{self.name}: {dl_manager.manual_dir} has {len(pairs):,} {split} pairs, the published set has "
+                    f"{expected:,}; complete it, or build what is there with --any-size"
+                )
+            splits[split] = pairs
+        if not splits:
+            raise missing[0]
+        return {split: self._generate_examples(pairs) for split, pairs in splits.items()}
+
+    def _generate_examples(self, pairs: list[Pair]) -> Iterator[tuple[int, Any]]:
+        for index, pair in enumerate(pairs):
+            rainy, clean = pair.load()  # names a file that is broken, or a pair of two sizes
+            # TFDS holds one bucket of keys in memory at a time, so keys are spread over the whole range.
+            yield (
+                index * (_KEYS // len(pairs)),
+                {
+                    "rainy": _stored(pair.rainy, rainy),
+                    "clean": _stored(pair.clean, clean),
+                    "name": pair.name,
+                    "background": pair.clean.path.stem,
+                },
+            )
+
+
+def _stored(picture: Picture, pixels: np.ndarray) -> str | io.BytesIO:
+    """The file itself, or the half of one as PNG."""
+    if picture.half == "whole":
+        return os.fspath(picture.path)
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    png.seek(0)
+    return png
+
+
+def _instructions(name: str) -> str:
+    published = PUBLISHED[name]
+    sizes = " and ".join(f"{size:,} {split}" for split, size in published.sizes.items())
+    return f"Get {published.archive}. Unpack it, so that there is {published.layout}: {sizes} pairs."
+
+
+class Rain200H(RainyPairs):
+    """Heavy rain, 1,800 + 200 pairs."""
+
+    name = "rain200h"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Rain200L(RainyPairs):
+    """Light rain, 1,800 + 200 pairs."""
+
+    name = "rain200l"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Rain100H(RainyPairs):
+    """Heavy rain, 1,800 + 100 pairs."""
+
+    name = "rain100h"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Rain100L(RainyPairs):
+    """Light rain, 200 + 100 pairs."""
+
+    name = "rain100l"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Rain800(RainyPairs):
+    """700 + 100 two-sided pictures, the clean side left."""
+
+    name = "rain800"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Rain1400(RainyPairs):
+    """12,600 + 1,400 pairs, 14 rains over every clean picture."""
+
+    name = "rain1400"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Did(RainyPairs):
+    """12,000 + 1,200 two-sided pictures, the rainy side left."""
+
+    name = "did"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+class Spa(RainyPairs):
+    """Real rain, 638,492 + 1,000 pairs."""
+
+    name = "spa"
+    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
+
+
+BUILDERS: dict[str, type[RainyPairs]] = {
+    builder.name: builder
+    for builder in (Rain200H, Rain200L, Rain100H, Rain100L, Rain800, Rain1400, Did, Spa)
+}
+
+
+def prepare(name: str, root: str | Path, data_dir: str | Path, any_size: bool = False) -> dict[str, int]:
+    """Build a set as array_record files, complete or not at all.
+
+    Args:
+        name: a key of `BUILDERS`.
+        root: where its archives are unpacked.
+        data_dir: where prepared sets are kept, each in a folder of its name.
+        any_size: accept other numbers of pairs than the published ones, and one split alone.
+
+    Returns:
+        The number of pairs of every split.
+
+    Raises:
+        DataError: the set is unknown, incomplete, broken, or `data_dir` cannot be written to.
+    """
+    if name not in BUILDERS:
+        raise DataError(f"there is no data set {name!r}; known: {', '.join(BUILDERS)}")
+    if not Path(root).is_dir():
+        raise DataError(f"{name}: folder {root} does not exist. {_instructions(name)}")
+    try:
+        builder = BUILDERS[name](data_dir=os.fspath(data_dir), file_format="array_record", any_size=any_size)
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root), verify_ssl=True)
+        )
+    except OSError as error:
+        raise DataError(f"{name} cannot be written to {data_dir}: {error}; choose another --data-dir") from None
+    return {split: int(info.num_examples) for split, info in builder.info.splits.items()}

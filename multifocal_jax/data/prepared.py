@@ -1,0 +1,90 @@
+"""Sets that their TFDS builders prepared, read by random access and without TensorFlow."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.images import decode_image, decode_size
+
+
+class PreparedPairs:
+    """Pairs of a prepared set, in the order of their names. May be sent to worker processes."""
+
+    def __init__(self, dataset: str, data_dir: Path, split: str):
+        """Open a set.
+
+        Raises:
+            DataError: it is not prepared there or lacks the split, or tensorflow_datasets is not installed.
+        """
+        self._where = (dataset, data_dir, split)
+        self._records = _open_records(*self._where)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_where": self._where}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._where = state["_where"]
+        self._records = _open_records(*self._where)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def name(self, index: int) -> str:
+        """Stem of the rainy file that the pair was built from."""
+        return self._records[index]["name"].decode()
+
+    def background(self, index: int) -> str:
+        """Stem of the clean file that the pair was built from."""
+        return self._records[index]["background"].decode()
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the clean side."""
+        return decode_size(io.BytesIO(self._records[index]["clean"]), self._spell(index))
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rainy and clean, uint8 (H, W, 3) each.
+
+        Raises:
+            ImageError: the record is damaged.
+        """
+        record = self._records[index]
+        rainy, clean = (decode_image(io.BytesIO(record[side]), self._spell(index)) for side in ("rainy", "clean"))
+        if rainy.shape != clean.shape:
+            raise ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
+        return rainy, clean
+
+    def load_clean(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3)."""
+        return decode_image(io.BytesIO(self._records[index]["clean"]), self._spell(index))
+
+    def _spell(self, index: int) -> str:
+        dataset, data_dir, split = self._where
+        return f"{data_dir / dataset} {split} record {index}"
+
+
+def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise DataError(
+            "reader='tfds' needs tensorflow-datasets and array_record, which are not installed: "
+            "pip install tensorflow-datasets array_record"
+        ) from None
+    versions = sorted((data_dir / dataset).glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"))
+    if not versions:
+        raise DataError(
+            f"{dataset} is not prepared in {data_dir}; run: python -m multifocal_jax.data prepare {dataset} --root "
+            f"UNPACKED_ARCHIVES --data-dir {data_dir}"
+        )
+    builder = tfds.builder_from_directory(versions[-1].parent)
+    if split not in builder.info.splits:
+        raise DataError(
+            f"{dataset} in {data_dir} has no {split} split, only {', '.join(builder.info.splits)}; prepare it again "
+            "from a folder that has both"
+        )
+    # Pictures are decoded by this package alone, so that both readers give the same pixels.
+    raw = {name: tfds.decode.SkipDecoding() for name in ("rainy", "clean")}
+    return builder.as_data_source(split, decoders=raw)
