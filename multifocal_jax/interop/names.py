@@ -4,6 +4,7 @@ Names and values are kept apart: `parameters` pairs names and says shapes, `to_t
 transform arrays. Neither needs torch.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ def _convolutions(config: ModelConfig) -> Iterator[Convolution]:
         for level in levels:
             yield Convolution(f"{flax}.up_{level}", f"{torch}.up.{level}", 3, width, 4 * width)
         yield from _interaction(config, "spatial", f"{flax}.spatial", f"{torch}.spatial")
-    yield Convolution("fusion.merge", "fusion.merge", 3, len(levels) * width, width)
+    yield Convolution("fusion.merge", "fusion.merge.conv", 3, len(levels) * width, width)
     yield Convolution("fusion.residual", "fusion.residual", 3, width, 3)
 
 
@@ -112,3 +113,28 @@ def to_torch_layout(value: np.ndarray) -> np.ndarray:
 def to_flax_layout(value: np.ndarray) -> np.ndarray:
     """Kernels OIHW → HWIO; biases as they are."""
     return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
+
+
+# The JAX network's names and the PyTorch network's, for any width, depth and switches.
+_RULES = (
+    (r"entrance\.pyramid\.reduce_(\d+)", lambda m: f"pyramid.filters.{int(m[1]) - 1}"),
+    (r"entrance\.shallow_(\d+)", r"shallow.\1"),
+    (r"entrance\.spatial\.level_(\d+)\.(query|key|value)", r"entrance.\1.\2.conv"),
+    (r"entrance\.spatial\.level_(\d+)\.conv", r"entrance.\1.conv"),
+    (r"module_(\d+)\.residual_(\d+)a_(\d+)", r"body.\1.residual.\3.\2.conv1"),
+    (r"module_(\d+)\.residual_(\d+)b_(\d+)", r"body.\1.residual.\3.\2.conv2"),
+    (r"module_(\d+)\.(down|up)_(\d+)", r"body.\1.\2.\3"),
+    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.(query|key|value)", r"body.\1.\2.\3.\4.conv"),
+    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.conv", r"body.\1.\2.\3.conv"),
+    (r"fusion\.merge", r"fusion.merge.conv"),
+)
+
+
+def flax_to_torch(name: str) -> str:
+    """A parameter's name in the PyTorch network from that in the JAX network; other names come back unchanged."""
+    stem, _, leaf = name.rpartition(".")
+    leaf = {"kernel": "weight"}.get(leaf, leaf)
+    for pattern, replacement in _RULES:
+        if leaf in ("weight", "bias") and re.fullmatch(pattern, stem):
+            return f"{re.sub(pattern, replacement, stem)}.{leaf}"
+    return f"{stem}.{leaf}" if stem == "fusion.residual" else name

@@ -174,7 +174,11 @@ class Pyramid(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        make = {"learned": lambda: conv(3, 3, stride=2), "gaussian": GaussianDownsample, "average": average}
+        make = {
+            "learned": lambda: conv(3, 3, stride=2),
+            "gaussian": GaussianDownsample,
+            "average": lambda: nn.AvgPool2d(2),
+        }
         self.filters = nn.ModuleList(make[config.pyramid]() for _ in range(config.levels - 1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -182,11 +186,6 @@ class Pyramid(nn.Module):
         for reduce in self.filters:
             images.append(reduce(images[-1]))
         return images
-
-
-def average() -> nn.AvgPool2d:
-    """Fixed pyramid filter of Model-2."""
-    return nn.AvgPool2d(2)
 
 
 class ResidualBlock(nn.Module):
@@ -227,14 +226,16 @@ class Fusion(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.merge = conv(config.levels * config.channels, config.channels)
+        self.merge = nn.Sequential(
+            OrderedDict(conv=conv(config.levels * config.channels, config.channels), relu=nn.ReLU())
+        )
         self.residual = conv(config.channels, 3)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         large = [features[0]]
         for level, x in enumerate(features[1:], start=1):
             large.append(F.interpolate(x, scale_factor=2**level, mode="bilinear", align_corners=False))
-        return self.residual(F.relu(self.merge(torch.cat(large, dim=1))))
+        return self.residual(self.merge(torch.cat(large, dim=1)))
 
 
 class MultifocalNet(nn.Module):

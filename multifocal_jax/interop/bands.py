@@ -1,0 +1,54 @@
+"""Weights of networks that concatenate their wavelet bands in another order (section 3.2).
+
+Equations 4 and 5 order them LL, LH, HL, HH; the caption of figure 1 and much DWT code LL, HL, LH, HH. A band's update is
+added to one quarter of the channels, so another order means the same network with those quarters permuted in all
+features at full size. Permuting the weights undoes it exactly. What happens inside the channel CSSAB's half-size path is
+not touched, so heads do not matter.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.weights import flatten, unflatten
+
+BandOrder = Literal["LL,LH,HL,HH", "LL,HL,LH,HH"]
+
+
+def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrder) -> dict[str, Any]:
+    """Parameters for a network that orders its bands LL, LH, HL, HH from one that orders them as `order`.
+
+    Args:
+        params: parameters of the JAX network.
+        model: the architecture.
+        order: of the network that was trained.
+    """
+    if model.interaction in ("convolution", "channel"):  # no wavelets in these
+        return dict(params)
+    ours, theirs = ["LL", "LH", "HL", "HH"], order.split(",")
+    quarters = np.arange(model.channels).reshape(4, -1)
+    swap = np.concatenate([quarters[theirs.index(band)] for band in ours])  # our channel i is their channel swap[i]
+    before_shuffle = (4 * swap[:, None] + np.arange(4)).reshape(-1)
+    all_levels = np.concatenate([level * model.channels + swap for level in range(model.levels)])
+    # Which convolutions take features at full size, which make them, and in what arrangement of channels.
+    takes = {r"fusion\.merge": all_levels, r"module_\d+\.(residual|down)_.*": swap, r".*\.spatial\.level_.*": swap}
+    makes = {
+        r"entrance\.shallow_\d+": swap,
+        r"module_\d+\.residual_.*": swap,
+        r"module_\d+\.up_\d+": before_shuffle,
+    }
+    reordered = {}
+    for name, value in flatten(params).items():
+        conv, _, leaf = name.rpartition(".")
+        array = np.asarray(value)
+        for pattern, channels in takes.items():
+            if leaf == "kernel" and re.fullmatch(pattern, conv):
+                array = array[:, :, channels]
+        for pattern, channels in makes.items():
+            if re.fullmatch(pattern, conv):
+                array = array[..., channels]
+        reordered[name] = array
+    return unflatten(reordered)

@@ -1,0 +1,183 @@
+"""Reading and writing PyTorch's files. No pickled code is ever run."""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multifocal_jax.config_files import to_dict
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.weights import Weights
+
+# What training code wraps state dictionaries in, the preferred first: averaged weights are what gets published.
+WRAPPERS = ("state_dict", "params_ema", "params", "model", "model_state_dict", "network", "net", "generator")
+# What DataParallel, torch.compile and wrapping modules put before every name.
+PREFIXES = ("module", "_orig_mod", "model", "network", "net", "generator")
+
+
+@dataclass(frozen=True)
+class TorchCheckpoint:
+    """Tensors of a PyTorch file.
+
+    Attributes:
+        path: of the file.
+        tensors: by name, in the order of the file; kernels OIHW. Half precisions are widened to float32.
+        model: the architecture as `write_pth` stores it, None in files of other origin.
+        record: where the weights come from, likewise.
+        notes: one line for each thing that was unwrapped.
+    """
+
+    path: Path
+    tensors: dict[str, np.ndarray]
+    model: dict[str, Any] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchCheckpoint:
+    """Read a zip or legacy `.pth`, or a `.safetensors` file with PyTorch names.
+
+    Args:
+        path: file.
+        key: entry that holds the state dictionary where the file is a dictionary of several; None finds it.
+
+    Raises:
+        ConversionError: the file does not exist, is damaged, needs pickled code, or holds no tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConversionError(f"checkpoint {path} does not exist")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    notes: list[str] = []
+    state = _unwrap(path, content, key, notes)
+    unusable = [str(name) for name, value in state.items() if not _is_array(value)]
+    if unusable:
+        raise ConversionError(f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone")
+    tensors = _strip_prefixes({str(name): _to_numpy(value) for name, value in state.items()}, notes)
+    own = isinstance(content, Mapping)
+    model = content.get("model_config") if own else None
+    record = content.get("record") if own else None
+    return TorchCheckpoint(
+        path,
+        tensors,
+        dict(model) if isinstance(model, Mapping) else None,
+        dict(record) if isinstance(record, Mapping) else {},
+        tuple(notes),
+    )
+
+
+def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weights) -> None:
+    """Write `{"state_dict", "model_config", "record"}` as `torch.load(…, weights_only=True)` reads it.
+
+    Complete or not at all.
+
+    Args:
+        path: file to write; its folder must exist.
+        tensors: the state dictionary by PyTorch's names.
+        weights: give architecture and record.
+    """
+    import torch
+
+    content = {
+        "state_dict": {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()},
+        "model_config": json.loads(json.dumps(to_dict(weights.model))),
+        "record": json.loads(json.dumps(weights.record)),
+    }
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def _read_pickle(path: Path) -> Any:
+    import pickle
+
+    try:
+        import torch
+    except ImportError:
+        raise ConversionError(
+            f"reading {path} needs PyTorch: pip install 'multifocal-jax[torch]', or save it as .safetensors"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the age of the file's format
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"class (\S+)", str(error))
+        if code is None:
+            raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
+        raise ConversionError(
+            f"{path} holds pickled code ({code[1]}), which is not run. Where its code is installed and trusted, make "
+            f"a plain one: python -c \"import torch; m = torch.load('{path}', map_location='cpu', "
+            "weights_only=False); torch.save(m.state_dict(), 'state_dict.pth')\""
+        ) from None
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
+        raise ConversionError(
+            f'{path} is a TorchScript program; make a plain checkpoint: python -c "import torch; '
+            f"torch.save(torch.jit.load('{path}', map_location='cpu').state_dict(), 'state_dict.pth')\""
+        ) from None
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ConversionError(f"{path} is not a readable .safetensors file: {error}") from None
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapping[Any, Any]:
+    if not isinstance(content, Mapping):
+        raise ConversionError(f"{path} holds a {type(content).__name__}; save `network.state_dict()`")
+    if key is not None:
+        if not isinstance(content.get(key), Mapping):
+            entries = ", ".join(map(str, content)) or "none"
+            raise ConversionError(f"{path} has no dictionary {key!r}; its entries: {entries}")
+        return content[key]
+    if any(_is_array(value) for value in content.values()):
+        return content
+    inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping) and _holds_arrays(content[name])]
+    if not inner:
+        entries = ", ".join(map(str, content)) or "none"
+        raise ConversionError(f"{path} holds no tensors (its entries: {entries}); name the right one with --key")
+    others = f"; --key chooses another of {', '.join(inner)}" if len(inner) > 1 else ""
+    notes.append(f"tensors taken from entry {inner[0]!r}{others}")
+    return _unwrap(path, content[inner[0]], None, notes)
+
+
+def _holds_arrays(value: Mapping[Any, Any]) -> bool:
+    return any(_is_array(item) or (isinstance(item, Mapping) and _holds_arrays(item)) for item in value.values())
+
+
+def _strip_prefixes(tensors: dict[str, np.ndarray], notes: list[str]) -> dict[str, np.ndarray]:
+    while True:
+        first = {name.partition(".")[0] for name in tensors}
+        if len(first) != 1 or not first <= set(PREFIXES) or not all("." in name for name in tensors):
+            return tensors
+        (prefix,) = first
+        notes.append(f"prefix {prefix + '.'!r} dropped from every name")
+        tensors = {name.partition(".")[2]: value for name, value in tensors.items()}
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    """As NumPy; half precisions become float32."""
+    if not isinstance(value, np.ndarray):
+        value = value.detach().cpu()
+        value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+    narrow = value.dtype.itemsize < 4 and value.dtype.kind not in "iub"  # float16, and bfloat16 of kind V
+    return value.astype(np.float32) if narrow else value

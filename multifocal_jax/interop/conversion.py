@@ -1,0 +1,227 @@
+"""Weights from PyTorch to JAX and back, every tensor accounted for."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from multifocal_jax.config import ConfigError, ModelConfig
+from multifocal_jax.config_files import apply_overrides, from_dict
+from multifocal_jax.interop.architecture import has_our_names, infer_model, models_with_shapes, why_another_network
+from multifocal_jax.interop.bands import BandOrder, reorder_bands
+from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint, write_pth
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
+from multifocal_jax.interop.renaming import Renaming
+from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights, unflatten
+
+if TYPE_CHECKING:
+    from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Weights with one line for each thing worth knowing about how they were read."""
+
+    weights: Weights
+    notes: tuple[str, ...] = ()
+
+
+def read_weights(
+    source: str | Path,
+    *,
+    renaming: Renaming | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    key: str | None = None,
+    band_order: BandOrder = "LL,LH,HL,HH",
+) -> Converted:
+    """Read weights from wherever they are.
+
+    Args:
+        source: a project `.safetensors`, a training workdir, or a PyTorch checkpoint (`.pth`, `.pt`, `.safetensors`).
+        renaming: names of another code base, for PyTorch checkpoints.
+        overrides: pairs of a `ModelConfig` field and its value as text, for what no tensor shows.
+        key: entry of a PyTorch checkpoint that holds the tensors; None finds it.
+        band_order: order in which the network that was trained concatenates its wavelet bands.
+
+    Raises:
+        ConversionError: the tensors are not those of one network of ours; all that are missing, extra or of another
+            shape are listed.
+        WeightsError: a project file cannot be used.
+        ConfigError: an override is not allowed.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+        if not path.is_file():
+            raise ConversionError(f"folder {source} has no weights.safetensors, which training writes into its workdir")
+    if path.suffix == ".safetensors" and _is_project_file(path):
+        weights = load_weights(path)
+        model = apply_overrides(weights.model, overrides)
+        shapes = {name: np.shape(value) for name, value in flatten(weights.params).items()}
+        account(path, {p.flax: p.flax_shape for p in parameters(model)}, shapes, model)
+        return Converted(replace(weights, model=model))
+    return from_torch(read_torch_checkpoint(path, key), renaming=renaming, overrides=overrides, band_order=band_order)
+
+
+def _is_project_file(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "model" in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+
+
+def from_torch(
+    checkpoint: TorchCheckpoint,
+    *,
+    renaming: Renaming | None = None,
+    overrides: Sequence[tuple[str, str]] = (),
+    band_order: BandOrder = "LL,LH,HL,HH",
+) -> Converted:
+    """The JAX network's weights from a PyTorch checkpoint; arguments and errors as `read_weights`."""
+    tensors, notes = checkpoint.tensors, list(checkpoint.notes)
+    if renaming is not None:
+        tensors, used = renaming.apply(checkpoint.path, tensors)
+        notes.append(f"{used} tensors renamed by {renaming.source}")
+    shapes = {name: value.shape for name, value in tensors.items()}
+    if not has_our_names(shapes):
+        raise ConversionError(_foreign(checkpoint.path, shapes))
+    if checkpoint.model is not None:
+        try:
+            model = apply_overrides(from_dict(ModelConfig, checkpoint.model), overrides)
+        except ConfigError as error:
+            raise ConversionError(f"{checkpoint.path}: its model_config cannot be used: {error}") from None
+        notes.append("architecture as stored in the file")
+    else:
+        try:
+            architecture = infer_model(shapes, overrides)
+        except ConversionError as error:
+            raise ConversionError(f"{checkpoint.path}: {error}") from None
+        model = architecture.model
+        notes.append(f"architecture read off the tensors: {describe(model)}")
+        if architecture.assumed:
+            shown = ", ".join(f"{name}={getattr(model, name)}" for name in architecture.assumed)
+            notes.append(f"no tensor shows these, so they are taken as in the paper (--model NAME=VALUE): {shown}")
+    expected = parameters(model)
+    account(checkpoint.path, {p.torch: p.torch_shape for p in expected}, shapes, model)
+    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ConversionError(
+            f"{checkpoint.path}: values that are not finite in {', '.join(broken)}; nothing was written"
+        )
+    params = unflatten({p.flax: to_flax_layout(tensors[p.torch]) for p in expected})
+    if band_order != "LL,LH,HL,HH":
+        params = reorder_bands(params, model, band_order)
+        notes.append(f"channels regrouped from wavelet bands {band_order} to LL,LH,HL,HH")
+    record = {**checkpoint.record, "converted_from": checkpoint.path.name}
+    return Converted(Weights(params, model, record), tuple(notes))
+
+
+def describe(model: ModelConfig) -> str:
+    """The fields in which an architecture differs from the paper's, and its size in channels and modules."""
+    default = ModelConfig()
+    rest = [
+        f"{name}={getattr(model, name)}"
+        for name in vars(model)
+        if name not in ("channels", "modules") and getattr(model, name) != getattr(default, name)
+    ]
+    return ", ".join([f"{model.channels} channels", f"{model.modules} modules", *rest])
+
+
+def account(
+    path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], model: ModelConfig
+) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        ConversionError: any differ; lists every missing, extra and misshapen tensor.
+    """
+    missing = [f"{name} {expected[name]}" for name in expected if name not in found]
+    extra = [f"{name} {tuple(found[name])}" for name in found if name not in expected]
+    misshapen = [
+        f"{name} is {tuple(found[name])}, expected {shape}"
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != shape
+    ]
+    if not (missing or extra or misshapen):
+        return
+    lines = [f"{path} does not hold the network of {describe(model)}; nothing was written"]
+    for title, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
+        if names:
+            lines.append(f"  {title} ({len(names)}):")
+            lines += [f"    {name}" for name in names]
+    raise ConversionError("\n".join(lines))
+
+
+def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if models_with_shapes(shapes):
+        return (
+            f"{path} has the tensors of this network under other names; `python convert_weights.py {path} --inspect` "
+            "shows them beside ours and proposes a file for --names"
+        )
+    return (
+        f"{path} holds another network: none of its {len(shapes)} tensors has a name of this one, and their shapes do "
+        f"not make it under other names: {why_another_network(shapes)}. It cannot be converted"
+    )
+
+
+def to_state_dict(weights: Weights) -> dict[str, np.ndarray]:
+    """PyTorch's state dictionary of JAX's parameters, as NumPy arrays, kernels OIHW."""
+    flat = flatten(weights.params)
+    return {p.torch: to_torch_layout(np.asarray(flat[p.flax])) for p in parameters(weights.model)}
+
+
+def write_weights(destination: str | Path, weights: Weights, dtype: str | None = None) -> Path:
+    """Write weights in the form that the destination's name asks for, complete or not at all.
+
+    Args:
+        destination: `.safetensors` for the project's format, `.pth` or `.pt` for PyTorch; a name without suffix makes
+            a folder with `weights.safetensors`, which counts as a workdir.
+        weights: what to write.
+        dtype: "float16" halves the size; None keeps the parameters' own.
+
+    Returns:
+        The file written.
+
+    Raises:
+        ConversionError: the suffix is another one, or the folder does not exist.
+    """
+    path = Path(destination)
+    if path.suffix not in (".safetensors", ".pth", ".pt", ""):
+        raise ConversionError(f"{path}: cannot write {path.suffix}; use .safetensors, .pth, .pt or a folder's name")
+    if not path.absolute().parent.is_dir():
+        raise ConversionError(f"{path}: folder {path.parent} does not exist")
+    if path.suffix in (".pth", ".pt"):
+        tensors = {name: value.astype(dtype or value.dtype) for name, value in to_state_dict(weights).items()}
+        write_pth(path, tensors, weights)
+        return path
+    if not path.suffix:
+        path.mkdir(exist_ok=True)
+        path = path / "weights.safetensors"
+    save_weights(path, weights, dtype)
+    return path
+
+
+def torch_network(weights: Weights, fused: bool = False) -> "TorchNet":
+    """The PyTorch network with these weights, in their precision and evaluation mode."""
+    import torch
+
+    from multifocal_jax.interop.torch_network import MultifocalNet
+
+    state: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in to_state_dict(weights).items()}
+    network = MultifocalNet(weights.model, fused).to(next(iter(state.values())).dtype)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def is_same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
+    """Whether two paths lead to one file."""
+    return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)

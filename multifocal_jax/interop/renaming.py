@@ -1,0 +1,147 @@
+"""Files that map another code base's names to ours.
+
+One line each, theirs first:
+
+    # comments and empty lines are skipped
+    blocks.{m}.sa{l+1}.theta = module_{m}.spatial.level_{l}.query
+
+A line names a convolution (its weight and bias follow) or, ending in `.weight` or `.bias`, one tensor. `{m}` stands for
+a number and means the same number on both sides; `{l+1}` on their side is one more than on ours, `{l*2}` twice as much,
+`{l^2}` two to the power of ours. Ours are the names of the JAX network; those of the PyTorch network count as well.
+Names that no line maps keep their names, so that a file needs only what differs.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.names import flax_to_torch
+
+_PLACEHOLDER = re.compile(r"\{(\w+)(?:([+\-*^])(\d+))?\}")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a names file."""
+
+    line: int
+    theirs: str
+    ours: str
+
+    def rename(self, name: str) -> str | None:
+        """Our name for `name`, None where the line does not fit."""
+        match = re.fullmatch(self._pattern(), name)
+        if match is None:
+            return None
+        numbers: dict[str, int] = {}
+        for index, (variable, operator, operand) in enumerate(_PLACEHOLDER.findall(self.theirs)):
+            number = _undo(int(match[f"p{index}"]), operator, int(operand or 0))
+            if number is None or numbers.setdefault(variable, number) != number:
+                return None
+        return _PLACEHOLDER.sub(lambda found: str(_do(numbers[found[1]], found[2], int(found[3] or 0))), self.ours)
+
+    def _pattern(self) -> str:
+        pattern, start = "", 0
+        for index, found in enumerate(_PLACEHOLDER.finditer(self.theirs)):
+            pattern += re.escape(self.theirs[start : found.start()]) + rf"(?P<p{index}>\d+)"
+            start = found.end()
+        return pattern + re.escape(self.theirs[start:])
+
+
+def _do(number: int, operator: str | None, operand: int) -> int:
+    if operator == "+":
+        return number + operand
+    if operator == "-":
+        return number - operand
+    if operator == "*":
+        return number * operand
+    return operand**number if operator == "^" else number
+
+
+def _undo(number: int, operator: str | None, operand: int) -> int | None:
+    """The number of which `_do` makes this one; None where there is none."""
+    candidates = range(number + operand + 1) if operator else [number]
+    return next((value for value in candidates if _do(value, operator, operand) == number), None)
+
+
+@dataclass(frozen=True)
+class Renaming:
+    """The rules of a names file; earlier lines go first."""
+
+    source: str
+    rules: tuple[Rule, ...]
+
+    def apply(self, path: Path, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+        """Rename tensors to the PyTorch network's names.
+
+        Returns:
+            The tensors in the order of the file, and how many a rule renamed.
+
+        Raises:
+            ConversionError: two tensors get one name, or a line fits no tensor; all such are listed.
+        """
+        renamed: dict[str, np.ndarray] = {}
+        origin: dict[str, str] = {}
+        used: set[int] = set()
+        problems = []
+        for name, value in tensors.items():
+            target, line = self.rename(name)
+            if line:
+                used.add(line)
+            if target in origin:
+                problems.append(f"{origin[target]} and {name} both become {target}")
+            origin[target] = name
+            renamed[target] = value
+        for rule in self.rules:
+            if rule.line not in used:
+                problems.append(f"line {rule.line} ({rule.theirs}) fits no tensor")
+        if problems:
+            raise ConversionError(f"{self.source} on {path}; nothing was written:\n  " + "\n  ".join(problems))
+        return renamed, sum(origin[name] != name for name in origin)
+
+    def rename(self, name: str) -> tuple[str, int]:
+        """The PyTorch network's name for a tensor, and the line that gave it, 0 for none."""
+        stem, _, leaf = name.rpartition(".")
+        for rule in self.rules:
+            target = rule.rename(name)
+            if target is not None:
+                return flax_to_torch(target), rule.line
+            if leaf in ("weight", "bias"):
+                target = rule.rename(stem)
+                if target is not None:
+                    return flax_to_torch(f"{target}.{leaf}"), rule.line
+        return flax_to_torch(name), 0
+
+
+def read_names(path: str | Path) -> Renaming:
+    """Read a names file.
+
+    Raises:
+        ConversionError: it does not exist, or lines are not of the form above; all such lines are listed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConversionError(f"names file {path} cannot be read: {error}") from None
+    rules, problems = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        content = line.partition("#")[0].strip()
+        if not content:
+            continue
+        theirs, equals, ours = (part.strip() for part in content.partition("="))
+        unknown = {found[0] for found in _PLACEHOLDER.findall(ours)} - {
+            found[0] for found in _PLACEHOLDER.findall(theirs)
+        }
+        if not (equals and theirs and ours) or re.search(r"\s", theirs + ours):
+            problems.append(f"line {number}: {content!r} is not THEIRS = OURS")
+        elif unknown:
+            problems.append(f"line {number}: {', '.join(sorted(unknown))} does not occur on their side")
+        rules.append(Rule(number, theirs, ours))
+    if problems:
+        raise ConversionError(f"names file {path}:\n  " + "\n  ".join(problems))
+    return Renaming(str(path), tuple(rules))

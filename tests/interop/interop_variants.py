@@ -1,0 +1,36 @@
+"""Every row of the paper's ablation tables and every open switch, at a size that tests can afford."""
+
+from multifocal_jax.config import ModelConfig
+
+SWITCHES = {
+    "default": {},
+    "model_1": {"pyramid": "gaussian"},
+    "model_2": {"pyramid": "average"},
+    "model_3": {"interaction": "single_scale"},
+    "model_4": {"interaction": "convolution"},
+    "model_5": {"interaction": "spatial"},
+    "model_6": {"interaction": "channel"},
+    "heads_1": {"heads": 1},
+    "heads_2": {"heads": 2},
+    "heads_8": {"heads": 8},
+    "heads_16": {"heads": 16, "channels": 16},
+    "modules_0": {"modules": 0},
+    "modules_2": {"modules": 2},
+    "channels_12": {"channels": 12},
+    "levels_1": {"levels": 1},
+    "levels_2": {"levels": 2},
+    "levels_4": {"levels": 4},
+    "spp_2_5": {"spp_sizes": (2, 5)},
+    "residual_blocks": {"residual_blocks": 2},
+    "projection_3x3": {"projection_kernel": 3},
+    "softmax_over_queries": {"channel_softmax": "query"},
+    "value_unprojected": {"value_projection": False},
+    "no_global_skip": {"global_skip": False},
+}
+
+
+def small(**switches) -> ModelConfig:
+    return ModelConfig(**{"channels": 8, "modules": 1, **switches})
+
+
+VARIANTS = {name: small(**switches) for name, switches in SWITCHES.items()}

@@ -1,0 +1,191 @@
+"""The JAX network against the PyTorch one: every block, gradients, ten steps of training."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from interop_variants import VARIANTS, small
+
+from multifocal_jax.config import ModelConfig, TrainConfig
+from multifocal_jax.interop import torch_network
+from multifocal_jax.interop.intermediates import torch_intermediates
+from multifocal_jax.interop.names import parameters, to_flax_layout
+from multifocal_jax.interop.verification import pad_to_multiple, verification_inputs, verify
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.training.optimizer import make_optimizer
+from multifocal_jax.weights import flatten, unflatten
+
+
+def random_network(config: ModelConfig, seed: int = 0) -> torch_network.MultifocalNet:
+    torch.manual_seed(seed)
+    return torch_network.MultifocalNet(config).double()
+
+
+def flax_params(network: torch_network.MultifocalNet) -> dict:
+    state = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    return unflatten({p.flax: to_flax_layout(state[p.torch]) for p in parameters(network.config)})
+
+
+def picture(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_block_agrees_in_float64(name):
+    network = random_network(VARIANTS[name])
+    comparison = verify(flax_params(network), network, [picture(2, 13, 26, 3)])
+    assert comparison.tolerance == 1e-10
+    assert comparison.checked == {row.name for row in comparison.rows}
+    assert comparison.ok, comparison.table()
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name.startswith(("default", "model_", "heads_"))])
+def test_output_agrees_in_float32(name):
+    network = random_network(VARIANTS[name], seed=1)
+    comparison = verify(flax_params(network), network, [picture(2, 21, 34, 3)], "float32")
+    assert comparison.tolerance == 1e-5
+    assert comparison.checked == {"output"}
+    assert comparison.ok, comparison.table()
+
+
+def test_the_papers_network_agrees_in_both_precisions():
+    network = random_network(ModelConfig())
+    params = flax_params(network)
+    for precision in ("float64", "float32"):
+        comparison = verify(params, network, [picture(1, 23, 40, 3)], precision)
+        assert comparison.ok, comparison.table()
+
+
+def test_a_photograph_and_a_batch_of_noise_of_odd_sizes_agree():
+    inputs = verification_inputs()
+    assert [images.shape[0] for images in inputs] == [3, 1]
+    assert all(images.shape[1] % 2 and images.shape[2] % 2 for images in inputs)
+    network = random_network(small())
+    comparison = verify(flax_params(network), network, inputs)
+    assert comparison.ok, comparison.table()
+
+
+def test_the_first_block_that_differs_is_named():
+    network = random_network(small(modules=2))
+    params = flax_params(network)
+    params["module_1"]["channel"]["level_1"]["key"]["kernel"] *= 1.001
+    comparison = verify(params, network, [picture(1, 16, 24, 3)])
+    assert comparison.first_over is not None
+    assert comparison.first_over.name == "module_1.channel.level_1.pooled_key"
+    marked = [line for line in comparison.table().splitlines() if "<<<" in line]
+    assert len(marked) == 1
+    assert marked[0].startswith("module_1.channel.level_1.pooled_key ")
+
+
+def test_padding_to_a_multiple_is_pytorchs_reflection():
+    network = random_network(small())
+    images = picture(1, 21, 35, 3)
+    with torch.inference_mode():
+        theirs = torch_network.derain(network, torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        ours = network(torch.from_numpy(pad_to_multiple(images, 8)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    np.testing.assert_array_equal(theirs.numpy(), ours.numpy()[:, :21, :35])
+
+
+@pytest.mark.parametrize("name", ["default", "model_4"])
+def test_gradients_agree_in_float64(name):
+    config = VARIANTS[name]
+    network = random_network(config)
+    params = flax_params(network)
+    rainy, clean = picture(2, 24, 32, 3), picture(2, 24, 32, 3, seed=1)
+    torch.nn.L1Loss()(network(_to_torch(rainy)), _to_torch(clean)).backward()
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        gradients = flatten(_quick_jit(jax.grad(_loss(config)))(params, rainy, clean))
+    theirs = dict(network.named_parameters())
+    for parameter in parameters(config):
+        expected = to_flax_layout(theirs[parameter.torch].grad.numpy())
+        difference = np.abs(np.asarray(gradients[parameter.flax]) - expected).max()
+        # The softmax over anchors does not see the key's bias: its true gradient is zero, so scale by all gradients.
+        assert difference < 1e-9 * max(np.abs(expected).max(), 1e-6), parameter.flax
+
+
+def test_ten_adam_steps_give_the_same_parameters():
+    config = small()
+    train = TrainConfig(decay_epochs=2)  # the paper's schedule, its first halvings within ten steps of two an epoch
+    network = random_network(config)
+    params = flax_params(network)
+    batches = [(picture(4, 16, 24, 3, seed=2 * step), picture(4, 16, 24, 3, seed=2 * step + 1)) for step in range(10)]
+
+    adam = torch.optim.Adam(network.parameters(), lr=2e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(adam, step_size=2, gamma=0.5)
+    for step, (rainy, clean) in enumerate(batches):
+        adam.zero_grad()
+        torch.nn.L1Loss()(network(_to_torch(rainy)), _to_torch(clean)).backward()
+        adam.step()
+        if step % 2 == 1:
+            schedule.step()
+
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        optimizer = make_optimizer(train, steps_per_epoch=2, total_steps=10)
+        state = optimizer.init(params)
+
+        @_quick_jit
+        def step(params, state, rainy, clean):
+            updates, state = optimizer.update(jax.grad(_loss(config))(params, rainy, clean), state, params)
+            return optax.apply_updates(params, updates), state
+
+        for rainy, clean in batches:
+            params, state = step(params, state, rainy, clean)
+        ours = {name: np.asarray(value) for name, value in flatten(params).items()}
+    theirs = flatten(flax_params(network))
+    for name, expected in theirs.items():
+        assert np.abs(ours[name] - expected).max() < 1e-8, name
+
+
+# A handful of runs does not repay an optimised compilation.
+_quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def _loss(config: ModelConfig):
+    network = MultifocalNet(config, dtype=jnp.float64, param_dtype=jnp.float64)
+    return lambda params, rainy, clean: jnp.mean(jnp.abs(network.apply({"params": params}, rainy) - clean))
+
+
+def _to_torch(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["default", "model_3", "projection_3x3"])
+def test_fused_attention_is_the_same_network(name):
+    config = VARIANTS[name]
+    plain = random_network(config)
+    fused = torch_network.MultifocalNet(config, fused=True).double()
+    fused.load_state_dict(plain.state_dict())
+    images = _to_torch(picture(2, 24, 16, 3))
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(images), plain(images), rtol=1e-12, atol=1e-12)
+
+
+def test_channels_last_and_autocast_stay_close():
+    network = random_network(small()).float()
+    images = _to_torch(picture(2, 24, 16, 3)).float()
+    with torch.inference_mode():
+        plain = network(images)
+        last = network.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(last, plain, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = network(images)
+    assert (half - plain).abs().max() < 0.05
+
+
+def test_attention_maps_stay_in_float32_under_autocast():
+    network = random_network(small()).float()
+    kept = []
+    network.entrance.get_submodule("0.softmax").register_forward_hook(lambda module, inputs, out: kept.append(out))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        network(_to_torch(picture(1, 16, 16, 3)).float())
+    assert kept[0].dtype == torch.float32
+
+
+def test_hooks_are_removed():
+    network = random_network(small())
+    torch_intermediates(network, picture(1, 16, 16, 3))
+    assert not any(module._forward_hooks for module in network.modules())
