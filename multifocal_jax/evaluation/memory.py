@@ -1,8 +1,8 @@
 """How much memory a computation needs and how much there is, so that too large a picture is refused beforehand."""
 
 from pathlib import Path
+from typing import Any
 
-import jax
 from jax.stages import Compiled
 
 
@@ -14,8 +14,8 @@ def needed(compiled: Compiled) -> int:
     return plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
 
 
-def available(device: jax.Device) -> int | None:
-    """Bytes that are free on a device; None where the platform does not say."""
+def available(device: Any) -> int | None:
+    """Bytes that are free on one of `jax.devices()`; None where the platform does not say."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None

@@ -58,7 +58,7 @@ def write_page(report: Report, source: PairSource, folder: Path) -> None:
         rows="".join(_row(report, picture, number < shown) for number, picture in enumerate(worst)),
         count=len(worst),
         shown="all of them" if shown == len(worst) else f"the worst {shown}",
-        family=html.escape(FAMILY_TITLES[report.family]),
+        family=_title(report.family),
         figures="\0",
     ).split("\0")
 
@@ -75,7 +75,7 @@ def _means(report: Report, family: Family) -> str:
     before, after = report.mean("input", family), report.mean("result", family)
     mark = ' class="headline"' if family == report.family else ""
     return (
-        f"<tr{mark}><th scope=row>{html.escape(FAMILY_TITLES[family])}</th><td>{_text(before)}</td>"
+        f"<tr{mark}><th scope=row>{_title(family)}</th><td>{_text(before)}</td>"
         f"<td>{_text(after)}</td><td>{after.psnr - before.psnr:+.2f}</td></tr>"
     )
 
@@ -104,6 +104,10 @@ def _figure(report: Report, picture: PictureScores, rainy: np.ndarray, result: n
         f'<span class="edge"></span><input type="range" min="0" max="100" value="50" step="0.1" '
         f'aria-label="{name}: how much of the left picture is shown"></div></figure>\n'
     )
+
+
+def _title(family: Family) -> str:
+    return html.escape(FAMILY_TITLES[family].replace("`", ""))
 
 
 def _uri(picture: np.ndarray) -> str:

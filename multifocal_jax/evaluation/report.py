@@ -80,7 +80,7 @@ class Report:
             before, after = picture.input[self.family], picture.result[self.family]
             lines.append(f"{picture.name:{width}}  {_pair(before)}  {_pair(after)}  {picture.gain(self.family):+6.2f}")
         lines.append("-" * len(lines[0]))
-        for family in (self.family, *(other for other in FAMILIES if other != self.family)):
+        for family in sorted(FAMILIES, key=lambda other: other != self.family):
             before, after = self.mean("input", family), self.mean("result", family)
             name = f"mean {family}"
             lines.append(f"{name:{width}}  {_pair(before)}  {_pair(after)}  {after.psnr - before.psnr:+6.2f}")

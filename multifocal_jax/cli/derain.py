@@ -1,0 +1,106 @@
+"""The command `derain`: de-rain pictures, folders of them, and videos."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multifocal_jax.cli.flags import exit_on_user_error
+
+if TYPE_CHECKING:
+    from multifocal_jax.evaluation.inference import Derainer
+
+_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (where FFmpeg is installed). Format, quality, bit
+depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
+_EPILOG = """Examples: `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`, `derain 'holiday/**/*.png' -o out`,
+`cat photo.png | derain - -o - > clean.png`. Exit status: 0 all done, 1 some files failed, 2 wrong usage."""
+
+
+def derain(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    Raises:
+        UserError: nothing was done, and why.
+    """
+    arguments = _parser().parse_args(argv)
+    if "-" in arguments.inputs or arguments.output == "-":
+        return _pipe(arguments)
+    from multifocal_jax.evaluation.derain_files import check_overwriting, derain_files, plan
+
+    jobs = plan(arguments.inputs, arguments.output)
+    check_overwriting(jobs, arguments.overwrite)
+    derainer = _load(arguments)
+    begin = time.perf_counter()
+    account = derain_files(
+        derainer, jobs, overwrite=arguments.overwrite, comparisons=arguments.compare, quiet=arguments.quiet
+    )
+    if not arguments.quiet:
+        print(account.summary(time.perf_counter() - begin), file=sys.stderr)
+    return 1 if account.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="derain", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin"
+    )
+    parser.add_argument("-o", "--output", required=True, help="file, folder, or - for stdout")
+    parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
+    parser.add_argument("--compare", type=Path, metavar="DIR", help="also write pictures of before and after into DIR")
+    parser.add_argument("--tile", type=int, default=0, metavar="PIXELS", help="work in tiles, for less memory")
+    parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
+    parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns: better, 8 times slower")
+    parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="spread every picture over N devices")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _load(arguments: argparse.Namespace) -> "Derainer":
+    from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+
+    return load(
+        arguments.weights or DEFAULT_NAME,
+        precision=arguments.precision,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        ensemble=arguments.ensemble,
+        devices=arguments.devices,
+    )
+
+
+def _pipe(arguments: argparse.Namespace) -> int:
+    """One picture from stdin or to stdout."""
+    from multifocal_jax.evaluation.derain_files import InputError, derain_bytes
+    from multifocal_jax.evaluation.files import OutputError, write_whole
+    from multifocal_jax.evaluation.photographs import format_of
+
+    if len(arguments.inputs) > 1:
+        raise InputError("a pipe takes one picture; name one input, or write to a folder")
+    source, target = arguments.inputs[0], Path(arguments.output)
+    if source != "-" and not Path(source).is_file():
+        raise InputError(f"{source} is no file")
+    to_pipe = arguments.output == "-"
+    if not to_pipe and target.exists() and not arguments.overwrite:
+        raise OutputError(f"{target} exists; choose another output, or add --overwrite")
+    kind = "" if to_pipe else format_of(target)
+    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    result = derain_bytes(_load(arguments), data, "stdin" if source == "-" else source, kind)
+    if to_pipe:
+        sys.stdout.buffer.write(result)
+    else:
+        write_whole(target, lambda file: file.write(result))
+    return 0
+
+
+def main() -> None:
+    """Entry point of the command."""
+    exit_on_user_error(derain)
+
+
+if __name__ == "__main__":
+    main()

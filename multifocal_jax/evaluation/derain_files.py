@@ -1,0 +1,184 @@
+"""De-raining files and folders: what is to be done, doing it, and keeping account of it."""
+
+import glob
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from multifocal_jax.data.images import SUFFIXES, find_images
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import video
+from multifocal_jax.evaluation.files import OutputError, make_folder, write_whole
+from multifocal_jax.evaluation.photographs import Photograph, encode_photograph, format_of, read_photograph
+
+Derain = Callable[[np.ndarray], np.ndarray]
+PIPE = "-"
+
+
+class InputError(UserError):
+    """There is nothing to de-rain, or inputs get in each other's way."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and the file to write; `relative` names it among the others."""
+
+    source: Path
+    target: Path
+    relative: Path
+
+
+@dataclass
+class Account:
+    """What became of the files: sources by outcome, failures with their messages."""
+
+    done: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def summary(self, seconds: float) -> str:
+        """For the end of a run."""
+        lines = [f"{len(self.done)} de-rained in {seconds:.1f} s"]
+        if self.skipped:
+            lines[0] += f", {len(self.skipped)} skipped as they exist already (--overwrite replaces them)"
+        if self.failed:
+            lines[0] += f", {len(self.failed)} failed:"
+        return "\n  ".join(lines + self.failed)
+
+
+def plan(inputs: Sequence[str], output: str) -> list[Job]:
+    """Match inputs with outputs.
+
+    Args:
+        inputs: files, folders (taken with all below them) or glob patterns.
+        output: a file, if there is a single input file and this has the suffix of a picture or video; else a folder,
+            in which the structure below each input folder is kept.
+
+    Raises:
+        InputError: an input does not exist, a folder is empty, or two inputs would be written to one file.
+    """
+    target = Path(output)
+    found = [item for text in inputs for item in _expand(text, target)]
+    alone = len(found) == 1 and len(inputs) == 1 and Path(inputs[0]).is_file()
+    if alone and not target.is_dir() and target.suffix.lower() in (*SUFFIXES, *video.SUFFIXES, ".avif"):
+        return [Job(found[0][0], target, found[0][1])]
+    jobs, taken = [], {}
+    for source, relative in found:
+        job = Job(source, target / relative, relative)
+        if taken.setdefault(job.target, source) != source:
+            raise InputError(f"{taken[job.target]} and {source} would both be written to {job.target}")
+        jobs.append(job)
+    return list(dict.fromkeys(jobs))
+
+
+def _expand(text: str, output: Path) -> list[tuple[Path, Path]]:
+    """Files that an input stands for, each with its path below the output folder."""
+    path = Path(text)
+    if path.is_file():
+        return [(path, Path(path.name))]
+    if path.is_dir():
+        files = sorted([*find_images(path, recursive=True), *video.find_videos(path)])
+        inside = output.resolve()
+        below = [file for file in files if inside == path.resolve() or inside not in file.resolve().parents]
+        if not below:
+            raise InputError(f"no pictures or videos in {path}")
+        return [(file, file.relative_to(path)) for file in below]
+    matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
+    if not matches:
+        raise InputError(f"{text} does not exist" if not glob.has_magic(text) else f"nothing matches {text}")
+    return [item for match in matches for item in _expand(match, output)]
+
+
+def derain_files(
+    derain: Derain,
+    jobs: Sequence[Job],
+    *,
+    overwrite: bool = False,
+    comparisons: Path | None = None,
+    quiet: bool = False,
+) -> Account:
+    """De-rain files one by one; one that cannot be read or written is reported, and the others are done.
+
+    Args:
+        derain: a `Derainer`.
+        jobs: from `plan`.
+        overwrite: replace outputs that exist already; otherwise they are left alone.
+        comparisons: folder for pictures that show before and after side by side.
+        quiet: no progress, no messages.
+    """
+    from tqdm import tqdm
+
+    account = Account()
+    with tqdm(jobs, unit="file", disable=quiet or len(jobs) == 1, dynamic_ncols=True) as bar:
+        for job in bar:
+            bar.set_postfix_str(str(job.relative), refresh=True)
+            if job.target.exists() and not overwrite:
+                account.skipped.append(job.source)
+                continue
+            comparison = comparisons / job.relative.with_suffix(".jpg") if comparisons else None
+            try:
+                make_folder(job.target.parent)
+                if job.source.suffix.lower() in video.SUFFIXES:
+                    video.derain_video(derain, job.source, job.target, progress=not quiet)
+                else:
+                    _derain_picture(derain, job.source, job.target, comparison)
+                account.done.append(job.source)
+            except (UserError, OSError) as error:
+                account.failed.append(f"{job.source}: {error}" if str(job.source) not in str(error) else str(error))
+                if not quiet:
+                    bar.write(f"failed: {account.failed[-1]}", file=sys.stderr)
+    return account
+
+
+def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> bytes:
+    """De-rain the contents of a picture file.
+
+    Args:
+        derain: a `Derainer`.
+        data: the whole file.
+        name: of the file, for errors.
+        kind: Pillow's name of the format to write; empty keeps the file's.
+
+    Raises:
+        PhotographError: see `read_photograph`.
+        OutputError: see `encode_photograph`.
+    """
+    before = read_photograph(data, name)
+    return encode_photograph(derain_photograph(derain, before), kind or before.format, name)
+
+
+def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
+    """The same photograph with de-rained pixels; alpha and everything else is kept."""
+    clean = derain(photograph.pixels)
+    return Photograph(clean, photograph.alpha, photograph.grey, photograph.format, photograph.options)
+
+
+def _derain_picture(derain: Derain, source: Path, target: Path, comparison: Path | None) -> None:
+    before = read_photograph(source.read_bytes(), str(source))
+    kind = before.format if target.suffix.lower() == source.suffix.lower() else format_of(target)
+    after = derain_photograph(derain, before)
+    data = encode_photograph(after, kind, str(target))
+    write_whole(target, lambda file: file.write(data))
+    if comparison:
+        make_folder(comparison.parent)
+        both = np.concatenate([before.pixels, after.pixels], axis=1)
+        pair = encode_photograph(Photograph(both, None, before.grey, "JPEG", {"quality": 92}), "JPEG", str(comparison))
+        write_whole(comparison, lambda file: file.write(pair))
+
+
+def check_overwriting(jobs: Sequence[Job], overwrite: bool) -> None:
+    """Refuse a single output that exists, and outputs that are their own inputs.
+
+    Raises:
+        OutputError: without `overwrite`, something would be lost.
+    """
+    if overwrite:
+        return
+    if len(jobs) == 1 and jobs[0].target.exists():
+        raise OutputError(f"{jobs[0].target} exists; choose another output, or add --overwrite")
+    for job in jobs:
+        if job.target.resolve() == job.source.resolve():
+            raise OutputError(f"{job.source} would be replaced; choose another output folder, or add --overwrite")
