@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from PIL import Image
 
 from multifocal_jax.data.errors import DataError
@@ -28,7 +29,7 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
     """Pairs of a published set. Examples hold "rainy" and "clean" pictures, their "name" and their "background"."""
 
     skip_registration = True  # this is no data set of its own
-    code_path = Path(__file__)  # TFDS 4.9.10 looks for it with importlib_resources, on which it does not depend
+    code_path = epath.Path(__file__)  # TFDS 4.9.10 looks for it with importlib_resources, on which it does not depend
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Pairs in the order of their names."}
@@ -164,8 +165,7 @@ class Spa(RainyPairs):
 
 
 BUILDERS: dict[str, type[RainyPairs]] = {
-    builder.name: builder
-    for builder in (Rain200H, Rain200L, Rain100H, Rain100L, Rain800, Rain1400, Did, Spa)
+    builder.name: builder for builder in (Rain200H, Rain200L, Rain100H, Rain100L, Rain800, Rain1400, Did, Spa)
 }
 
 
@@ -190,6 +190,8 @@ def prepare(name: str, root: str | Path, data_dir: str | Path, any_size: bool = 
         raise DataError(f"{name}: folder {root} does not exist. {_instructions(name)}")
     try:
         builder = BUILDERS[name](data_dir=os.fspath(data_dir), file_format="array_record", any_size=any_size)
+        if builder.data_path.exists():
+            raise DataError(f"{name} is prepared already in {builder.data_path}; delete that folder to build it again")
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root), verify_ssl=True)
         )

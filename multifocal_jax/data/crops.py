@@ -255,7 +255,8 @@ def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> It
     iterator = iter(ahead)
     try:
         for cut in iterator:
-            # Copied out of the shared memory in which worker processes send arrays, which may then be freed.
-            yield CutBatch({name: np.array(array) for name, array in cut.arrays.items()}, cut.broken) if workers else cut
+            if workers:  # copy out of the shared memory in which processes send arrays, so that it is freed
+                cut = CutBatch({name: np.array(array) for name, array in cut.arrays.items()}, cut.broken)
+            yield cut
     finally:
         iterator.close()

@@ -186,19 +186,19 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     """The split's folder at or up to two levels below root; root itself where it has no such folder."""
     other = "test" if split == "train" else "train"
     ignored = PUBLISHED[dataset].ignored
-    level = [root]
-    for depth in range(2):
-        level = [child for folder in level for child in _subfolders(folder) if child.name not in ignored]
-        matches = [folder for folder in level if _is_split(folder.name, split)]
-        if len(matches) == 1:
-            return matches[0]
-        if matches and depth == 0:
-            names = ", ".join(folder.name for folder in matches)
-            raise DataError(f"{dataset}: {root} has several folders for {split}: {names}; point root at one of them")
-        if depth == 0 and (_is_split(root.name, split) or _is_split(root.resolve().name, split)):
-            return root
-    holds_other = any(_is_split(folder.name, other) for folder in [root, *_subfolders(root), *level])
-    if holds_other:
+    children = [child for child in _subfolders(root) if child.name not in ignored]
+    grandchildren = [folder for child in children for folder in _subfolders(child) if folder.name not in ignored]
+    matches = [folder for folder in children if _is_split(folder.name, split)]
+    if len(matches) > 1:
+        names = ", ".join(folder.name for folder in matches)
+        raise DataError(f"{dataset}: {root} has several folders for {split}: {names}; point root at one of them")
+    if not matches:
+        matches = [folder for folder in grandchildren if _is_split(folder.name, split)]
+    if len(matches) == 1:
+        return matches[0]
+    own_name = root.resolve().name
+    below = any(_is_split(folder.name, other) for folder in [*children, *grandchildren])
+    if below or (_is_split(own_name, other) and not _is_split(own_name, split)):
         raise DataError(
             f"{dataset}: no {split} split under {root}; expected: {_expected(dataset)}{_advice(dataset, root)}"
         )

@@ -86,5 +86,6 @@ def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
             "from a folder that has both"
         )
     # Pictures are decoded by this package alone, so that both readers give the same pixels.
-    raw = {name: tfds.decode.SkipDecoding() for name in ("rainy", "clean")}
-    return builder.as_data_source(split, decoders=raw)
+    undecoded = {name: tfds.decode.SkipDecoding() for name in ("rainy", "clean")}
+    # A decorator of TFDS hides the signature from the type checker.
+    return builder.as_data_source(split, decoders=undecoded)  # pyright: ignore[reportCallIssue]

@@ -12,8 +12,8 @@ from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
 
-# Of the rain over pictures that are scored. No seed that a training run is likely to have: its crop i would be under the
-# very rain of test picture i.
+# Of the rain over pictures that are scored. No seed that a training run is likely to have, as the run's crop i would be
+# under the very rain of test picture i.
 FROZEN_SEED = 0x7E57_5EED
 
 

@@ -1,0 +1,297 @@
+import itertools
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from multifocal_jax.config import DataConfig, SourceConfig
+from multifocal_jax.data import crops, pipeline
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.pipeline import TrainingData
+from multifocal_jax.data.rain import add_rain, rain_key
+from multifocal_jax.data.sources import open_source
+
+SIZES = [(40, 56), (56, 40), (33, 47), (48, 48), (64, 32), (32, 32), (50, 41)]  # height and width
+
+
+def scene(number, height, width):
+    """A picture whose pixels say where they come from: its number, row and column."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([np.full((height, width), number), rows, columns], -1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pairs")
+    for side, offset in (("rain", 100), ("norain", 0)):
+        (root / side).mkdir()
+        for number, size in enumerate(SIZES):
+            Image.fromarray(scene(number + offset, *size)).save(root / side / f"{number}.png")
+    return root
+
+
+def config(folder, **fields):
+    fields = {"crop_size": 32, "mode": "memory"} | fields
+    sources = fields.pop("train", (SourceConfig(dataset="folder", root=str(folder)),))
+    return DataConfig(train=sources, **fields)
+
+
+def take(data, count, start=0):
+    iterator = data.batches(start)
+    batches = list(itertools.islice(iterator, count))
+    close = getattr(iterator, "close", None)
+    if close:
+        close()
+    return batches
+
+
+def made(data, count, start=0):
+    """Pairs as the step sees them."""
+    resident = jax.device_put(data.resident)
+    prepare = jax.jit(data.prepare)
+    return [tuple(map(np.asarray, prepare(resident, batch))) for batch in take(data, count, start)]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_crops_are_aligned_and_cover_the_epoch(pairs):
+    data = TrainingData(config(pairs), batch_size=7, seed=1)
+    assert (data.pictures, data.steps_per_epoch) == (7, 1)
+    ((rainy, clean),) = made(data, 1)
+    assert rainy.shape == clean.shape == (7, 32, 32, 3)
+    assert rainy.dtype == clean.dtype == np.float32
+    rainy, clean = np.round(rainy * 255).astype(int), np.round(clean * 255).astype(int)
+    assert sorted(clean[:, 0, 0, 0]) == list(range(7))
+    np.testing.assert_array_equal(rainy[..., 0], clean[..., 0] + 100)
+    np.testing.assert_array_equal(rainy[..., 1:], clean[..., 1:])
+    for crop in clean:
+        number, top, left = crop[0, 0]
+        height, width = SIZES[number]
+        assert top <= height - 32
+        assert left <= width - 32
+        np.testing.assert_array_equal(crop, scene(number, height, width)[top : top + 32, left : left + 32])
+
+
+@pytest.mark.parametrize("extra", [{}, {"flips": True, "rotations": True}])
+def test_every_mode_and_resuming_give_the_same_batches(pairs, extra):
+    reference = made(TrainingData(config(pairs, **extra), 4, seed=5), 6)
+    for mode in ("device", "stream"):
+        assert_same(made(TrainingData(config(pairs, mode=mode, **extra), 4, seed=5), 6), reference)
+    assert_same(made(TrainingData(config(pairs, **extra), 4, seed=5), 2, start=4), reference[4:])
+    assert_same(made(TrainingData(config(pairs, mode="stream", **extra), 4, seed=5), 2, start=4), reference[4:])
+    other = made(TrainingData(config(pairs, **extra), 4, seed=6), 1)
+    assert not np.array_equal(other[0][1], reference[0][1])
+
+
+def test_worker_processes_give_the_same_batches(pairs):
+    reference = take(TrainingData(config(pairs), 4, seed=5), 5)
+    streamed = take(TrainingData(config(pairs, mode="stream", workers=2), 4, seed=5), 5)
+    assert_same([batch.values() for batch in streamed], [batch.values() for batch in reference])
+
+
+@pytest.mark.parametrize("mode", ["device", "memory", "stream"])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_any_number_of_processes_gives_the_same_batches(pairs, mode, processes):
+    reference = made(TrainingData(config(pairs), 4, seed=2), 3)
+    parts = [made(TrainingData(config(pairs, mode=mode), 4, 2, p, processes), 3) for p in range(processes)]
+    joined = [
+        tuple(np.concatenate([part[t][side] for part in parts]) for side in range(2)) for t in range(len(reference))
+    ]
+    assert_same(joined, reference)
+
+
+def test_turns_are_those_of_numpy(pairs):
+    plain = made(TrainingData(config(pairs), 8, seed=0), 3)
+    turned = TrainingData(config(pairs, flips=True, rotations=True), 8, seed=0)
+    choices = take(turned, 3)
+    for (rainy, clean), (rainy_turned, clean_turned), batch in zip(plain, made(turned, 3), choices, strict=True):
+        for row, (flip, turns) in enumerate(zip(batch["flip"], batch["turns"], strict=True)):
+            for before, after in ((rainy, rainy_turned), (clean, clean_turned)):
+                expected = np.fliplr(before[row]) if flip else before[row]
+                np.testing.assert_array_equal(after[row], np.rot90(expected, turns))
+
+
+def test_rain_is_fresh_for_every_crop_and_a_function_of_seed_and_index(pairs):
+    sources = (SourceConfig(dataset="folder", root=str(pairs), rain="light"),)
+    reference = made(TrainingData(config(pairs, train=sources), 4, seed=9), 3)
+    assert_same(made(TrainingData(config(pairs, train=sources, mode="device"), 4, seed=9), 3), reference)
+    assert "rainy" not in take(TrainingData(config(pairs, train=sources), 4, seed=9), 1)[0]
+    rainy, clean = reference[2]
+    for row in range(4):
+        expected = jax.jit(add_rain, static_argnums=2)(rain_key(9, 8 + row), clean[row], "light")
+        np.testing.assert_allclose(rainy[row], expected, atol=0.5 / 255 + 1e-5)
+    np.testing.assert_allclose(rainy * 255, np.round(rainy * 255), atol=1e-4)
+
+
+def test_sources_are_mixed_by_their_repeats(pairs):
+    sources = (
+        SourceConfig(dataset="folder", root="rain/..", repeat=2),
+        SourceConfig(dataset="clean", root="norain", rain="heavy"),
+        SourceConfig(dataset="clean", root="norain", rain="light"),
+    )
+    data = TrainingData(config(pairs, root=str(pairs), train=sources), batch_size=28, seed=0)
+    assert data.pictures == 28
+    (batch,) = take(data, 1)
+    assert np.bincount(batch["source"]).tolist() == [14, 7, 7]
+    ((rainy, clean),) = made(data, 1)
+    for row, source in enumerate(batch["source"]):
+        if source == 0:
+            np.testing.assert_array_equal(np.round((rainy - clean)[row, ..., 0] * 255), 100)
+        else:
+            style = ["heavy", "light"][source - 1]
+            expected = jax.jit(add_rain, static_argnums=2)(rain_key(0, row), clean[row], style)
+            np.testing.assert_allclose(rainy[row], expected, atol=0.5 / 255 + 1e-5)
+    device = TrainingData(config(pairs, root=str(pairs), train=sources, mode="device"), batch_size=28, seed=0)
+    assert_same(made(device, 1), [(rainy, clean)])
+
+
+def test_held_out_pictures_are_spread_over_the_names_and_never_trained_on(pairs):
+    data = TrainingData(config(pairs, held_out=2), 5, seed=0)
+    assert [data.held_out.name(index) for index in range(len(data.held_out))] == ["0", "3"]
+    assert data.pictures == 5
+    _, clean = data.held_out.load(1)
+    np.testing.assert_array_equal(clean, scene(3, *SIZES[3]))
+    ((_, clean),) = made(data, 1)
+    assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [1, 2, 4, 5, 6]
+    with pytest.raises(DataError, match="held_out is 7, but there are only 7 training pictures"):
+        TrainingData(config(pairs, held_out=7), 5, seed=0)
+
+
+def test_rains_over_a_held_out_background_are_not_trained_on(tmp_path):
+    for n in (1, 2, 3):
+        for name in (f"rainy_image/{n}_1.png", f"rainy_image/{n}_2.png", f"ground_truth/{n}.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            Image.fromarray(scene(n, 32, 32)).save(tmp_path / name)
+    data = TrainingData(config(tmp_path, held_out=1), 2, seed=0)
+    assert data.held_out.name(0) == "1_1"
+    assert data.pictures == 4
+    for _, clean in made(data, 4):
+        assert not (np.round(clean * 255)[..., 0] == 1).any()
+
+
+def test_held_out_rain_is_frozen(pairs):
+    sources = (SourceConfig(dataset="clean", root=str(pairs / "norain"), rain="light"),)
+    held_out = TrainingData(config(pairs, train=sources, held_out=2), 5, seed=0).held_out
+    later = TrainingData(config(pairs, train=sources, held_out=2), 5, seed=1).held_out
+    np.testing.assert_array_equal(held_out.load(1)[0], later.load(1)[0])
+    np.testing.assert_array_equal(held_out.load(1)[0], open_source(sources[0]).load(3)[0])
+
+
+def damaged(root, number):
+    path = root / "rain" / f"{number}.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.fixture
+def broken(tmp_path):
+    for side in ("rain", "norain"):
+        (tmp_path / side).mkdir()
+        for number in range(5):
+            Image.fromarray(scene(number, 40, 40)).save(tmp_path / side / f"{number}.png")
+    damaged(tmp_path, 4)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mode", ["device", "memory", "stream"])
+def test_a_broken_picture_stops_training_by_name(broken, mode):
+    with pytest.raises(ImageError, match=r"rain/4\.png cannot be read.*on_broken='skip'"):
+        take(TrainingData(config(broken, mode=mode), 5, seed=0), 1)
+
+
+def test_a_broken_picture_is_skipped_and_counted_alike_in_every_mode(broken, caplog):
+    reference = None
+    for mode, workers in (("memory", 0), ("device", 0), ("stream", 0), ("stream", 1)):
+        data = TrainingData(config(broken, mode=mode, workers=workers, on_broken="skip"), 5, seed=0)
+        pairs = made(data, 2)
+        assert data.skipped == 1
+        assert data.pictures == 5
+        reference = reference or pairs
+        assert_same(pairs, reference)
+    assert "4.png" in caplog.text
+    numbers = np.round(reference[0][1][:, 0, 0, 0] * 255)
+    assert sorted(numbers) == [0, 0, 1, 2, 3]  # the next picture, the first one, takes the place
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_when_nothing_can_be_read_training_stops(broken, mode):
+    for number in range(4):
+        damaged(broken, number)
+    with pytest.raises(DataError, match="none of the training pictures can be read"):
+        take(TrainingData(config(broken, mode=mode, on_broken="skip"), 5, seed=0), 1)
+
+
+@pytest.mark.parametrize("mode", ["memory", "stream"])
+def test_a_crop_larger_than_a_picture_is_refused_by_name(pairs, mode):
+    with pytest.raises(DataError, match=r"picture \d is \d+x\d+, smaller than the crop of 40x40; set data.crop_size"):
+        take(TrainingData(config(pairs, mode=mode, crop_size=40), 7, seed=0), 1)
+
+
+def test_a_batch_that_does_not_divide_is_refused(pairs):
+    with pytest.raises(DataError, match="batch_size 5 does not divide over 2 processes"):
+        TrainingData(config(pairs), 5, seed=0, process_index=0, process_count=2)
+
+
+def test_too_many_pixels_for_the_device_are_refused(pairs, monkeypatch):
+    huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**16, 2**15, 3))
+    decoded = crops.DecodedPictures([(huge, huge)], [])
+    data = TrainingData(config(pairs, mode="device"), 7, seed=0)
+    monkeypatch.setattr(crops.DecodedPictures, "decode", lambda *_: decoded)
+    with pytest.raises(DataError, match=r"2,147,483,648 pixels.*set data.mode to 'memory' or 'stream'"):
+        _ = data.resident
+
+
+def test_auto_chooses_by_size_and_accelerator(pairs, monkeypatch):
+    def mode(limit=8.0):
+        return TrainingData(config(pairs, mode="auto", memory_limit=limit), 7, seed=0).mode
+
+    assert mode() == "memory"
+    assert mode(limit=1e-6) == "stream"
+    monkeypatch.setattr(pipeline.jax, "default_backend", lambda: "gpu")
+    assert mode() == "device"
+    pixels = sum(height * width for height, width in SIZES)
+    assert mode(limit=6 * pixels / 2**30 * 1.01) == "device"
+    assert mode(limit=6 * pixels / 2**30 * 0.99) == "stream"
+
+
+def test_the_demo_is_the_default():
+    data = TrainingData(DataConfig(crop_size=32), 4, seed=0)
+    assert data.pictures == 5
+    ((rainy, clean),) = made(data, 1)
+    assert (rainy >= clean - 1e-6).all()
+    assert rainy.mean() > clean.mean() + 0.02
+
+
+@pytest.mark.parametrize("mode", ["memory", "device"])
+def test_memory_and_device_modes_need_no_data_libraries(pairs, mode):
+    # A machine with an accelerator may lack them; None in sys.modules makes an import fail.
+    script = f"""
+import sys
+for name in ("grain", "tensorflow_datasets", "array_record", "tensorflow", "torch", "skimage"):
+    sys.modules[name] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if sys.modules.get(name, 0) is None else find(name, *rest)
+from multifocal_jax.config import DataConfig, SourceConfig
+from multifocal_jax.data.pipeline import TrainingData
+source = SourceConfig(dataset="folder", root={str(pairs)!r})
+data = TrainingData(DataConfig(train=(source,), crop_size=32, mode={mode!r}), 4, 0)
+batch = next(iter(data.batches(0)))
+print(data.prepare(data.resident, batch)[0].shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(4, 32, 32, 3)", done.stderr
+
+
+def test_streaming_without_grain_says_how_to_get_it(pairs, monkeypatch):
+    monkeypatch.setattr(pipeline, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install grain"):
+        take(TrainingData(config(pairs, mode="stream"), 4, seed=0), 1)
