@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models import MultifocalNet, initial_parameters
 
 Params = Any
 
@@ -52,11 +52,7 @@ def create_state(
         params: to start from; None draws them from the seed.
     """
     network = make_network(config)
-    values: Any = params
-    if values is None:
-        side = config.model.multiple
-        key = jax.random.key(config.train.seed)
-        values = jax.jit(network.init)(key, jnp.zeros((1, side, side, 3), network.param_dtype))["params"]
+    values = initial_parameters(network, config.train.seed) if params is None else params
     values = jax.tree.map(lambda value: jnp.asarray(value, network.param_dtype), values)
     average = jax.tree.map(jnp.copy, values) if config.train.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), values, optimizer.init(values), average)
