@@ -1,0 +1,71 @@
+"""Carry weights between PyTorch and JAX, and verify them: python convert_weights.py SOURCE [DESTINATION]."""
+
+import argparse
+import json
+
+from multifocal_jax.cli.flags import exit_on_user_error
+
+_EPILOG = """Sources: .pth, .pt, .safetensors, a training's workdir. The destination's name says what is written:
+.safetensors is the project's format, .pth is PyTorch's, a name without suffix makes a folder that counts as a workdir.
+Exit status: 0 done, 1 the frameworks differ, 2 it cannot be done. docs/interop.md shows every use."""
+
+
+def main() -> int:
+    """Parse the command line and convert."""
+    parser = argparse.ArgumentParser(description=__doc__, epilog=_EPILOG, allow_abbrev=False)
+    parser.add_argument("source", help="weights to read")
+    parser.add_argument("destination", nargs="?", help="weights to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="of the tensors written; default: as read")
+    reading = parser.add_argument_group("reading PyTorch checkpoints")
+    reading.add_argument("--names", metavar="FILE", help="maps another code base's names to ours")
+    reading.add_argument("--key", metavar="ENTRY", help="entry that holds the tensors, where the file has several")
+    reading.add_argument(
+        "--model",
+        metavar="FIELD=VALUE",
+        type=_field,
+        action="append",
+        default=[],
+        help="architecture that no tensor shows, e.g. --model heads=8 --model pyramid=gaussian",
+    )
+    reading.add_argument(
+        "--band-order",
+        choices=("LL,LH,HL,HH", "LL,HL,LH,HH"),
+        default="LL,LH,HL,HH",
+        help="order of the wavelet bands in the network that was trained",
+    )
+    verifying = parser.add_argument_group("verifying")
+    verifying.add_argument("--verify", action="store_true", help="run both frameworks and compare them block by block")
+    verifying.add_argument("--image", metavar="FILE", help="photograph to verify on; default: scikit-image's")
+    verifying.add_argument("--torch-module", metavar="FILE.py:CLASS", help="verify against a network of yours")
+    verifying.add_argument("--torch-args", metavar="JSON", type=_arguments, default={}, help="for its constructor")
+    verifying.add_argument("--trace", action="store_true", help="find the first block in which your network differs")
+    inspecting = parser.add_argument_group("foreign names")
+    inspecting.add_argument("--inspect", action="store_true", help="print the tensors beside ours, propose --names")
+    inspecting.add_argument("--write-names", metavar="FILE", help="write what --inspect proposes")
+    arguments = parser.parse_args()
+
+    from multifocal_jax.interop.workflow import Request, run
+
+    return 0 if run(Request(**vars(arguments))) else 1
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
+    return name, value
+
+
+def _arguments(text: str) -> dict[str, object]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"""{text!r} is not a JSON object such as '{{"channels": 64}}'""")
+    return value
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main)

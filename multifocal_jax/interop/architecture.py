@@ -131,12 +131,12 @@ def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:
         per_level = found[width, width, 3, 3] // max(1, levels * modules)
         for interaction in ("cross_scale", "convolution", "spatial", "channel"):
             for kernel in (1, 3):
-                for projected in (True, False):
+                for projected in (True, False) if interaction in ("cross_scale", "channel") else (True,):
                     for blocks in range(per_level // 2 + 1):
                         yield ModelConfig(
                             channels=width,
                             modules=modules,
-                            heads=1 if width % 4 else 4,
+                            heads=4,
                             levels=levels,
                             pyramid="learned" if learned or levels == 1 else "gaussian",
                             interaction=interaction,

@@ -1,9 +1,9 @@
 """Weights of networks that concatenate their wavelet bands in another order (section 3.2).
 
-Equations 4 and 5 order them LL, LH, HL, HH; the caption of figure 1 and much DWT code LL, HL, LH, HH. A band's update is
-added to one quarter of the channels, so another order means the same network with those quarters permuted in all
-features at full size. Permuting the weights undoes it exactly. What happens inside the channel CSSAB's half-size path is
-not touched, so heads do not matter.
+Equations 4 and 5 order them LL, LH, HL, HH; the caption of figure 1 and much DWT code LL, HL, LH, HH. A band's update
+is added to one quarter of the channels, so another order means the same network with those quarters permuted in all
+features at full size. Permuting the weights undoes it exactly. The half-size path with the channel CSSAB stays as it
+is, so heads do not matter.
 """
 
 import re
@@ -28,7 +28,7 @@ def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrde
     """
     if model.interaction in ("convolution", "channel"):  # no wavelets in these
         return dict(params)
-    ours, theirs = ["LL", "LH", "HL", "HH"], order.split(",")
+    ours, theirs = ["LL", "LH", "HL", "HH"], [str(band) for band in order.split(",")]
     quarters = np.arange(model.channels).reshape(4, -1)
     swap = np.concatenate([quarters[theirs.index(band)] for band in ours])  # our channel i is their channel swap[i]
     before_shuffle = (4 * swap[:, None] + np.arange(4)).reshape(-1)

@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class TorchCheckpoint:
         model: the architecture as `write_pth` stores it, None in files of other origin.
         record: where the weights come from, likewise.
         notes: one line for each thing that was unwrapped.
+        prefix: what was dropped from every name.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class TorchCheckpoint:
     model: dict[str, Any] | None = None
     record: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchCheckpoint:
@@ -58,7 +60,11 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     unusable = [str(name) for name, value in state.items() if not _is_array(value)]
     if unusable:
         raise ConversionError(f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone")
-    tensors = _strip_prefixes({str(name): _to_numpy(value) for name, value in state.items()}, notes)
+    tensors = {str(name): _to_numpy(value) for name, value in state.items()}
+    prefix = _common_prefix(tensors)
+    if prefix:
+        notes.append(f"prefix {prefix!r} dropped from every name")
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     own = isinstance(content, Mapping)
     model = content.get("model_config") if own else None
     record = content.get("record") if own else None
@@ -68,6 +74,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
         dict(model) if isinstance(model, Mapping) else None,
         dict(record) if isinstance(record, Mapping) else {},
         tuple(notes),
+        prefix,
     )
 
 
@@ -164,14 +171,14 @@ def _holds_arrays(value: Mapping[Any, Any]) -> bool:
     return any(_is_array(item) or (isinstance(item, Mapping) and _holds_arrays(item)) for item in value.values())
 
 
-def _strip_prefixes(tensors: dict[str, np.ndarray], notes: list[str]) -> dict[str, np.ndarray]:
+def _common_prefix(names: Iterable[str]) -> str:
+    """The wrappers' names that all names begin with, `module.` for instance."""
+    names, prefix = list(names), ""
     while True:
-        first = {name.partition(".")[0] for name in tensors}
-        if len(first) != 1 or not first <= set(PREFIXES) or not all("." in name for name in tensors):
-            return tensors
-        (prefix,) = first
-        notes.append(f"prefix {prefix + '.'!r} dropped from every name")
-        tensors = {name.partition(".")[2]: value for name, value in tensors.items()}
+        first = {name.removeprefix(prefix).partition(".")[0] for name in names}
+        if len(first) != 1 or not first <= set(PREFIXES) or not all("." in name.removeprefix(prefix) for name in names):
+            return prefix
+        prefix += f"{first.pop()}."
 
 
 def _to_numpy(value: Any) -> np.ndarray:

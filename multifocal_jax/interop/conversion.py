@@ -1,6 +1,5 @@
 """Weights from PyTorch to JAX and back, every tensor accounted for."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ class Converted:
 
     weights: Weights
     notes: tuple[str, ...] = ()
+    tensors: dict[str, np.ndarray] | None = None  # of a PyTorch source as they were, by the PyTorch network's names
 
 
 def read_weights(
@@ -118,11 +118,13 @@ def from_torch(
             f"{checkpoint.path}: values that are not finite in {', '.join(broken)}; nothing was written"
         )
     params = unflatten({p.flax: to_flax_layout(tensors[p.torch]) for p in expected})
+    own: dict[str, np.ndarray] | None = tensors
     if band_order != "LL,LH,HL,HH":
+        own = None
         params = reorder_bands(params, model, band_order)
         notes.append(f"channels regrouped from wavelet bands {band_order} to LL,LH,HL,HH")
     record = {**checkpoint.record, "converted_from": checkpoint.path.name}
-    return Converted(Weights(params, model, record), tuple(notes))
+    return Converted(Weights(params, model, record), tuple(notes), own)
 
 
 def describe(model: ModelConfig) -> str:
@@ -210,18 +212,20 @@ def write_weights(destination: str | Path, weights: Weights, dtype: str | None =
     return path
 
 
-def torch_network(weights: Weights, fused: bool = False) -> "TorchNet":
-    """The PyTorch network with these weights, in their precision and evaluation mode."""
+def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, np.ndarray] | None = None) -> "TorchNet":
+    """The PyTorch network with these weights, in their precision and evaluation mode.
+
+    Args:
+        weights: parameters of the JAX network, and the architecture.
+        fused: see `torch_network.MultifocalNet`.
+        tensors: take these instead of converting the parameters back.
+    """
     import torch
 
     from multifocal_jax.interop.torch_network import MultifocalNet
 
-    state: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in to_state_dict(weights).items()}
+    values = to_state_dict(weights) if tensors is None else tensors
+    state: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
     network = MultifocalNet(weights.model, fused).to(next(iter(state.values())).dtype)
     network.load_state_dict(state)
     return network.eval()
-
-
-def is_same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
-    """Whether two paths lead to one file."""
-    return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)

@@ -1,5 +1,7 @@
 """What goes wrong between the frameworks, as one message for the user."""
 
+from multifocal_jax.errors import UserError
 
-class ConversionError(ValueError):
+
+class ConversionError(UserError):
     """Weights cannot be carried over. The message names file and tensors, says what is wrong and the way out."""

@@ -1,7 +1,7 @@
 """Which parameter of the JAX network is which parameter of the PyTorch one, and how their values are laid out.
 
-Names and values are kept apart: `parameters` pairs names and says shapes, `to_torch_layout` and `to_flax_layout`
-transform arrays. Neither needs torch.
+Names and values are kept apart: `flax_to_torch` maps names, `parameters` lists them with their shapes,
+`to_torch_layout` and `to_flax_layout` transform arrays. None of them needs torch.
 """
 
 import re
@@ -12,6 +12,35 @@ import numpy as np
 
 from multifocal_jax.config import ModelConfig
 
+# Convolutions by their names in the JAX network, and in the PyTorch network.
+_NAMES = (
+    (r"entrance\.pyramid\.reduce_(\d+)", lambda found: f"pyramid.filters.{int(found[1]) - 1}"),
+    (r"entrance\.shallow_(\d+)", r"shallow.\1"),
+    (r"entrance\.spatial\.level_(\d+)\.(query|key|value)", r"entrance.\1.\2.conv"),
+    (r"entrance\.spatial\.level_(\d+)\.conv", r"entrance.\1.conv"),
+    (r"module_(\d+)\.residual_(\d+)a_(\d+)", r"body.\1.residual.\3.\2.conv1"),
+    (r"module_(\d+)\.residual_(\d+)b_(\d+)", r"body.\1.residual.\3.\2.conv2"),
+    (r"module_(\d+)\.(down|up)_(\d+)", r"body.\1.\2.\3"),
+    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.(query|key|value)", r"body.\1.\2.\3.\4.conv"),
+    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.conv", r"body.\1.\2.\3.conv"),
+    (r"fusion\.merge", "fusion.merge.conv"),
+    (r"fusion\.residual", "fusion.residual"),
+)
+
+
+def flax_to_torch(name: str) -> str:
+    """The name in the PyTorch network of a convolution or parameter of the JAX network.
+
+    Works for any width, depth and switches; names that the JAX network does not have come back unchanged.
+    """
+    stem, dot, leaf = name.rpartition(".")
+    if leaf not in ("kernel", "weight", "bias"):
+        stem, dot, leaf = name, "", ""
+    for pattern, replacement in _NAMES:
+        if re.fullmatch(pattern, stem):
+            return re.sub(pattern, replacement, stem) + dot + ("weight" if leaf == "kernel" else leaf)
+    return name
+
 
 @dataclass(frozen=True)
 class Convolution:
@@ -19,17 +48,20 @@ class Convolution:
 
     Attributes:
         flax: name in the JAX network, `module_0.spatial.level_0.query`.
-        torch: name in the PyTorch network, `body.0.spatial.0.query.conv`.
         kernel: side of the kernel.
         inputs: input channels.
         outputs: output channels.
     """
 
     flax: str
-    torch: str
     kernel: int
     inputs: int
     outputs: int
+
+    @property
+    def torch(self) -> str:
+        """Name in the PyTorch network, `body.0.spatial.0.query.conv`."""
+        return flax_to_torch(self.flax)
 
     @property
     def torch_shape(self) -> tuple[int, int, int, int]:
@@ -70,39 +102,37 @@ def _convolutions(config: ModelConfig) -> Iterator[Convolution]:
     width, levels = config.channels, range(config.levels)
     if config.pyramid == "learned":
         for level in levels[1:]:
-            yield Convolution(f"entrance.pyramid.reduce_{level}", f"pyramid.filters.{level - 1}", 3, 3, 3)
+            yield Convolution(f"entrance.pyramid.reduce_{level}", 3, 3, 3)
     for level in levels:
-        yield Convolution(f"entrance.shallow_{level}", f"shallow.{level}", 3, 3, width)
-    yield from _interaction(config, "spatial", "entrance.spatial", "entrance")
+        yield Convolution(f"entrance.shallow_{level}", 3, 3, width)
+    yield from _interaction(config, "spatial", "entrance.spatial")
     for module in range(config.modules):
-        flax, torch = f"module_{module}", f"body.{module}"
         for block in range(config.residual_blocks):
             for level in levels:
-                inner = f"{torch}.residual.{level}.{block}"
-                yield Convolution(f"{flax}.residual_{block}a_{level}", f"{inner}.conv1", 3, width, width)
-                yield Convolution(f"{flax}.residual_{block}b_{level}", f"{inner}.conv2", 3, width, width)
+                yield Convolution(f"module_{module}.residual_{block}a_{level}", 3, width, width)
+                yield Convolution(f"module_{module}.residual_{block}b_{level}", 3, width, width)
         for level in levels:
-            yield Convolution(f"{flax}.down_{level}", f"{torch}.down.{level}", 3, width, width)
-        yield from _interaction(config, "channel", f"{flax}.channel", f"{torch}.channel")
+            yield Convolution(f"module_{module}.down_{level}", 3, width, width)
+        yield from _interaction(config, "channel", f"module_{module}.channel")
         for level in levels:
-            yield Convolution(f"{flax}.up_{level}", f"{torch}.up.{level}", 3, width, 4 * width)
-        yield from _interaction(config, "spatial", f"{flax}.spatial", f"{torch}.spatial")
-    yield Convolution("fusion.merge", "fusion.merge.conv", 3, len(levels) * width, width)
-    yield Convolution("fusion.residual", "fusion.residual", 3, width, 3)
+            yield Convolution(f"module_{module}.up_{level}", 3, width, 4 * width)
+        yield from _interaction(config, "spatial", f"module_{module}.spatial")
+    yield Convolution("fusion.merge", 3, len(levels) * width, width)
+    yield Convolution("fusion.residual", 3, width, 3)
 
 
-def _interaction(config: ModelConfig, kind: str, flax: str, torch: str) -> Iterator[Convolution]:
+def _interaction(config: ModelConfig, kind: str, name: str) -> Iterator[Convolution]:
     """The convolutions of one CSSAB per level, or of what table 1 has in their place."""
     width, kernel = config.channels, config.projection_kernel
     if config.interaction in ("spatial", "channel") and config.interaction != kind:
         return
     for level in range(config.levels):
         if config.interaction == "convolution":
-            yield Convolution(f"{flax}.level_{level}.conv", f"{torch}.{level}.conv", 3, 2 * width, width)
+            yield Convolution(f"{name}.level_{level}.conv", 3, 2 * width, width)
             continue
-        roles = ["query", "key", "value"] if kind == "spatial" or config.value_projection else ["query", "key"]
-        for role in roles:
-            yield Convolution(f"{flax}.level_{level}.{role}", f"{torch}.{level}.{role}.conv", kernel, width, width)
+        projections = ["query", "key", "value"] if kind == "spatial" or config.value_projection else ["query", "key"]
+        for projection in projections:
+            yield Convolution(f"{name}.level_{level}.{projection}", kernel, width, width)
 
 
 def to_torch_layout(value: np.ndarray) -> np.ndarray:
@@ -113,28 +143,3 @@ def to_torch_layout(value: np.ndarray) -> np.ndarray:
 def to_flax_layout(value: np.ndarray) -> np.ndarray:
     """Kernels OIHW → HWIO; biases as they are."""
     return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value
-
-
-# The JAX network's names and the PyTorch network's, for any width, depth and switches.
-_RULES = (
-    (r"entrance\.pyramid\.reduce_(\d+)", lambda m: f"pyramid.filters.{int(m[1]) - 1}"),
-    (r"entrance\.shallow_(\d+)", r"shallow.\1"),
-    (r"entrance\.spatial\.level_(\d+)\.(query|key|value)", r"entrance.\1.\2.conv"),
-    (r"entrance\.spatial\.level_(\d+)\.conv", r"entrance.\1.conv"),
-    (r"module_(\d+)\.residual_(\d+)a_(\d+)", r"body.\1.residual.\3.\2.conv1"),
-    (r"module_(\d+)\.residual_(\d+)b_(\d+)", r"body.\1.residual.\3.\2.conv2"),
-    (r"module_(\d+)\.(down|up)_(\d+)", r"body.\1.\2.\3"),
-    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.(query|key|value)", r"body.\1.\2.\3.\4.conv"),
-    (r"module_(\d+)\.(channel|spatial)\.level_(\d+)\.conv", r"body.\1.\2.\3.conv"),
-    (r"fusion\.merge", r"fusion.merge.conv"),
-)
-
-
-def flax_to_torch(name: str) -> str:
-    """A parameter's name in the PyTorch network from that in the JAX network; other names come back unchanged."""
-    stem, _, leaf = name.rpartition(".")
-    leaf = {"kernel": "weight"}.get(leaf, leaf)
-    for pattern, replacement in _RULES:
-        if leaf in ("weight", "bias") and re.fullmatch(pattern, stem):
-            return f"{re.sub(pattern, replacement, stem)}.{leaf}"
-    return f"{stem}.{leaf}" if stem == "fusion.residual" else name

@@ -1,7 +1,7 @@
 """Both frameworks on the same inputs, compared block by block."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +52,11 @@ class Comparison:
     def ok(self) -> bool:
         """Whether every block that is held to the tolerance is within it."""
         return self.first_over is None
+
+    def only(self, *names: str) -> "Comparison":
+        """The comparison of these blocks alone."""
+        rows = tuple(row for row in self.rows if row.name in names)
+        return replace(self, rows=rows, checked=self.checked & set(names))
 
     def table(self) -> str:
         """Plain text, one line per block; `<<<` marks the first one over tolerance."""

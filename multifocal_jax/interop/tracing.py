@@ -1,0 +1,121 @@
+"""The JAX network against a user's own PyTorch network, convolution by convolution."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from multifocal_jax.interop.names import convolutions
+from multifocal_jax.interop.user_module import UserModule, record
+from multifocal_jax.interop.verification import FLOAT64_TOLERANCE, Comparison, Difference, difference, pad_to_multiple
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models.layers import Conv
+from multifocal_jax.weights import Weights
+
+
+def compare_with(
+    weights: Weights, user: UserModule, names: Mapping[str, str], inputs: Sequence[np.ndarray]
+) -> Comparison:
+    """Run both in float64 on CPU and compare what goes into and comes out of every convolution, and the output.
+
+    A convolution that the user's network gives another shape (one that pools first, say) is shown but not judged.
+
+    Args:
+        weights: of the JAX network.
+        user: the network to compare with.
+        names: their name of each of our convolutions.
+        inputs: batches (B, H, W, 3) in [0, 1] of any size.
+    """
+    worst: dict[str, Difference] = {}
+    incomparable: set[str] = set()
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.default_device(jax.devices("cpu")[0]):
+        for images in inputs:
+            padded = pad_to_multiple(images, weights.model.multiple).astype(np.float64)
+            ours = _flax_convolutions(weights, padded)
+            theirs = record(user, padded)
+            for conv in convolutions(weights.model):
+                name = names[conv.flax]
+                for end, values in (("input", theirs.inputs), ("output", theirs.outputs)):
+                    block = f"{conv.flax} {end}"
+                    if name not in values:
+                        row = Difference(block, np.inf, np.inf, f"{name} was not called")
+                    else:
+                        row = difference(block, ours[block], np.moveaxis(values[name].numpy(), 1, -1))
+                    if row.note:
+                        incomparable.add(block)
+                    _keep(worst, row)
+            _keep(worst, difference("output", ours["output"], np.moveaxis(theirs.output.numpy(), 1, -1)))
+    sizes = ", ".join("×".join(map(str, images.shape[:3])) for images in inputs)
+    return Comparison(
+        title=f"float64 on CPU against {type(user.network).__name__}, inputs (batch × height × width) {sizes}",
+        rows=tuple(worst.values()),
+        tolerance=FLOAT64_TOLERANCE,
+        checked=frozenset(worst) - incomparable,
+    )
+
+
+def _keep(worst: dict[str, Difference], row: Difference) -> None:
+    if row.name not in worst or not row.relative <= worst[row.name].relative:
+        worst[row.name] = row
+
+
+def _flax_convolutions(weights: Weights, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Input and output of every convolution of the JAX network, and its output."""
+    network = MultifocalNet(weights.model, dtype=jnp.float64, param_dtype=jnp.float64)
+
+    def run(params: Any, images: jax.Array) -> dict[str, jax.Array]:
+        seen: dict[str, jax.Array] = {}
+
+        def listen(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            output = call(*args, **kwargs)
+            if isinstance(context.module, Conv) and context.method_name == "__call__":
+                name = ".".join(context.module.path)
+                seen[f"{name} input"], seen[f"{name} output"] = args[0], output
+            return output
+
+        with nn.intercept_methods(listen):
+            seen["output"] = network.apply({"params": params}, images)  # pyright: ignore[reportArgumentType]
+        return seen
+
+    params = jax.tree.map(lambda value: np.asarray(value, np.float64), weights.params)
+    compiled = jax.jit(run, compiler_options={"xla_backend_optimization_level": 0})
+    return {name: np.asarray(value) for name, value in compiled(params, jnp.asarray(images)).items()}
+
+
+def where_to_look(comparison: Comparison) -> str:
+    """In words, what lies between the last place that agrees and the first that does not."""
+    first = comparison.first_over
+    if first is None:
+        return "no block diverges"
+    conv, _, end = first.name.rpartition(" ")
+    if first.name == "output":
+        return "the first divergence is after the last convolution: in what is subtracted, clamped or added at the end"
+    if end == "output":
+        return f"the first divergence is in the convolution {conv}: its input agrees (weights, stride, padding)"
+    return f"the first divergence is in what feeds {conv}: {_feeds(conv)}"
+
+
+def _feeds(conv: str) -> str:
+    for pattern, text in (
+        (r"entrance\.(pyramid|shallow)", "the picture or the pyramid"),
+        (r"entrance\.spatial", "the shallow convolutions, which have no activation"),
+        (
+            r"module_\d+\.(down|residual)_",
+            "the spatial interaction before it, at this level, or its sum with its input",
+        ),
+        (r"module_\d+\.channel", "the activation after the down convolution, or which level is read"),
+        (r"module_\d+\.up_", "the channel interaction before it (heads, axis of the softmax, sum with its input)"),
+        (
+            r"module_\d+\.spatial",
+            "pixel shuffle and activation after the up convolution, the long skip, or the level read",
+        ),
+        (r"fusion\.merge", "the last spatial interaction, the global skip, the up-sampling, or the order of levels"),
+        (r"fusion\.residual", "the activation after fusion.merge"),
+    ):
+        if re.match(pattern, conv):
+            return text
+    return "what comes before it"

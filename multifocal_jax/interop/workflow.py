@@ -1,0 +1,183 @@
+"""What `convert_weights.py` does: convert, inspect, verify. Text comes back as lines to print."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multifocal_jax.config_files import apply_overrides
+from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
+from multifocal_jax.interop.architecture import has_our_names, infer_model, models_with_shapes, why_another_network
+from multifocal_jax.interop.bands import BandOrder
+from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint
+from multifocal_jax.interop.conversion import Converted, describe, read_weights, torch_network, write_weights
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.names import convolutions
+from multifocal_jax.interop.renaming import Renaming, read_names
+
+Print = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for; the fields are the flags of `convert_weights.py`."""
+
+    source: str
+    destination: str | None = None
+    names: str | None = None
+    key: str | None = None
+    model: Sequence[tuple[str, str]] = ()
+    band_order: BandOrder = "LL,LH,HL,HH"
+    dtype: str | None = None
+    overwrite: bool = False
+    inspect: bool = False
+    write_names: str | None = None
+    verify: bool = False
+    image: str | None = None
+    torch_module: str | None = None
+    torch_args: Mapping[str, Any] = field(default_factory=dict)
+    trace: bool = False
+
+
+def run(request: Request, show: Print = print) -> bool:
+    """Do what is asked.
+
+    Returns:
+        False where a verification found a difference over tolerance; nothing is written then.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    _check(request)
+    if request.inspect:
+        inspect(request, show)
+        return True
+    converted = read(request)
+    for note in converted.notes:
+        show(note)
+    show(f"read {request.source}: {describe(converted.weights.model)}")
+    if (request.verify or request.trace) and not check(request, converted, show):
+        if request.destination:
+            show(f"{request.destination} was not written")
+        return False
+    if request.destination:
+        written = write_weights(request.destination, converted.weights, request.dtype)
+        show(f"wrote {written}")
+    return True
+
+
+def _check(request: Request) -> None:
+    """Refuse what makes no sense before anything is read."""
+    if request.trace and not request.torch_module:
+        raise ConversionError("--trace compares with a network of yours: name it by --torch-module FILE.py:CLASS")
+    if request.torch_module and not (request.inspect or request.verify or request.trace):
+        raise ConversionError("--torch-module needs --verify, --trace or --inspect")
+    if request.write_names and not request.inspect:
+        raise ConversionError("--write-names writes what --inspect proposes: add --inspect")
+    if request.inspect and request.destination:
+        raise ConversionError(f"--inspect converts nothing: leave out {request.destination}, or leave out --inspect")
+    if not (request.destination or request.inspect or request.verify or request.trace):
+        raise ConversionError("nothing to do: name a DESTINATION, or ask for --verify or --inspect")
+    for target in (request.destination, request.write_names):
+        path = Path(target) if target else None
+        if path is not None and path.exists() and not request.overwrite:
+            inside = path / "weights.safetensors"
+            if path.is_file() or inside.exists():
+                raise ConversionError(f"{path} exists; --overwrite replaces it")
+
+
+def read(request: Request) -> Converted:
+    """Read the source as the request says."""
+    return read_weights(
+        request.source,
+        renaming=read_names(request.names) if request.names else None,
+        overrides=request.model,
+        key=request.key,
+        band_order=request.band_order,
+    )
+
+
+def check(request: Request, converted: Converted, show: Print) -> bool:
+    """Verify against the PyTorch twin, or against the user's network where one is given."""
+    from multifocal_jax.interop.verification import verification_inputs, verify
+
+    inputs = verification_inputs(request.image)
+    if request.torch_module:
+        return _check_user_module(request, converted, inputs, show)
+    network = torch_network(converted.weights, tensors=converted.tensors)
+    comparisons = [verify(converted.weights.params, network, inputs, kind) for kind in ("float64", "float32")]
+    show("\n\n".join(comparison.table() for comparison in comparisons))
+    return all(comparison.ok for comparison in comparisons)
+
+
+def _check_user_module(request: Request, converted: Converted, inputs: Sequence[np.ndarray], show: Print) -> bool:
+    from multifocal_jax.interop.tracing import compare_with, where_to_look
+    from multifocal_jax.interop.user_module import load_user_module
+
+    checkpoint = _torch_source(request)
+    user = load_user_module(str(request.torch_module), checkpoint, request.torch_args)
+    renaming = read_names(request.names) if request.names else Renaming("", ())
+    stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
+    theirs = {renaming.rename(f"{stem}.weight")[0]: stem for stem in stems}
+    names = {conv.flax: theirs[f"{conv.torch}.weight"] for conv in convolutions(converted.weights.model)}
+    comparison = compare_with(converted.weights, user, names, inputs)
+    show(comparison.table() if request.trace else comparison.only("output").table())
+    if request.trace:
+        show(where_to_look(comparison))
+    return comparison.ok if request.trace else comparison.only("output").ok
+
+
+def _torch_source(request: Request) -> TorchCheckpoint:
+    path = Path(request.source)
+    if path.is_dir():
+        raise ConversionError(f"{path} is a folder; --inspect and --torch-module take a PyTorch checkpoint")
+    return read_torch_checkpoint(path, request.key)
+
+
+def inspect(request: Request, show: Print) -> Alignment:
+    """Print a checkpoint's tensors beside ours, and propose a names file.
+
+    Raises:
+        ConversionError: the tensors cannot be those of this network.
+    """
+    checkpoint = _torch_source(request)
+    for note in checkpoint.notes:
+        show(note)
+    shapes = {name: value.shape for name, value in checkpoint.tensors.items()}
+    if request.names:
+        tensors, _ = read_names(request.names).apply(checkpoint.path, checkpoint.tensors)
+        shapes = {name: value.shape for name, value in tensors.items()}
+    if has_our_names(shapes):
+        model = infer_model(shapes, request.model).model
+    else:
+        models = models_with_shapes(shapes)
+        if not models:
+            raise ConversionError(
+                f"{checkpoint.path} holds another network: its {len(shapes)} tensors do not make this one under any "
+                f"names: {why_another_network(shapes)}"
+            )
+        model = apply_overrides(models[0], request.model)
+        for other in models[1:]:
+            show(f"the same shapes also make: {describe(other)}")
+    show(f"architecture read off the shapes: {describe(model)}")
+    alignment = align(shapes, model)
+    if request.torch_module:
+        from multifocal_jax.interop.activations import settle
+        from multifocal_jax.interop.user_module import load_user_module
+
+        user = load_user_module(request.torch_module, checkpoint, request.torch_args)
+        alignment = settle(alignment, user)
+        show(f"settled by the activations of {request.torch_module}")
+    show(report(alignment, shapes))
+    proposal = names_file(alignment, checkpoint.path.name)
+    if request.write_names:
+        path = Path(request.write_names)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(proposal, encoding="utf-8")
+        partial.replace(path)
+        show(f"wrote {path}; read it, then use it as --names {path}")
+    else:
+        show(f"\nA file for --names (--write-names FILE writes it):\n\n{proposal}")
+    return alignment
