@@ -1,0 +1,112 @@
+"""`python -m multifocal_jax.cli.rain PHOTOS OUT`: a folder of rainy/clean pairs from a folder of photographs."""
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from multifocal_jax.cli.flags import exit_on_user_error
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.images import find_images, read_image
+from multifocal_jax.data.rain import PRESETS, add_rain, rain_key
+from multifocal_jax.evaluation.files import make_folder, write_whole
+
+RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
+_STEP = 128  # pixels; pictures are enlarged to multiples of it, so that few sizes need compiling
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write `OUT/rain/NAME.png` and `OUT/norain/NAME.png` for every photograph.
+
+    Returns:
+        The exit status: 0, or 1 if photographs were skipped because they cannot be read.
+
+    Raises:
+        DataError: the folders do not fit, or files would be overwritten.
+        OutputError: OUT cannot be written.
+    """
+    arguments = _parse(argv)
+    photographs = find_images(arguments.photos)
+    if not photographs:
+        raise DataError(f"folder {arguments.photos} holds no pictures; name a folder of photographs")
+    _check_targets(photographs, arguments.photos, arguments.out, arguments.overwrite)
+    for folder in (RAINY, CLEAN):
+        make_folder(arguments.out / folder)
+    broken = _write_pairs(photographs, arguments.out, arguments.style, arguments.seed)
+    print(f"{len(photographs) - broken} pairs with {arguments.style} rain written to {arguments.out}")
+    if broken:
+        print(f"{broken} of {len(photographs)} photographs skipped; see above", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m multifocal_jax.cli.rain",
+        description="Lay synthetic rain over a folder of clean photographs. Writes OUT/rain/NAME.png and "
+        "OUT/norain/NAME.png, a folder of pairs to train on or to score with.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("photos", metavar="PHOTOS", type=Path, help="folder of clean photographs")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; made if need be")
+    parser.add_argument("--style", choices=tuple(PRESETS), default="heavy", help="which rain (default: heavy)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another rain (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    return parser.parse_args(argv)
+
+
+def _check_targets(photographs: Sequence[Path], photos: Path, out: Path, overwrite: bool) -> None:
+    """Refuse before anything is written what would lose a photograph or a pair."""
+    if photos.resolve() in ((out / RAINY).resolve(), (out / CLEAN).resolve()):
+        raise DataError(f"{photos} is one of the folders to write; name another OUT than {out}")
+    by_stem: dict[str, Path] = {}
+    for path in photographs:
+        other = by_stem.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(f"{other} and {path} would both be written as {path.stem}.png; rename one of them")
+    existing = [target for path in photographs for target in _targets(path, out) if target.exists()]
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
+        raise DataError(f"{existing[0]}{more}; name another OUT, or pass --overwrite to replace them")
+
+
+def _targets(photograph: Path, out: Path) -> tuple[Path, Path]:
+    """Files of the rainy and of the clean picture."""
+    return out / RAINY / f"{photograph.stem}.png", out / CLEAN / f"{photograph.stem}.png"
+
+
+def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) -> int:
+    """Write the pairs that can be written; returns the number of photographs that cannot be read."""
+    import jax
+    from PIL import Image
+    from tqdm import tqdm
+
+    lay_rain = jax.jit(functools.partial(add_rain, style=style))
+    broken = 0
+    with tqdm(photographs, unit="pair", desc=f"{style} rain") as progress:
+        for index, path in enumerate(progress):
+            try:
+                clean = read_image(path)
+            except ImageError as error:
+                progress.write(f"error: {error}", file=sys.stderr)
+                broken += 1
+                continue
+            # The index counts broken photographs too: mending one leaves the rain over the others as it was.
+            rainy = _apply(functools.partial(lay_rain, rain_key(seed, index)), clean)
+            for target, image in zip(_targets(path, out), (rainy, clean), strict=True):
+                write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))
+    return broken
+
+
+def _apply(lay_rain: Callable[[np.ndarray], object], clean: np.ndarray) -> np.ndarray:
+    """Rain over a uint8 picture; it depends on a pixel's place alone, so what is added for size is cut off again."""
+    height, width = clean.shape[:2]
+    padding = ((0, -height % _STEP), (0, -width % _STEP), (0, 0))
+    rainy = np.asarray(lay_rain(np.pad(clean, padding).astype(np.float32) / 255))
+    return np.round(rainy[:height, :width] * 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    exit_on_user_error(main)
