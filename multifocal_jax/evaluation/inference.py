@@ -166,9 +166,9 @@ class Derainer:
         _, height, width, _ = shape
         share = 0.7 * (free if free is not None else needed / 2) / max(needed, 1)
         side = max(64, int(math.sqrt(height * width * share)) // 64 * 64)
-        has = "the device has less" if free is None else f"{free / 1e9:.1f} GB are free"
+        has = "the device has less" if free is None else f"{memory.spell(free)} are free"
         return InferenceError(
-            f"a picture of {width}x{height} pixels needs {needed / 1e9:.1f} GB at once and {has}; "
+            f"a picture of {width}x{height} pixels needs {memory.spell(needed)} at once and {has}; "
             f"tiles of {side} pixels would fit (--tile {side})"
         )
 

@@ -57,8 +57,8 @@ def read_photograph(data: bytes, name: str) -> Photograph:
         name: of the file, for errors.
 
     Raises:
-        PhotographError: it is no picture, is truncated, is an animation, has floating-point or 32-bit values, or so many
-            pixels that it looks like an attack (Pillow's limit, about 179 million).
+        PhotographError: it is no picture, is truncated, is an animation, has floating-point or 32-bit values, or so
+            many pixels that it looks like an attack (Pillow's limit, about 179 million).
     """
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
@@ -77,15 +77,12 @@ def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
     kind = "JPEG" if picture.format == "MPO" else picture.format or ""  # MPO: a phone's JPEG with previews
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
-        raise PhotographError(
-            f"picture {name} holds {frames} frames; take it apart first, e.g. ffmpeg -i {name} %04d.png"
-        )
-    options = _options(picture, kind, data)
+        raise PhotographError(f"picture {name} holds {frames} frames; take it apart, e.g. ffmpeg -i {name} %04d.png")
     values = read_deep(io.BytesIO(data), ImageOps.exif_transpose) if is_deep(picture) else _values(picture, name)
     colours = values.shape[-1] // 3 * 2 + 1  # 1 and 2 channels hold one colour, 3 and 4 hold three
     pixels = np.repeat(values[..., :1], 3, axis=-1) if colours == 1 else values[..., :3]
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
-    return Photograph(pixels, alpha, colours == 1, kind, options)
+    return Photograph(pixels, alpha, colours == 1, kind, _options(picture, kind, data))
 
 
 def _values(picture: Image.Image, name: str) -> np.ndarray:
@@ -110,6 +107,7 @@ def _values(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]:
+    """For `save`; to be asked for after the pixels, as it takes away the orientation and some of it stands at the end."""
     options: dict[str, Any] = {}
     for key in ("icc_profile", "dpi", "comment", "xmp"):
         if picture.info.get(key):

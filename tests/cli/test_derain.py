@@ -1,0 +1,213 @@
+"""The command `derain` on files of every kind, with a tiny network or a stand-in for it."""
+
+import io
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multifocal_jax.cli.derain import derain
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import derain_files as files
+from multifocal_jax.evaluation import inference, video
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+from tiny import save_tiny
+
+PIXELS = np.random.default_rng(0).integers(0, 200, (20, 30, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def brighten(monkeypatch):
+    """In the place of the network: adds 20 to every value of 8 bits."""
+    monkeypatch.setattr(inference, "load", lambda name, **options: lambda image: image + image.dtype.type(20))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    source = tmp_path / "in"
+    (source / "sub" / "deep").mkdir(parents=True)
+    (source / ".hidden").mkdir()
+    Image.fromarray(PIXELS).save(source / "a.png")
+    Image.fromarray(PIXELS[..., 0]).save(source / "sub" / "grey.png")
+    Image.fromarray(PIXELS).save(source / "sub" / "deep" / "b.JPG", quality=95)
+    Image.fromarray(PIXELS).save(source / ".hidden" / "c.png")
+    (source / "notes.txt").write_text("no picture")
+    return source
+
+
+def opened(path: Path) -> Image.Image:
+    return Image.open(io.BytesIO(path.read_bytes()))
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_with_a_real_network(tmp_path):
+    weights = save_tiny(tmp_path / "w.safetensors")
+    Image.fromarray(PIXELS).save(tmp_path / "in.png")
+    assert derain([str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png"), "--weights", weights, "--quiet"]) == 0
+    expected = inference.load(weights)(PIXELS)
+    np.testing.assert_array_equal(np.asarray(opened(tmp_path / "out.png")), expected)
+
+
+def test_a_folder_keeps_its_structure(folder, tmp_path, brighten, capsys):
+    assert derain([str(folder), "-o", str(tmp_path / "out")]) == 0
+    assert written(tmp_path / "out") == ["a.png", "sub/deep/b.JPG", "sub/grey.png"]
+    np.testing.assert_array_equal(np.asarray(opened(tmp_path / "out" / "a.png")), PIXELS + 20)
+    np.testing.assert_array_equal(np.asarray(opened(tmp_path / "out" / "sub" / "grey.png")), PIXELS[..., 0] + 20)
+    error = capsys.readouterr().err
+    assert "3/3" in error  # progress
+    assert "3 de-rained" in error
+
+
+def test_a_broken_file_is_reported_and_the_rest_is_done(folder, tmp_path, brighten, capsys):
+    whole = (folder / "a.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.jpg").write_text("no picture")
+    assert derain([str(folder), "-o", str(tmp_path / "out")]) == 1
+    assert len(written(tmp_path / "out")) == 3
+    summary = capsys.readouterr().err.splitlines()[-3:]
+    assert "3 de-rained" in summary[0]
+    assert "2 failed" in summary[0]
+    assert "broken.png cannot be read" in summary[1]
+    assert "text.jpg is no picture" in summary[2]
+
+
+def test_what_exists_is_left_alone(folder, tmp_path, brighten, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_bytes(b"precious")
+    assert derain([str(folder), "-o", str(out)]) == 0
+    assert (out / "a.png").read_bytes() == b"precious"
+    assert "1 skipped as they exist" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"a\.png exists; .*--overwrite"):
+        derain([str(folder / "a.png"), "-o", str(out / "a.png")])
+    assert derain([str(folder / "a.png"), "-o", str(out / "a.png"), "--overwrite"]) == 0
+    assert opened(out / "a.png").size == (30, 20)
+
+
+def test_a_folder_is_not_replaced_by_its_own_results(folder, brighten):
+    with pytest.raises(UserError, match="would be replaced"):
+        derain([str(folder), "-o", str(folder)])
+    assert derain([str(folder), "-o", str(folder), "--overwrite", "--quiet"]) == 0
+    np.testing.assert_array_equal(np.asarray(opened(folder / "a.png")), PIXELS + 20)
+
+
+def test_an_output_inside_the_input_is_not_taken_as_input(folder, brighten):
+    for _ in range(2):
+        assert derain([str(folder), "-o", str(folder / "clean"), "--overwrite", "--quiet"]) == 0
+    assert written(folder / "clean") == ["a.png", "sub/deep/b.JPG", "sub/grey.png"]
+
+
+def test_patterns_and_several_inputs(folder, tmp_path, brighten):
+    assert derain([f"{folder}/**/*.png", str(folder / "sub" / "deep"), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert written(tmp_path / "out") == ["a.png", "b.JPG", "grey.png"]
+    (folder / "other").mkdir()
+    shutil.copy(folder / "a.png", folder / "other" / "a.png")
+    with pytest.raises(UserError, match="would both be written to"):
+        derain([f"{folder}/**/*.png", "-o", str(tmp_path / "out2")])
+
+
+def test_another_format(folder, tmp_path, brighten):
+    assert derain([str(folder / "a.png"), "-o", str(tmp_path / "out.webp"), "--quiet"]) == 0
+    assert opened(tmp_path / "out.webp").format == "WEBP"
+
+
+def test_a_wrong_suffix_does_not_change_the_format(folder, tmp_path, brighten):
+    shutil.copy(folder / "a.png", folder / "really_png.jpg")
+    assert derain([str(folder / "really_png.jpg"), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert opened(tmp_path / "out" / "really_png.jpg").format == "PNG"
+
+
+def test_comparisons(folder, tmp_path, brighten):
+    assert derain([str(folder), "-o", str(tmp_path / "out"), "--compare", str(tmp_path / "both"), "--quiet"]) == 0
+    assert written(tmp_path / "both") == ["a.jpg", "sub/deep/b.jpg", "sub/grey.jpg"]
+    assert opened(tmp_path / "both" / "a.jpg").size == (60, 20)
+
+
+def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
+    stdin = io.TextIOWrapper(io.BytesIO((folder / "a.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert derain(["-", "-o", "-"]) == 0
+    result = Image.open(io.BytesIO(sys.stdout.buffer.getvalue()))
+    np.testing.assert_array_equal(np.asarray(result), PIXELS + 20)
+    assert derain([str(folder / "a.png"), "-o", "-"]) == 0
+    with pytest.raises(UserError, match="a pipe takes one picture"):
+        derain(["-", str(folder), "-o", "-"])
+    stdin.seek(0)
+    assert derain(["-", "-o", str(tmp_path / "piped.tif")]) == 0
+    assert opened(tmp_path / "piped.tif").format == "TIFF"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png", "-o", "out"], "nowhere.png does not exist"),
+        (["*.nothing", "-o", "out"], "nothing matches"),
+        (["empty", "-o", "out"], "no pictures or videos in empty"),
+        (["a.png", "-o", "out.png", "--weights", "nonsense"], "neither a file, nor a workdir"),
+        (["a.png", "-o", "out.png", "--weights", "w.safetensors", "--tile", "16"], "larger than their overlap"),
+    ],
+)
+def test_wrong_usage(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(PIXELS).save("a.png")
+    save_tiny(tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=message):
+        derain(arguments)
+
+
+def test_an_unwritable_output_is_reported(folder, tmp_path, brighten, capsys):
+    (tmp_path / "out").write_text("a file where the folder should be")
+    assert derain([str(folder), "-o", str(tmp_path / "out")]) == 1
+    assert "cannot write into" in capsys.readouterr().err
+
+
+def test_errors_are_one_line_and_status_2(tmp_path):
+    command = [sys.executable, "-m", "multifocal_jax.cli.derain", "nowhere.png", "-o", "out"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: nowhere.png does not exist\n"
+
+
+def test_videos_without_ffmpeg(tmp_path, brighten, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    (tmp_path / "film.mp4").write_bytes(b"")
+    assert derain([str(tmp_path / "film.mp4"), "-o", str(tmp_path / "out")]) == 1
+    assert "videos need FFmpeg; install it" in capsys.readouterr().err
+
+
+def test_frames_go_through_ffmpeg(tmp_path, monkeypatch):
+    """With programs in FFmpeg's place: the reader repeats three frames, the writer keeps what it is given."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    frames = np.stack([PIXELS, PIXELS // 2, PIXELS // 3])
+    (tmp_path / "frames").write_bytes(frames.tobytes())
+    probe = '{"streams": [{"width": 20, "height": 30, "avg_frame_rate": "25/1", "nb_frames": "3", '
+    probe += '"side_data_list": [{"rotation": -90}]}]}'  # as phones store it: shown 30 wide and 20 high
+    scripts = {
+        "ffprobe": f"echo '{probe}'",
+        "ffmpeg": f'for last; do :; done; if [ "$last" = - ]; then cat {tmp_path}/frames; else cat > "$last"; fi',
+    }
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    (tmp_path / "film.mp4").write_bytes(b"")
+    video.derain_video(lambda frame: frame + np.uint8(20), tmp_path / "film.mp4", tmp_path / "clean.mp4")
+    assert (tmp_path / "clean.mp4").read_bytes() == (frames + 20).tobytes()
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_jobs_of_a_single_file():
+    here = str(Path(__file__))
+    assert files.plan([here], "out.png")[0].target == Path("out.png")
+    assert files.plan([here], "out")[0].target == Path("out/test_derain.py")

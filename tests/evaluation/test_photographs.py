@@ -1,0 +1,199 @@
+"""Photographs of every kind are read, and written so that nothing is lost; files are made by Pillow and tifffile."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from multifocal_jax.evaluation.files import OutputError
+from multifocal_jax.evaluation.photographs import (
+    Photograph,
+    PhotographError,
+    encode_photograph,
+    format_of,
+    read_photograph,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3)).astype(np.uint8)
+DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 4)).astype(np.uint16)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+MAKE, GPS, ORIENTATION = 0x010F, 0x8825, 0x0112
+
+
+def save(picture: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def again(data: bytes) -> tuple[Photograph, Image.Image]:
+    """Read and write; the first reading, and the result as Pillow opens it."""
+    photograph = read_photograph(data, "file")
+    return photograph, Image.open(io.BytesIO(encode_photograph(photograph, photograph.format, "file")))
+
+
+def exif(orientation: int) -> bytes:
+    entries = Image.Exif()
+    entries[ORIENTATION] = orientation
+    entries[MAKE] = "Maker"
+    entries.get_ifd(GPS)[1] = "N"
+    return entries.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"), [("L", "L"), ("LA", "LA"), ("1", "L"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("P", "RGB")]
+)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_modes(mode, kept, kind):
+    picture = Image.fromarray(PIXELS)
+    picture = picture.quantize(16) if mode == "P" else picture.convert(mode)
+    if mode.endswith("A"):
+        picture.putalpha(Image.fromarray(PIXELS[..., 1]))
+    photograph, result = again(save(picture, kind))
+    assert result.mode == kept
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(picture.convert(kept)))
+    np.testing.assert_array_equal(photograph.pixels, np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_transparent_colour_becomes_alpha(mode):
+    picture = Image.fromarray(PIXELS)
+    picture = picture.quantize(8) if mode == "P" else picture.convert(mode)
+    key = tuple(int(v) for v in PIXELS[3, 4]) if mode == "RGB" else picture.getpixel((4, 3))
+    _, result = again(save(picture, "PNG", transparency=key))
+    assert result.convert("RGBA").getpixel((4, 3))[3] == 0
+    assert (np.asarray(result.convert("RGBA"))[..., 3] == 0).sum() < 12 * 20
+
+
+def test_cmyk_becomes_rgb():
+    photograph, result = again(save(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", icc_profile=PROFILE))
+    assert result.mode == "RGB"
+    assert "icc_profile" not in photograph.options
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_orientation(orientation, kind):
+    """Corner colours stand where a viewer shows them; the file no longer says that it is turned."""
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8, :16], stored[:8, 16:], stored[8:, :16] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    turned = {  # numpy's way of showing each orientation, from the EXIF standard's table
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.swapaxes(0, 1),
+        6: np.rot90(stored, -1),
+        7: stored[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(stored),
+    }
+    data = save(Image.fromarray(stored), kind, exif=exif(orientation))
+    _, result = again(data)
+    assert result.getexif().get(ORIENTATION, 1) == 1
+    pixels, expected = np.asarray(result).astype(int), turned[orientation]
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels - expected)[4::8, 4::8].max() < 40  # away from the edges, where JPEG is inexact
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_metadata_is_kept(kind):
+    _, result = again(save(Image.fromarray(PIXELS), kind, exif=exif(6), icc_profile=PROFILE, dpi=(300, 300)))
+    assert result.info["icc_profile"] == PROFILE
+    assert result.getexif()[MAKE] == "Maker"
+    assert result.getexif().get_ifd(GPS)[1] == "N"
+    if kind != "WEBP":
+        assert [round(float(value)) for value in result.info["dpi"]] == [300, 300]
+
+
+def test_text_of_png_is_kept():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "somebody")
+    text.add_itxt("Title", "Regen über München")
+    _, result = again(save(Image.fromarray(PIXELS), "PNG", pnginfo=text))
+    assert isinstance(result, PngImagePlugin.PngImageFile)
+    assert result.text == {"Author": "somebody", "Title": "Regen über München"}
+
+
+@pytest.mark.parametrize("quality", [30, 95])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_jpeg_quality_is_kept(quality, subsampling):
+    data = save(Image.fromarray(PIXELS), "JPEG", quality=quality, subsampling=subsampling)
+    _, result = again(data)
+    original = Image.open(io.BytesIO(data))
+    assert result.quantization == original.quantization
+    assert result.layer == original.layer
+
+
+def test_lossless_webp_stays_lossless():
+    _, result = again(save(Image.fromarray(PIXELS), "WEBP", lossless=True))
+    np.testing.assert_array_equal(np.asarray(result), PIXELS)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bit_png(channels):
+    """Written and read by hand: every row unfiltered, big-endian."""
+    pixels = DEEP[..., :channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 20, 12, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"iCCP", b"p\0\0" + zlib.compress(PROFILE)), (b"IDAT", zlib.compress(rows))]
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in [*chunks, (b"IEND", b"")]:
+        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    photograph, result = again(data)
+    colours = pixels[..., : 1 if channels < 3 else 3]
+    np.testing.assert_array_equal(photograph.pixels, np.broadcast_to(colours, (12, 20, 3)))
+    if channels in (2, 4):
+        np.testing.assert_array_equal(photograph.alpha, pixels[..., -1])
+    assert result.tile[0].args.endswith("16B")  # Pillow's name of 16-bit pixels
+    assert result.info["icc_profile"] == PROFILE
+    second = read_photograph(encode_photograph(photograph, "PNG", "file"), "file")
+    np.testing.assert_array_equal(second.pixels, photograph.pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_sixteen_bit_tiff(channels, byteorder, compression):
+    import tifffile
+
+    pixels = DEEP[..., :channels].squeeze()
+    file = io.BytesIO()
+    kind = "minisblack" if channels == 1 else "rgb"
+    tifffile.imwrite(file, pixels, photometric=kind, byteorder=byteorder, compression=compression)
+    photograph = read_photograph(file.getvalue(), "file")
+    result = encode_photograph(photograph, "TIFF", "file")
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), pixels)
+
+
+def test_sixteen_bits_become_eight_in_jpeg():
+    photograph = Photograph(np.full((8, 8, 3), 0x80FF, np.uint16), None, False, "PNG")
+    result = np.asarray(Image.open(io.BytesIO(encode_photograph(photograph, "JPEG", "file"))))
+    assert np.abs(result.astype(int) - 0x80).max() <= 1
+
+
+def test_damaged_and_hostile_files(monkeypatch):
+    whole = save(Image.fromarray(PIXELS), "PNG")
+    with pytest.raises(PhotographError, match=r"picture a cannot be read: .*truncated"):
+        read_photograph(whole[: len(whole) // 2], "a")
+    with pytest.raises(PhotographError, match="b is no picture"):
+        read_photograph(b"no picture", "b")
+    with pytest.raises(PhotographError, match="floating-point"):
+        read_photograph(save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "c")
+    frames = [Image.fromarray(np.roll(PIXELS, i, axis=0)) for i in range(3)]
+    with pytest.raises(PhotographError, match="holds 3 frames"):
+        read_photograph(save(frames[0], "GIF", save_all=True, append_images=frames[1:]), "d")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings(), pytest.raises(PhotographError, match="decompression bomb"):
+        read_photograph(whole, "e")
+
+
+def test_what_formats_cannot_hold(tmp_path):
+    photograph = Photograph(PIXELS, PIXELS[..., 0], False, "PNG")
+    with pytest.raises(OutputError, match=r"JPEG holds no transparency; choose \.png"):
+        encode_photograph(photograph, "JPEG", "file")
+    with pytest.raises(OutputError, match=r"no picture format is called '\.xyz'"):
+        format_of(tmp_path / "a.xyz")

@@ -1,0 +1,22 @@
+"""A network so small that it compiles in a moment, with random parameters, for tests of what is around it."""
+
+import jax
+import numpy as np
+
+from multifocal_jax import ModelConfig, MultifocalNet
+from multifocal_jax.weights import Weights, save_weights
+
+TINY = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
+
+
+def random_params(model: ModelConfig = TINY):
+    """Parameters uniform in ±0.2; drawn by NumPy, as compiling the initialiser takes longer than these tests."""
+    side = np.zeros((1, model.multiple, model.multiple, 3), np.float32)
+    shapes = jax.eval_shape(MultifocalNet(model).init, jax.random.key(0), side)["params"]
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.uniform(-0.2, 0.2, leaf.shape).astype(np.float32), shapes)
+
+
+def save_tiny(path) -> str:
+    save_weights(path, Weights(random_params(), TINY, {}))
+    return str(path)
