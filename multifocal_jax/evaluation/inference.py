@@ -86,6 +86,16 @@ class Derainer:
         other._params = self._place(params)
         return other
 
+    def planned_memory(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> int:
+        """Bytes per device that the compiler plans for a whole picture (H, W, 3) of this dtype, weights included.
+
+        Raises:
+            InferenceError: there is less memory than that.
+        """
+        height, width = (math.ceil(side / self.model.multiple) * self.model.multiple for side in shape[:2])
+        with self._settings():
+            return memory.needed(self._program((1, height, width, 3), np.dtype(dtype)))
+
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """De-rain a picture or a batch.
 
@@ -130,7 +140,7 @@ class Derainer:
         return result[:, :height, :width]
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
-        with self._precision():
+        with self._settings():
             if batch.dtype not in (np.uint8, np.uint16):
                 batch = batch.astype(self._dtype)
             program = self._program(batch.shape, batch.dtype)
@@ -182,11 +192,11 @@ class Derainer:
         return jnp.dtype(self.precision)
 
     def _place(self, params: Any) -> Any:
-        with self._precision():
+        with self._settings():
             return jax.device_put(jax.tree.map(lambda value: jnp.asarray(value, self._dtype), params), self._everywhere)
 
     @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
+    def _settings(self) -> Iterator[None]:
         with jax.enable_x64(self.precision == "float64"), jax.default_matmul_precision("highest"):
             yield
 

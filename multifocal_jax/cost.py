@@ -1,0 +1,143 @@
+"""What the network costs: parameters, multiply-accumulates, time and memory by size of the picture."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from multifocal_jax.config import ModelConfig, Precision
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models.channel_cssab import ChannelCSSAB
+from multifocal_jax.models.layers import Conv
+from multifocal_jax.models.spatial_cssab import SpatialCSSAB
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one picture.
+
+    Attributes:
+        height, width: in pixels, multiples of `ModelConfig.multiple`.
+        macs: multiply-accumulates by kind of operation, see `count_macs`.
+        seconds: median of the runs after the first; not a number if it was not measured.
+        compile_seconds: of the first.
+        memory: bytes that the compiler has planned beside the operating system's and JAX's own, weights included.
+    """
+
+    height: int
+    width: int
+    macs: dict[str, int]
+    seconds: float = math.nan
+    compile_seconds: float = math.nan
+    memory: int = 0
+
+
+def count_parameters(model: ModelConfig) -> int:
+    """Number of trained values."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(model)))
+
+
+def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
+    """Multiply-accumulates of one picture, as papers count them.
+
+    Counted are the convolutions ("convolutions") and the matrix products of the attentions ("spatial attention": Q Kᵀ
+    and M V of eqs. 4 and 5; "channel attention": Kᵀ Q and V A of eq. 6). Not counted are biases, activations, softmax,
+    pooling, the wavelet and resizing. The count is of the mathematics, however it is computed.
+
+    Args:
+        model: the architecture.
+        height, width: of the picture, multiples of `model.multiple`.
+    """
+    macs: Counter[str] = Counter()
+
+    def count(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+        result = call(*arguments, **keywords)
+        module = context.module
+        if context.method_name != "__call__":
+            return result
+        if isinstance(module, Conv):
+            macs["convolutions"] += module.kernel_size**2 * arguments[0].shape[-1] * math.prod(result.shape)
+        elif isinstance(module, SpatialCSSAB):
+            macs["spatial attention"] += 2 * math.prod(arguments[0].shape) * model.anchors
+        elif isinstance(module, ChannelCSSAB):
+            pixels = math.prod(arguments[0].shape[:3])
+            macs["channel attention"] += (model.anchors + pixels) * model.channels**2 // model.heads
+        return result
+
+    picture = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+    with nn.intercept_methods(count):
+        jax.eval_shape(MultifocalNet(model).apply, {"params": _shapes(model)}, picture)
+    return dict(macs)
+
+
+def measure(
+    model: ModelConfig, sizes: Sequence[tuple[int, int]], *, precision: Precision = "float32", repeats: int = 3
+) -> list[Cost]:
+    """Compile and run the network on pictures of these sizes.
+
+    Args:
+        model: the architecture; its weights are random.
+        sizes: pairs of height and width in pixels; padded as for de-raining.
+        precision: of the computation.
+        repeats: runs after the first, of which the median counts; 0 measures neither time nor memory.
+    """
+    from multifocal_jax.evaluation.inference import Derainer
+
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.uniform(-0.01, 0.01, leaf.shape).astype(np.float32), _shapes(model))
+    derainer = Derainer(params, model, precision=precision)
+    costs = []
+    for height, width in sizes:
+        height, width = (math.ceil(side / model.multiple) * model.multiple for side in (height, width))
+        macs = count_macs(model, height, width)
+        if repeats == 0:
+            costs.append(Cost(height, width, macs))
+            continue
+        picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        times = []
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            derainer(picture)
+            times.append(time.perf_counter() - begin)
+        middle = float(np.median(times[1:]))
+        costs.append(
+            Cost(height, width, macs, middle, times[0] - middle, derainer.planned_memory(picture.shape, picture.dtype))
+        )
+    return costs
+
+
+def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
+    """A table as papers print it."""
+    lines = [f"{count_parameters(model):,} parameters", ""]
+    lines += ["| width × height | multiply-accumulates | time | compilation | memory |", "|---|---|---|---|---|"]
+    for cost in costs:
+        cells = [f"{cost.width}×{cost.height}", f"{sum(cost.macs.values()) / 1e9:.2f} G"]
+        if math.isnan(cost.seconds):
+            cells += ["not run"] * 3
+        else:
+            cells += [f"{cost.seconds:.3g} s", f"{cost.compile_seconds:.1f} s", f"{cost.memory / 1e9:.2f} GB"]
+        lines.append("| " + " | ".join(cells) + " |")
+    total = sum(sum(cost.macs.values()) for cost in costs)
+    shares = Counter[str]()
+    for cost in costs:
+        shares.update(cost.macs)
+    lines += ["", "Of the multiply-accumulates: " + ", ".join(f"{n / total:.1%} {kind}" for kind, n in shares.items())]
+    return "\n".join(lines)
+
+
+def _shapes(model: ModelConfig) -> Any:
+    side = jax.ShapeDtypeStruct((1, model.multiple, model.multiple, 3), jnp.float32)
+    return jax.eval_shape(MultifocalNet(model).init, jax.random.key(0), side)["params"]
+
+
+if __name__ == "__main__":
+    from multifocal_jax.cli.cost import main
+
+    main()

@@ -1,0 +1,56 @@
+"""Counts by hand and from network.md's figures."""
+
+import pytest
+
+from multifocal_jax.cli.cost import cost
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.cost import count_macs, count_parameters, measure, to_markdown
+from multifocal_jax.errors import UserError
+
+HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
+
+
+def test_the_default_network():
+    model = ModelConfig()
+    assert count_parameters(model) == 5_185_771
+    assert sum(count_macs(model, 128, 128).values()) == pytest.approx(14.2e9, rel=0.01)
+
+
+def test_counts_by_hand():
+    """No modules, C = 4, S = 10: pyramid, shallow convs, three spatial CSSABs, fusion at 16×8."""
+    pixels = [16 * 8, 8 * 4, 4 * 2]
+    pyramid = 9 * 3 * 3 * (pixels[1] + pixels[2])
+    shallow = 9 * 3 * 4 * sum(pixels)
+    neighbours = [*pixels[1:], pixels[2]]  # the bottom level reads itself
+    projections = 4 * 4 * (sum(pixels) + 2 * sum(neighbours))
+    fusion = (9 * 12 * 4 + 9 * 4 * 3) * pixels[0]
+    macs = count_macs(HEAD, 16, 8)
+    assert macs["convolutions"] == pyramid + shallow + projections + fusion
+    assert macs["spatial attention"] == 2 * sum(pixels) * 10 * 4
+
+
+def test_channel_attention_by_hand():
+    """One module with only channel CSSABs, 2 heads of 2 channels, S = 10: at the halved sizes of each level."""
+    model = ModelConfig(channels=4, modules=1, heads=2, spp_sizes=(1, 3), interaction="channel")
+    macs = count_macs(model, 16, 8)
+    assert "spatial attention" not in macs
+    assert macs["channel attention"] == sum(2 * (10 + pixels) * 2 * 2 for pixels in (8 * 4, 4 * 2, 2 * 1))
+
+
+def test_measured():
+    (result,) = measure(HEAD, [(14, 9)], repeats=1)
+    assert (result.height, result.width) == (16, 16)
+    assert 0 < result.seconds < 60
+    assert result.memory > 16 * 16 * 4 * 4
+    assert "| 16×16 |" in to_markdown(HEAD, [result])
+
+
+def test_command(tmp_path, capsys):
+    file = tmp_path / "config.py"
+    file.write_text("from multifocal_jax.config import ExperimentConfig\ndef get_config(): return ExperimentConfig()\n")
+    assert cost(["--config", str(file), "--sizes", "128x64", "--repeats", "0"]) == 0
+    output = capsys.readouterr().out
+    assert "5,185,771 parameters" in output
+    assert "| 128×64 | 7.1" in output
+    with pytest.raises(UserError, match="allowed: WIDTHxHEIGHT"):
+        cost(["--config", str(file), "--sizes", "128"])
