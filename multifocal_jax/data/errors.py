@@ -1,9 +1,15 @@
 """Errors of this room. Every message is one line that says what is wrong, where, and the way out."""
 
+from multifocal_jax.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """A data source, its layout or its settings cannot be used."""
 
 
 class ImageError(DataError):
     """A picture cannot be read. The message names the file."""
+
+
+class NoPairsError(DataError):
+    """A folder holds no pairs in any layout that is known. The message says where and what was expected."""

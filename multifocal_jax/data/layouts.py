@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
 from multifocal_jax.data.images import find_images, image_size, read_image
 from multifocal_jax.data.published import PUBLISHED, Arrangement
 
@@ -133,7 +133,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
             sided = arrangement in ("rainy_left", "clean_left")
             layout = _two_sided(folder, arrangement) if sided else _from_folder(folder)
     if not layout.pairs and not layout.unpaired:
-        raise DataError(
+        raise NoPairsError(
             f"{dataset}: no pairs under {layout.folder}; expected: {_expected(dataset)}{_advice(dataset, root)}"
         )
     return layout

@@ -84,6 +84,11 @@ class TrainingData:
         self._broken: set[int] = set()
 
     @property
+    def batch_size(self) -> int:
+        """Pairs per step over all processes."""
+        return self._plan.batch_size
+
+    @property
     def pictures(self) -> int:
         """Pictures per epoch, repeats counted and those held out left out."""
         return self._plan.entries

@@ -1,0 +1,125 @@
+"""Commands on data sets: check them, prepare them as TFDS files, measure the training pipeline."""
+
+import argparse
+import json
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from multifocal_jax.config import ConfigError, DataConfig, Dataset, SourceConfig
+from multifocal_jax.data.errors import DataError
+from multifocal_jax.data.published import PUBLISHED
+
+FAULTY = 1  # exit status of `check` where something is wrong with the data
+FAILED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, `FAULTY` or `FAILED`."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (DataError, ConfigError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.data", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="look for faults in a set, and for overlap with another")
+    check.add_argument("root", metavar="ROOT", help="folder of a set, of pairs or of photographs, or a list file")
+    check.add_argument("--against", default="", metavar="OTHER", help="a set to compare the backgrounds with")
+    kinds = [*PUBLISHED, "folder", "clean"]
+    check.add_argument("--dataset", default="", choices=kinds, help="what ROOT is; told by name and layout if left out")
+    check.add_argument("--against-dataset", default="", choices=kinds, help="what OTHER is")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--limit", type=int, default=20, metavar="N", help="faults of each kind to print (20)")
+    check.set_defaults(run=_check)
+
+    prepare = commands.add_parser("prepare", help="build a published set as TFDS files (array_record)")
+    prepare.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=", ".join(PUBLISHED))
+    prepare.add_argument("--root", required=True, metavar="RAW", help="folder with the set's unpacked archives")
+    prepare.add_argument("--data-dir", required=True, metavar="OUT", help="folder of prepared sets")
+    prepare.add_argument("--any-size", action="store_true", help="accept other numbers of pairs, or one split alone")
+    prepare.set_defaults(run=_prepare)
+
+    bench = commands.add_parser("bench", help="measure how fast training batches come")
+    bench.add_argument("root", nargs="?", default="", metavar="ROOT", help="folder of the set; the demo if left out")
+    bench.add_argument("--dataset", default="", choices=typing.get_args(Dataset), help="what ROOT is")
+    bench.add_argument("--reader", default="folder", choices=("folder", "tfds"))
+    bench.add_argument("--rain", default="", help="synthesise rain of this style")
+    modes = ["device", "memory", "stream"]
+    bench.add_argument("--modes", nargs="+", default=modes, choices=modes)
+    bench.add_argument("--batch-size", type=int, default=4, metavar="N")
+    bench.add_argument("--crop-size", type=int, default=128, metavar="PIXELS")
+    bench.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode; 0 uses threads")
+    bench.add_argument("--seconds", type=float, default=5, metavar="S", help="time for each figure")
+    bench.add_argument("--steps", type=float, nargs="+", default=[10, 30, 100], metavar="MS", help="length of a step")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    from multifocal_jax.data.check import check
+
+    report = check(options.root, options.dataset, options.against, options.against_dataset)
+    print(json.dumps(report.to_json(), indent=2) if options.json else report.text(options.limit))
+    return FAULTY if report.faults else 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from multifocal_jax.data.builders import prepare
+
+    sizes = prepare(options.name, options.root, options.data_dir, options.any_size)
+    built = ", ".join(f"{size:,} {split}" for split, size in sizes.items())
+    print(f"{options.name}: {built} pairs prepared in {options.data_dir}")
+    print(
+        f"read them with SourceConfig(dataset={options.name!r}, reader='tfds', "
+        f"root={os.path.abspath(options.data_dir)!r})"
+    )
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import jax
+
+    from multifocal_jax.data.bench import decoder_speed, measure
+    from multifocal_jax.data.check import recognise
+    from multifocal_jax.data.pipeline import TrainingData
+    from multifocal_jax.data.sources import PhotographFiles, open_photographs
+
+    dataset: Dataset = options.dataset or (recognise(Path(options.root)) if options.root else "demo")
+    rain = options.rain or ("heavy" if dataset in ("demo", "clean") else "none")
+    source = SourceConfig(dataset=dataset, root=options.root, reader=options.reader, rain=rain)
+    pictures = open_photographs(source)
+    load = pictures.load_clean if rain != "none" or isinstance(pictures, PhotographFiles) else pictures.load
+    decoder = decoder_speed(load, len(pictures), options.seconds)
+    steps = tuple(step / 1000 for step in options.steps)
+    speeds = []
+    for mode in options.modes:
+        config = DataConfig(train=(source,), crop_size=options.crop_size, mode=mode, workers=options.workers)
+        speeds.append(measure(TrainingData(config, options.batch_size, seed=0), options.seconds, steps))
+    device = jax.devices()[0]
+    where = f"{os.cpu_count()} cores, {device.device_kind} ({device.platform})"
+    if options.json:
+        print(
+            json.dumps({"machine": where, "decoder": decoder, "modes": [asdict(speed) for speed in speeds]}, indent=2)
+        )
+        return 0
+    print(
+        f"{dataset}: {len(pictures):,} pictures, batches of {options.batch_size} crops of {options.crop_size}; {where}"
+    )
+    print(f"Pillow decodes {decoder:,.0f} whole {'pairs' if rain == 'none' else 'pictures'} per second")
+    waits = "".join(f" | waiting, step of {1000 * step:g} ms" for step in steps)
+    print(f"| mode | pairs/s from the host | pairs/s on the device{waits} |")
+    print("|" + "---|" * (3 + len(steps)))
+    for speed in speeds:
+        shares = "".join(f" | {share:.2%}" for share in speed.waiting.values())
+        print(f"| {speed.mode} | {speed.host:,.0f} | {speed.prepared:,.0f}{shares} |")
+    return 0

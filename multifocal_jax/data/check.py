@@ -1,0 +1,240 @@
+"""Looking for faults in data sets: what is broken, lonely, misaligned, swapped, doubled, or shared between sets."""
+
+import os
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from multifocal_jax.config import Dataset
+from multifocal_jax.data.alignment import find_fault
+from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
+from multifocal_jax.data.fingerprints import Fingerprints, same_scene, thumbnail
+from multifocal_jax.data.images import find_images
+from multifocal_jax.data.layouts import Pair, Picture, find_pairs, unique_names
+from multifocal_jax.data.published import PUBLISHED
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong."""
+
+    kind: str  # unreadable, unpaired, sizes, different, misaligned, swapped, duplicate or overlap
+    name: str  # the picture or pair
+    detail: str
+
+
+@dataclass
+class CheckedSet:
+    """One split of a set, or a folder of photographs."""
+
+    title: str
+    folder: str
+    kind: str  # "pairs" or "photographs"
+    count: int
+    published: int | None  # pairs that the published split has
+    sizes: dict[str, int]  # how many pictures of each size, "WIDTHxHEIGHT"
+    faults: list[Fault]
+    names: list[str] = field(repr=False)  # of the backgrounds, in the order of the fingerprints
+    fingerprints: Fingerprints = field(repr=False)
+
+
+@dataclass
+class Comparison:
+    """Of the backgrounds of two splits or sets."""
+
+    title: str  # "rain800 train with rain100l train"
+    overlaps: list[Fault]
+
+
+@dataclass
+class CheckReport:
+    """Of one or two sets."""
+
+    sets: list[CheckedSet]
+    comparisons: list[Comparison]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All that was found."""
+        found = [*(checked.faults for checked in self.sets), *(item.overlaps for item in self.comparisons)]
+        return [item for faults in found for item in faults]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        shown = ("title", "folder", "kind", "count", "published", "sizes")
+        sets = [
+            {name: getattr(checked, name) for name in shown} | {"faults": [asdict(item) for item in checked.faults]}
+            for checked in self.sets
+        ]
+        return {"sets": sets, "comparisons": [asdict(item) for item in self.comparisons]}
+
+    def text(self, limit: int = 20) -> str:
+        """As lines to read; at most `limit` faults of each kind are shown."""
+        lines = []
+        for checked in self.sets:
+            published = "" if checked.published in (None, checked.count) else f" (published: {checked.published:,})"
+            lines.append(f"{checked.title}: {checked.count:,} {checked.kind}{published} under {checked.folder}")
+            common = sorted(checked.sizes.items(), key=lambda item: -item[1])
+            more = f", {len(common) - 4} other sizes" if len(common) > 4 else ""
+            lines.append("  sizes: " + ", ".join(f"{count:,} of {size}" for size, count in common[:4]) + more)
+            lines += _spell_faults(checked.faults, limit)
+        for comparison in self.comparisons:
+            lines.append(f"backgrounds of {comparison.title}:")
+            lines += _spell_faults(comparison.overlaps, limit)
+        return "\n".join(lines)
+
+
+def _spell_faults(faults: list[Fault], limit: int) -> list[str]:
+    if not faults:
+        return ["  no faults"]
+    lines = []
+    for kind in dict.fromkeys(fault.kind for fault in faults):
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        lines.append(f"  {kind}: {len(of_kind):,}")
+        lines += [f"    {fault.name}: {fault.detail}" for fault in of_kind[:limit]]
+        lines += [f"    and {len(of_kind) - limit:,} more"] if len(of_kind) > limit else []
+    return lines
+
+
+def check(root: str | Path, dataset: str = "", against: str | Path = "", against_dataset: str = "") -> CheckReport:
+    """Check a set, and compare its backgrounds with those of another.
+
+    Args:
+        root: folder or list file.
+        dataset: a published set, "folder" or "clean"; told from the folder's name and layout where empty.
+        against: another set, which is only read for its backgrounds and what is broken in it.
+        against_dataset: likewise for `against`.
+
+    Raises:
+        DataError: there is nothing to check.
+    """
+    sets = _check_splits(Path(root), dataset)
+    pairs = [(one, other) for position, one in enumerate(sets) for other in sets[position + 1 :]]
+    if against:
+        others = _check_splits(Path(against), against_dataset)
+        pairs += [(one, other) for one in sets for other in others]
+        sets = sets + others
+    return CheckReport(sets, [_compare(one, other) for one, other in pairs])
+
+
+def _compare(one: CheckedSet, other: CheckedSet) -> Comparison:
+    overlaps = [
+        Fault("overlap", one.names[here], f"the same scene as {other.names[there]}")
+        for here, there in same_scene(one.fingerprints, other.fingerprints)
+    ]
+    return Comparison(f"{one.title} with {other.title}", overlaps)
+
+
+def recognise(root: Path) -> Dataset:
+    """Which kind of set a folder holds: a published one by its name, or "folder" or "clean" by its layout.
+
+    Raises:
+        DataError: the folder can be read in several ways.
+    """
+    for name in (root.name, root.resolve().parent.name):
+        plain = re.sub(r"[^a-z0-9]", "", name.lower())
+        for known in PUBLISHED:
+            if plain in (known, f"{known}mdn", f"{known}data", f"{known}dataset"):
+                return cast(Dataset, known)
+    try:
+        find_pairs("folder", root)
+    except NoPairsError:
+        return "clean"
+    return "folder"
+
+
+def _check_splits(root: Path, dataset: str) -> list[CheckedSet]:
+    if not root.exists():
+        raise DataError(f"{root} does not exist; name a folder of pictures or a list file")
+    dataset = dataset or recognise(root)
+    if dataset == "clean":
+        files = find_images(root, recursive=True)
+        if not files:
+            raise DataError(f"no pictures under {root}")
+        pictures = list(zip(unique_names(files, root), map(Picture, files), strict=True))
+        return [_check_pictures(root.name, root, pictures)]
+    if dataset not in PUBLISHED:
+        layout = find_pairs(dataset, root)
+        return [_check_pairs(root.name, layout.folder, layout.pairs, layout.unpaired, None)]
+    checked, errors = [], []
+    for split, size in PUBLISHED[dataset].sizes.items():
+        try:
+            layout = find_pairs(dataset, root, split)
+        except DataError as error:
+            errors.append(error)
+            continue
+        if checked and str(layout.folder) == checked[0].folder:
+            continue  # one folder without splits
+        checked.append(_check_pairs(f"{dataset} {split}", layout.folder, layout.pairs, layout.unpaired, size))
+    if not checked:
+        raise errors[0]
+    return checked
+
+
+Inspection = tuple[tuple[int, int] | None, np.ndarray | None, Fault | None]  # size, thumbnail, fault
+
+
+def _check_pairs(title: str, folder: Path, pairs: list[Pair], unpaired: list[str], published: int | None) -> CheckedSet:
+    def inspect(pair: Pair) -> Inspection:
+        try:
+            rainy, clean = pair.load()
+        except ImageError as error:
+            kind = "sizes" if "must be of one size" in str(error) else "unreadable"
+            return None, None, Fault(kind, pair.name, str(error))
+        found = find_fault(rainy, clean)
+        return clean.shape[:2], thumbnail(clean), Fault(found[0], pair.name, found[1]) if found else None
+
+    inspections = _in_threads(inspect, pairs, title)
+    lonely = [Fault("unpaired", title, line) for line in unpaired]
+    # One clean picture under several rains is one background.
+    backgrounds = [(str(pair.clean.path), pair.name) for pair in pairs]
+    return _collect(title, folder, "pairs", len(pairs), published, inspections, backgrounds, lonely)
+
+
+def _check_pictures(title: str, folder: Path, pictures: list[tuple[str, Picture]]) -> CheckedSet:
+    def inspect(item: tuple[str, Picture]) -> Inspection:
+        try:
+            image = item[1].load()
+        except ImageError as error:
+            return None, None, Fault("unreadable", item[0], str(error))
+        return image.shape[:2], thumbnail(image), None
+
+    inspections = _in_threads(inspect, pictures, title)
+    backgrounds = [(str(picture.path), name) for name, picture in pictures]
+    return _collect(title, folder, "photographs", len(pictures), None, inspections, backgrounds, [])
+
+
+def _in_threads(inspect: Any, items: list[Any], title: str) -> list[Inspection]:
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(tqdm(pool.map(inspect, items), title, len(items), unit="pictures", leave=False, disable=None))
+
+
+def _collect(
+    title: str,
+    folder: Path,
+    kind: str,
+    count: int,
+    published: int | None,
+    inspections: list[Inspection],
+    backgrounds: list[tuple[str, str]],
+    faults: list[Fault],
+) -> CheckedSet:
+    sizes = Counter(f"{size[1]}x{size[0]}" for size, _, _ in inspections if size is not None)
+    faults = faults + [fault for _, _, fault in inspections if fault is not None]
+    thumbnails: dict[str, tuple[str, np.ndarray]] = {}
+    for (path, name), (_, small, _) in zip(backgrounds, inspections, strict=True):
+        if small is not None:
+            thumbnails.setdefault(path, (name, small))
+    names = [name for name, _ in thumbnails.values()]
+    fingerprints = Fingerprints.of([small for _, small in thumbnails.values()])
+    for one, other in same_scene(fingerprints, fingerprints):
+        if one < other:
+            faults.append(Fault("duplicate", names[other], f"the same scene as {names[one]}"))
+    return CheckedSet(title, str(folder), kind, count, published, dict(sizes), faults, names, fingerprints)

@@ -1,0 +1,56 @@
+"""Finding pictures of the same scene: a perceptual hash to find candidates, a thumbnail to confirm them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+_SIDE = 32  # pixels of the thumbnail
+_BITS = 64
+_DISTANCE = 14  # hashes of one scene, scaled or compressed, differ in at most so many of 64 bits
+_CORRELATION = 0.95  # thumbnails of one scene correlate at least so much
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """Of n pictures."""
+
+    hashes: np.ndarray  # uint64 (n,)
+    thumbnails: np.ndarray  # float32 (n, 1024), of zero mean and unit length
+
+    @classmethod
+    def of(cls, thumbnails: list[np.ndarray]) -> "Fingerprints":
+        """From what `thumbnail` gave for each picture."""
+        stacked = np.asarray(thumbnails, np.float32).reshape(-1, _SIDE, _SIDE)
+        flat = stacked.reshape(len(stacked), -1)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        return cls(_hash(stacked), flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Luma of a picture, uint8 (H, W, 3), averaged to 32×32 whatever its shape; float32."""
+    small = Image.fromarray(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)
+
+
+def same_scene(one: Fingerprints, other: Fingerprints) -> Iterator[tuple[int, int]]:
+    """Pairs of indices whose pictures show one scene, also where one of them is mirrored left to right."""
+    mirrored = Fingerprints.of(list(other.thumbnails.reshape(-1, _SIDE, _SIDE)[:, :, ::-1]))
+    for index in range(len(one.hashes)):
+        found: set[int] = set()
+        for candidates in (other, mirrored):
+            near = np.flatnonzero(np.bitwise_count(candidates.hashes ^ one.hashes[index]) <= _DISTANCE)
+            alike = candidates.thumbnails[near] @ one.thumbnails[index] >= _CORRELATION
+            found.update(near[alike].tolist())
+        yield from ((index, match) for match in sorted(found))
+
+
+def _hash(thumbnails: np.ndarray) -> np.ndarray:
+    """The signs of the 64 lowest frequencies of the cosine transform about their median (pHash)."""
+    waves = np.cos(np.pi * np.arange(9)[:, None] * (2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
+    spectrum = np.einsum("fy,nyx,gx->nfg", waves, thumbnails, waves)
+    # Row 0 and column 0 are left out, since many photographs share a gradient from sky to ground.
+    low = spectrum[:, 1:, 1:].reshape(-1, _BITS)
+    signs = low > np.median(low, axis=1, keepdims=True)
+    return (signs.astype(np.uint64) << np.arange(_BITS, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)

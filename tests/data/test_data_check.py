@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from multifocal_jax.cli.data import main
+from multifocal_jax.data.alignment import displacement, find_fault
+from multifocal_jax.data.check import check
+from multifocal_jax.data.demo import demo_photographs
+from multifocal_jax.data.images import read_image
+from multifocal_jax.data.sources import FrozenRain, PhotographFiles
+
+SIZE = (96, 128)  # height and width
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """Twelve different parts of photographs, uint8 (96, 128, 3)."""
+    height, width = SIZE
+    corners = [(40, 60), (180, 200), (290, 90)]
+    files = [*demo_photographs("train")[:2], *demo_photographs("train")[3:], *demo_photographs("test")]
+    images = [read_image(file) for file in files]
+    cut = [image[top : top + height, left : left + width] for image in images for top, left in corners]
+    return [image for image in cut if image.shape[:2] == SIZE][:12]
+
+
+@pytest.fixture(scope="module")
+def rainy(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes")
+    for number, scene in enumerate(scenes):
+        Image.fromarray(scene).save(folder / f"{number:02}.png")
+    files = sorted(folder.iterdir())
+    source = FrozenRain(PhotographFiles(files, folder), "light")
+    return [source.load(index)[0] for index in range(len(scenes))]
+
+
+@pytest.fixture
+def pairs(tmp_path, scenes, rainy):
+    for side, images in (("rain", rainy), ("norain", scenes)):
+        (tmp_path / "set" / side).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / "set" / side / f"{number}.png")
+    return tmp_path / "set"
+
+
+def kinds(report):
+    return sorted((fault.kind, fault.name) for fault in report.faults)
+
+
+def test_a_sound_set_has_no_faults(pairs, scenes):
+    report = check(pairs)
+    assert kinds(report) == []
+    (checked,) = report.sets
+    assert (checked.kind, checked.count) == ("pairs", len(scenes))
+    assert checked.sizes == {"128x96": len(scenes)}
+
+
+def test_planted_faults_are_found_each_by_its_kind(pairs, scenes, rainy):
+    def save(side, number, image):
+        Image.fromarray(image).save(pairs / side / f"{number}.png")
+
+    save("rain", 0, np.roll(rainy[0], (3, -5), (0, 1)))
+    save("rain", 1, scenes[1]), save("norain", 1, rainy[1])
+    save("rain", 2, rainy[3])
+    save("rain", 4, rainy[4][:90])
+    path = pairs / "rain" / "5.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    (pairs / "rain" / "6.png").unlink()
+    save("rain", 20, rainy[7]), save("norain", 20, scenes[7])
+    report = check(pairs)
+    assert kinds(report) == [
+        ("different", "2"),
+        ("duplicate", "7"),
+        ("misaligned", "0"),
+        ("sizes", "4"),
+        ("swapped", "1"),
+        ("unpaired", "set"),
+        ("unreadable", "5"),
+    ]
+    details = {fault.kind: fault.detail for fault in report.faults}
+    assert details["misaligned"] == "the rainy side is moved by 3 pixels down and -5 right"
+    assert "rain/5.png" in details["unreadable"]
+    assert "no rainy partner for 6.png" in details["unpaired"]
+    assert details["duplicate"] == "the same scene as 20"  # "20" sorts before "7"
+    text = report.text()
+    assert "misaligned: 1" in text
+    assert "128x96" in text
+
+
+def test_overlap_is_found_through_scaling_compression_and_mirroring(pairs, scenes, tmp_path):
+    other = tmp_path / "photographs"
+    other.mkdir()
+    picture = Image.fromarray(scenes[3])
+    picture.resize((200, 150), Image.Resampling.BICUBIC).save(other / "large.jpg", quality=60)
+    Image.fromarray(np.fliplr(scenes[8])).save(other / "mirrored.png")
+    Image.fromarray(scenes[10]).filter(ImageFilter.GaussianBlur(1)).save(other / "soft.png")
+    coffee = read_image(demo_photographs("train")[1])
+    Image.fromarray(coffee[250:346, 300:428]).save(other / "new.png")
+    report = check(pairs, against=other)
+    (comparison,) = report.comparisons
+    assert comparison.title == "set with photographs"
+    found = {(fault.name, fault.detail.rsplit(" ", 1)[1]) for fault in comparison.overlaps}
+    assert found == {("3", "large"), ("8", "mirrored"), ("10", "soft")}
+
+
+def test_splits_of_a_published_set_are_compared(tmp_path, scenes, rainy):
+    for split, numbers in (("train", range(4)), ("test", range(3, 6))):
+        (tmp_path / "Rain800" / split).mkdir(parents=True)
+        for number in numbers:
+            both = np.concatenate([scenes[number], rainy[number]], axis=1)
+            Image.fromarray(both).save(tmp_path / "Rain800" / split / f"{split}{number}.png")
+    report = check(tmp_path / "Rain800")
+    assert [(item.title, item.count, item.published) for item in report.sets] == [
+        ("rain800 train", 4, 700),
+        ("rain800 test", 3, 100),
+    ]
+    assert kinds(report) == [("overlap", "train3")]
+    wrong_side = check(tmp_path / "Rain800", dataset="did")
+    assert all(fault.kind in ("swapped", "overlap") for fault in wrong_side.faults)
+    assert sum(fault.kind == "swapped" for fault in wrong_side.faults) == 7
+
+
+def test_several_rains_over_one_picture_are_no_duplicates(tmp_path, scenes, rainy):
+    for folder in ("rainy_image", "ground_truth"):
+        (tmp_path / folder).mkdir()
+    for number in range(2):
+        Image.fromarray(scenes[number]).save(tmp_path / "ground_truth" / f"{number}.png")
+        for k in (1, 2):
+            Image.fromarray(rainy[number]).save(tmp_path / "rainy_image" / f"{number}_{k}.png")
+    assert kinds(check(tmp_path)) == []
+
+
+def test_displacement_is_exact(scenes):
+    wet = scenes[0][..., 1].astype(float)
+    down, right, peak = displacement(wet, wet)
+    assert (down, right) == (0, 0)
+    np.testing.assert_allclose(peak, 1, atol=1e-6)
+    assert displacement(np.roll(wet, (-7, 4), (0, 1)), wet)[:2] == (-7, 4)
+
+
+def test_a_uniform_picture_is_not_judged():
+    grey = np.full((32, 32, 3), 90, np.uint8)
+    assert find_fault(grey, grey) is None
+
+
+def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
+    assert main(["check", str(pairs)]) == 0
+    assert "no faults" in capsys.readouterr().out
+    (pairs / "rain" / "6.png").unlink()
+    assert main(["check", str(pairs), "--json"]) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["sets"][0]["faults"][0]["kind"] == "unpaired"
+    assert main(["check", str(pairs / "nowhere")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
