@@ -88,6 +88,7 @@ def align(shapes: Shapes, model: ModelConfig) -> Alignment:
     convs, left_over = group_convolutions(shapes)
     ours = convolutions(model)
     described = describe_names(list(convs), model)
+    _drop_chance_words(described, convs, ours)
     position = {name: index for index, name in enumerate(convs)}
     found: dict[str, Match] = {}
     for shape in dict.fromkeys(conv.torch_shape for conv in ours):
@@ -99,6 +100,25 @@ def align(shapes: Shapes, model: ModelConfig) -> Alignment:
             alternatives = tuple(theirs[other] for other in others)
             found[mine[column].flax] = Match(mine[column], theirs[row], certain, alternatives)
     return Alignment(model, tuple(found[conv.flax] for conv in ours if conv.flax in found), left_over)
+
+
+def _drop_chance_words(described: Mapping[str, dict[str, Any]], convs: Shapes, ours: Sequence[Convolution]) -> None:
+    """Forget what names seem to say but do not say throughout: in scrambled names words turn up by chance."""
+    mine = [_features(conv.flax) for conv in ours]
+    projections = {conv.torch_shape for conv in ours if "role" in _features(conv.flax)}
+    for name, features in described.items():
+        if tuple(convs[name]) not in projections:
+            features.pop("role", None)
+    for feature in ("role", "kind", "level", "module"):
+        wanted = Counter(features[feature] for features in mine if feature in features)
+        found = Counter(features[feature] for features in described.values() if feature in features)
+        # Each role as often as we have it; the others at least for half of what we have.
+        chance = {value for value in found if found[value] < wanted[value] / 2}
+        if (feature == "role" and found != wanted) or (feature in ("level", "module") and chance):
+            chance = set(found)
+        for features in described.values():
+            if features.get(feature) in chance:
+                del features[feature]
 
 
 def _assign(score: np.ndarray) -> Iterable[tuple[int, int, bool, list[int]]]:
@@ -116,7 +136,11 @@ def _assign(score: np.ndarray) -> Iterable[tuple[int, int, bool, list[int]]]:
         other[row, column] = forbidden
         again = linear_sum_assignment(other, maximize=True)
         certain = bool(other[again].sum() < best - 0.5)
-        alike = [r for r in range(len(score)) if r != row and score[r, column] >= score[row, column]]
+        alike = [  # those with which it may change places at no loss
+            r
+            for c, r in at.items()
+            if r != row and score[r, column] + score[row, c] >= score[row, column] + score[r, c] - 0.5
+        ]
         yield row, column, certain, [] if certain else alike
 
 

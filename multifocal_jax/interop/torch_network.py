@@ -263,7 +263,16 @@ class MultifocalNet(nn.Module):
 
         Returns:
             (B, 3, H, W), not clipped.
+
+        Raises:
+            ValueError: height or width is no such multiple.
         """
+        multiple = self.config.multiple
+        if rainy.shape[-2] % multiple or rainy.shape[-1] % multiple:
+            raise ValueError(
+                f"pictures are {rainy.shape[-2]}×{rainy.shape[-1]}; height and width must be multiples of {multiple}: "
+                "call derain(network, rainy), which pads"
+            )
         images = self.pyramid(rainy)
         features = entrance = self.entrance([conv(image) for conv, image in zip(self.shallow, images, strict=True)])
         for module in self.body:

@@ -1,0 +1,72 @@
+"""Export weights for other programs: python -m multifocal_jax.cli.export WEIGHTS OUT.stablehlo or OUT.onnx."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from multifocal_jax.cli.flags import exit_on_user_error
+
+_EPILOG = """OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples of 8 pixels; float32 in
+[0, 1]. Either is run against the network before it is written. docs/export.md shows loading each."""
+
+
+def export(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    Raises:
+        UserError: nothing was written, and why.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m multifocal_jax.cli.export", description=__doc__, epilog=_EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("weights", help="file, workdir of a training, or name of packaged weights")
+    parser.add_argument("output", type=Path, metavar="OUT", help="file to write: .stablehlo or .onnx")
+    parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: open")
+    parser.add_argument("--batch", type=_count, metavar="N", help="fix the number of pictures; default: open")
+    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="of .stablehlo, default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    arguments = parser.parse_args(argv)
+
+    from multifocal_jax.evaluation.weights_lookup import find_weights
+    from multifocal_jax.interop.export import KNOWN_PLATFORMS, ExportError, export_onnx, export_stablehlo
+    from multifocal_jax.weights import load_weights
+
+    output: Path = arguments.output
+    if output.suffix not in (".stablehlo", ".onnx"):
+        raise ExportError(f"{output}: cannot write {output.suffix or 'a file without suffix'}; use .stablehlo or .onnx")
+    if output.exists() and not arguments.overwrite:
+        raise ExportError(f"{output} exists; --overwrite replaces it")
+    if not output.absolute().parent.is_dir():
+        raise ExportError(f"{output}: folder {output.parent} does not exist")
+    weights = load_weights(find_weights(arguments.weights))
+    if output.suffix == ".onnx":
+        export_onnx(output, weights, batch=arguments.batch, size=arguments.size)
+    else:
+        platforms = arguments.platforms.split(",")
+        if unknown := [name for name in platforms if name not in KNOWN_PLATFORMS]:
+            raise ExportError(f"platform {', '.join(unknown)} is unknown; known: {', '.join(KNOWN_PLATFORMS)}")
+        export_stablehlo(output, weights, batch=arguments.batch, size=arguments.size, platforms=platforms)
+    print(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB, checked against the network")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 320x480")
+    return int(height), int(width)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def main() -> None:
+    """Run the command as a program."""
+    exit_on_user_error(export)
+
+
+if __name__ == "__main__":
+    main()

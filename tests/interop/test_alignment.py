@@ -1,0 +1,179 @@
+"""Tensors of other code for the same network: which is which, and what is certain."""
+
+import random
+import re
+
+import pytest
+from interop_variants import VARIANTS
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.interop.alignment import align, describe_names, generalise, names_file, report, tokens
+from multifocal_jax.interop.architecture import infer_model, models_with_shapes, why_another_network
+from multifocal_jax.interop.names import convolutions, parameters
+from multifocal_jax.interop.renaming import read_names
+
+LEVEL_WORDS = ("large", "mid", "small")
+
+
+def non_local_style(name: str) -> str:
+    """Blocks outermost and counted from 1, scales as s1, s2, s4, theta, phi, g."""
+    name = re.sub(r"entrance\.pyramid\.reduce_(\d)", r"pyr.k\1", name)
+    name = re.sub(r"entrance\.shallow_(\d)", lambda m: f"head.conv_s{2 ** int(m[1])}", name)
+    name = re.sub(r"entrance\.spatial\.level_(\d)", lambda m: f"head.sa_s{2 ** int(m[1])}", name)
+    name = re.sub(r"module_(\d+)", lambda m: f"blocks.{int(m[1]) + 1}", name)
+    name = re.sub(r"spatial\.level_(\d)", lambda m: f"sa_s{2 ** int(m[1])}", name)
+    name = re.sub(r"channel\.level_(\d)", lambda m: f"ca_s{2 ** int(m[1])}", name)
+    name = re.sub(r"(down|up)_(\d)", lambda m: f"{m[1]}_s{2 ** int(m[2])}.0", name)
+    name = name.replace("query", "theta").replace("key", "phi").replace("value", "g")
+    return name.replace("fusion.merge", "tail.0").replace("fusion.residual", "tail.2")
+
+
+def camel_style(name: str) -> str:
+    """Scales outermost and in words, camel case, Q, K, V."""
+    word = LEVEL_WORDS
+    name = re.sub(r"entrance\.pyramid\.reduce_(\d)", lambda m: f"adaptiveKernel{m[1]}", name)
+    name = re.sub(r"entrance\.shallow_(\d)", lambda m: f"{word[int(m[1])]}Net.firstConv", name)
+    name = re.sub(
+        r"entrance\.spatial\.level_(\d)\.(.)\w*",
+        lambda m: f"{word[int(m[1])]}Net.entranceSpatial.conv{m[2].upper()}",
+        name,
+    )
+    name = re.sub(
+        r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*",
+        lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}CSSAB.conv{m[4].upper()}",
+        name,
+    )
+    return re.sub(
+        r"module_(\d+)\.(down|up)_(\d)", lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}Conv", name
+    )
+
+
+def flat_style(name: str) -> str:
+    """Underscores only, scale before module."""
+    name = re.sub(
+        r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*", r"scale\3_module\1_\2_attention_w_\4", name
+    )
+    name = re.sub(r"module_(\d+)\.(down|up)_(\d)", r"scale\3_module\1_\2sample", name)
+    return name.replace(".", "_")
+
+
+STYLES = {"non_local": non_local_style, "camel": camel_style, "flat": flat_style}
+
+
+def shapes_of(names, config, seed=None):
+    convs = [(name, conv) for name, conv in zip(names, convolutions(config), strict=True)]
+    if seed is not None:
+        random.Random(seed).shuffle(convs)
+    found = {}
+    for name, conv in convs:
+        found |= {f"{name}.weight": conv.torch_shape, f"{name}.bias": (conv.outputs,)}
+    return found
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    "config",
+    [
+        ModelConfig(),
+        ModelConfig(channels=16, modules=3),
+        ModelConfig(channels=16, modules=1),
+        ModelConfig(channels=8, modules=2, interaction="spatial"),
+        ModelConfig(channels=8, modules=2, interaction="channel"),
+        ModelConfig(channels=8, modules=4, projection_kernel=3),
+        ModelConfig(channels=8, modules=2, interaction="convolution"),
+    ],
+)
+def test_other_styles_in_another_order_are_mapped_right(style, config, tmp_path):
+    names = {conv.flax: STYLES[style](conv.flax) for conv in convolutions(config)}
+    shapes = shapes_of(names.values(), config, seed=1)
+    assert config in models_with_shapes(shapes)
+    alignment = align(shapes, config)
+    assert {match.ours.flax: match.theirs for match in alignment.matches} == names
+    assert all(match.certain for match in alignment.matches), report(alignment, shapes)
+    assert alignment.left_over == ()
+    # The proposed file says the same.
+    path = tmp_path / "names.txt"
+    path.write_text(names_file(alignment, "test"), encoding="utf-8")
+    renaming = read_names(path)
+    for parameter, conv in zip(parameters(config)[::2], convolutions(config), strict=True):
+        assert renaming.rename(f"{names[conv.flax]}.weight")[0] == parameter.torch
+
+
+def test_the_proposed_file_is_short_where_names_follow_patterns():
+    config = ModelConfig()
+    names = [non_local_style(conv.flax) for conv in convolutions(config)]
+    text = names_file(align(shapes_of(names, config), config), "test")
+    assert "blocks.{m+1}.sa_s{l^2}.theta = module_{m}.spatial.level_{l}.query" in text.splitlines()
+    assert len(text.splitlines()) < 20
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_with_scrambled_names_only_unique_shapes_are_certain(seed):
+    config = ModelConfig(channels=8, modules=2)
+    names = [f"weights.{random.Random(i).randrange(10**9):x}" for i in range(len(convolutions(config)))]
+    shapes = shapes_of(names, config, seed)
+    alignment = align(shapes, config)
+    unique = {"fusion.merge", "fusion.residual"}
+    assert {match.ours.flax for match in alignment.matches if match.certain} == unique
+    assert all(match.alternatives for match in alignment.matches if not match.certain)
+    if seed is None:  # in our own order: the order of the file is followed
+        assert [match.theirs for match in alignment.matches] == names
+    text = names_file(alignment, "test")
+    assert text.count("# ambiguous") == len(names) - len(unique)
+    assert "2 certain" in report(alignment, shapes)
+
+
+def test_bare_numbers_for_as_many_modules_as_levels_are_not_guessed():
+    config = ModelConfig(channels=8, modules=3)
+
+    def bare(name):
+        return re.sub(r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*", r"net.\3.\1.\2.w_\4", name)
+
+    alignment = align(shapes_of([bare(conv.flax) for conv in convolutions(config)], config, 0), config)
+    wrong = [match for match in alignment.matches if match.theirs != bare(match.ours.flax)]
+    assert wrong
+    assert not any(match.certain for match in wrong)
+
+
+def test_tokens_are_words_and_numbers():
+    assert tokens("blocks.3.toQ_2x") == ["blocks", 3, "to", "q", 2, "x"]
+    assert tokens("SCSSAB2.convThird") == ["scssab", 2, "conv", 3]
+
+
+def test_what_names_say_is_read():
+    config = ModelConfig(channels=8, modules=2)
+    names = [f"body.{m}.spatial.{s}.{role}" for m in (1, 2) for s in (1, 2, 4) for role in ("q", "k", "v")]
+    described = describe_names(names, config)
+    assert described["body.2.spatial.4.v"] == {
+        "stage": "body",
+        "kind": "spatial",
+        "role": "value",
+        "module": 1,
+        "level": 2,
+    }
+
+
+def test_patterns_are_folded_only_where_numbers_follow():
+    assert generalise([("a.1.x", "module_0.down_0"), ("a.2.x", "module_1.down_0")]) == [
+        ("a.{m+1}.x", "module_{m}.down_0")
+    ]
+    crossed = [("a.1", "module_1.down_0"), ("a.2", "module_0.down_0")]
+    assert generalise(crossed) == crossed
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].modules])
+def test_the_architecture_is_read_off_the_tensors(name):
+    config = VARIANTS[name]
+    shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(config)}
+    fixed = {"model_1": [("pyramid", "gaussian")], "model_2": [("pyramid", "average")]}.get(name, [])
+    found = infer_model(shapes, fixed)
+    hidden = {field: getattr(config, field) for field in found.assumed}
+    assert vars(found.model) | hidden == vars(config)
+    assert "global_skip" in found.assumed
+    assert ("heads" in found.assumed) == (config.interaction in ("cross_scale", "single_scale", "channel"))
+
+
+def test_another_network_is_told_apart_in_words():
+    shapes = {"conv0.0.weight": (32, 6, 3, 3), "conv0.0.bias": (32,), "conv.0.weight": (3, 32, 3, 3)}
+    assert models_with_shapes(shapes) == []
+    assert "conv0.0.weight, the first kernel, takes 6 channels" in why_another_network(shapes)

@@ -1,0 +1,125 @@
+"""Names and shapes of all parameters; names files."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from interop_variants import VARIANTS, small
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.names import flax_to_torch, parameters, to_flax_layout, to_torch_layout
+from multifocal_jax.interop.renaming import read_names
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.weights import flatten
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_names_and_shapes_are_those_of_the_jax_network(name):
+    config = VARIANTS[name]
+    picture = jnp.zeros((1, 16, 16, 3))
+    shapes = flatten(jax.eval_shape(MultifocalNet(config).init, jax.random.key(0), picture)["params"])
+    found = {parameter.flax: parameter.flax_shape for parameter in parameters(config)}
+    assert found == {key: value.shape for key, value in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("switches", "count"),
+    [
+        ({}, 5_185_771),
+        ({"channels": 32}, 1_302_731),
+        ({"modules": 10}, 6_443_371),
+        ({"pyramid": "gaussian"}, 5_185_603),
+        ({"interaction": "convolution"}, 8_312_683),
+        ({"interaction": "spatial"}, 4_886_251),
+        ({"interaction": "channel"}, 4_848_811),
+    ],
+)
+def test_parameter_counts_of_the_paper_reconstruction(switches, count):
+    shapes = [parameter.torch_shape for parameter in parameters(ModelConfig(**switches))]
+    assert sum(int(np.prod(shape)) for shape in shapes) == count
+
+
+@pytest.mark.parametrize(
+    ("flax", "torch"),
+    [
+        ("module_0.spatial.level_0.query.kernel", "body.0.spatial.0.query.conv.weight"),
+        ("module_11.channel.level_2.value.bias", "body.11.channel.2.value.conv.bias"),
+        ("entrance.pyramid.reduce_1.kernel", "pyramid.filters.0.weight"),
+        ("module_3.residual_1b_2.bias", "body.3.residual.2.1.conv2.bias"),
+        ("fusion.merge", "fusion.merge.conv"),
+        ("fusion.residual.kernel", "fusion.residual.weight"),
+        ("somebody.elses.weight", "somebody.elses.weight"),
+    ],
+)
+def test_names_by_hand(flax, torch):
+    assert flax_to_torch(flax) == torch
+
+
+def test_no_two_parameters_share_a_name():
+    for config in VARIANTS.values():
+        assert len({parameter.torch for parameter in parameters(config)}) == len(parameters(config))
+
+
+def test_layouts_are_inverse_and_move_axes_as_stated():
+    oihw = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7)
+    hwio = to_flax_layout(oihw)
+    assert hwio.shape == (5, 7, 3, 2)
+    assert hwio[4, 1, 2, 0] == oihw[0, 2, 4, 1]
+    np.testing.assert_array_equal(to_torch_layout(hwio), oihw)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "names.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_names_file_maps_patterns(tmp_path):
+    renaming = read_names(
+        write(
+            tmp_path,
+            """
+            # another code base
+            blocks.{m+1}.sa_x{l^2}.theta = module_{m}.spatial.level_{l}.query   # levels are called x1, x2, x4
+            head.{l}.weight = entrance.shallow_{l}.kernel
+            tail.2 = fusion.residual
+            """,
+        )
+    )
+    assert renaming.rename("blocks.3.sa_x4.theta.bias")[0] == "body.2.spatial.2.query.conv.bias"
+    assert renaming.rename("blocks.1.sa_x1.theta.weight")[0] == "body.0.spatial.0.query.conv.weight"
+    assert renaming.rename("blocks.3.sa_x3.theta.bias") == ("blocks.3.sa_x3.theta.bias", 0)
+    assert renaming.rename("head.1.weight")[0] == "shallow.1.weight"
+    assert renaming.rename("head.1.bias") == ("head.1.bias", 0)
+    assert renaming.rename("tail.2.bias")[0] == "fusion.residual.bias"
+
+
+def test_all_bad_lines_of_a_names_file_are_listed(tmp_path):
+    path = write(tmp_path, "a b = c\nx.{m} = module_{n}.down_0\nno equals sign\n")
+    with pytest.raises(ConversionError) as error:
+        read_names(path)
+    for line in ("line 1", "line 2", "line 3"):
+        assert line in str(error.value)
+
+
+def test_a_missing_names_file_is_one_clear_line(tmp_path):
+    with pytest.raises(ConversionError, match=r"names file .*nowhere\.txt cannot be read"):
+        read_names(tmp_path / "nowhere.txt")
+
+
+def test_lines_that_fit_nothing_and_names_that_collide_are_listed(tmp_path):
+    renaming = read_names(write(tmp_path, "a = fusion.merge\nb = fusion.merge\nc = fusion.residual\n"))
+    with pytest.raises(ConversionError) as error:
+        renaming.apply(tmp_path / "x.pth", {"a.weight": np.zeros(1), "b.weight": np.zeros(1)})
+    assert "a.weight and b.weight both become fusion.merge.conv.weight" in str(error.value)
+    assert "line 3 (c) fits no tensor" in str(error.value)
+
+
+def test_our_own_names_pass_through(tmp_path):
+    renaming = read_names(write(tmp_path, "tail = fusion.residual\n"))
+    tensors = {parameter.torch: np.zeros(1) for parameter in parameters(small())}
+    tensors["tail.weight"] = tensors.pop("fusion.residual.weight")
+    renamed, count = renaming.apply(tmp_path / "x.pth", tensors)
+    assert count == 1
+    assert set(renamed) == {parameter.torch for parameter in parameters(small())}
