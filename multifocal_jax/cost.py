@@ -71,9 +71,10 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
             macs["channel attention"] += (model.anchors + pixels) * model.channels**2 // model.heads
         return result
 
+    variables = {"params": _shapes(model)}
     picture = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     with nn.intercept_methods(count):
-        jax.eval_shape(MultifocalNet(model).apply, {"params": _shapes(model)}, picture)
+        jax.eval_shape(MultifocalNet(model).apply, variables, picture)
     return dict(macs)
 
 

@@ -27,9 +27,8 @@ def cost(argv: Sequence[str] | None = None) -> int:
         import jax
 
         device = jax.devices()[0]
-        print(
-            f"\nMeasured on one {device.device_kind} ({device.platform}), {arguments.precision}, a picture at a time."
-        )
+        where = f"{device.device_kind} ({device.platform})"
+        print(f"\nMeasured on one {where}, {arguments.precision}, one picture at a time.")
     return 0
 
 

@@ -13,7 +13,7 @@ HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
 def test_the_default_network():
     model = ModelConfig()
     assert count_parameters(model) == 5_185_771
-    assert sum(count_macs(model, 128, 128).values()) == pytest.approx(14.2e9, rel=0.01)
+    assert sum(count_macs(model, 128, 128).values()) == pytest.approx(14.2e9, abs=0.05e9)
 
 
 def test_counts_by_hand():

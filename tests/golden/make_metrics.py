@@ -1,6 +1,6 @@
 """Make metrics.json: python tests/golden/make_metrics.py, where octave-cli with its image package is installed.
 
-Luma, PSNR and down-sampling come from Octave, SSIM of Octave's planes from scikit-image; nothing from the code under test.
+Luma, PSNR and down-sampling come from Octave, SSIM of Octave's planes from scikit-image: none from the code under test.
 """
 
 import json
