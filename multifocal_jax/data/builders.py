@@ -8,8 +8,9 @@ This module imports tensorflow_datasets; everything else of the package works wi
 """
 
 import io
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +18,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 from PIL import Image
+from tqdm import tqdm
 
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs
 from multifocal_jax.data.published import PUBLISHED
 
-_KEYS = 2**128  # TFDS sorts examples by keys of so many bits, in buckets of equal ranges
+_SHARD = 1000  # pairs per file, so that files of the published sets stay below a gigabyte
+_FILES = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 
 class RainyPairs(tfds.core.GeneratorBasedBuilder):
@@ -78,11 +81,10 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(pairs) for split, pairs in splits.items()}
 
     def _generate_examples(self, pairs: list[Pair]) -> Iterator[tuple[int, Any]]:
-        for index, pair in enumerate(pairs):
+        for index, pair in enumerate(tqdm(pairs, self.name, unit="pairs", leave=False, disable=None)):
             rainy, clean = pair.load()  # names a file that is broken, or a pair of two sizes
-            # TFDS holds one bucket of keys in memory at a time, so keys are spread over the whole range.
             yield (
-                index * (_KEYS // len(pairs)),
+                index,
                 {
                     "rainy": _stored(pair.rainy, rainy),
                     "clean": _stored(pair.clean, clean),
@@ -90,6 +92,46 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
                     "background": pair.clean.path.stem,
                 },
             )
+
+    def _download_and_prepare(
+        self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
+    ) -> None:
+        """Write every split in the order of its examples, file by file.
+
+        TFDS's own writer sorts first. It holds all examples in memory or, from 1 GB on, in files that it opens with
+        TensorFlow; these sets are larger and in order already.
+        """
+        infos = [self._write_split(split, examples) for split, examples in self._split_generators(dl_manager).items()]
+        self.info.set_splits(tfds.core.SplitDict(infos))
+
+    def _write_split(self, split: str, examples: Iterator[tuple[int, Any]]) -> tfds.core.SplitInfo:
+        file_format, features = self.info.file_format, self.info.features
+        assert file_format is not None
+        assert isinstance(features, tfds.features.FeaturesDict)
+        files = tfds.core.ShardedFileTemplate(
+            data_dir=self.data_path,
+            template=_FILES,
+            dataset_name=self.name,
+            split=split,
+            filetype_suffix=file_format.file_suffix,
+        )
+        lengths: list[int] = []
+        written = 0
+
+        def records(shard: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes]]:
+            nonlocal written
+            for key, example in shard:
+                record = features.serialize_example(example)
+                written += len(record)
+                lengths[-1] += 1
+                yield key, record
+
+        for first in examples:
+            path = files.sharded_filepath(shard_index=len(lengths), num_shards=None)
+            lengths.append(0)
+            shard = itertools.chain([first], itertools.islice(examples, _SHARD - 1))
+            self._example_writer().write(path, records(shard))
+        return tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=written, filename_template=files)
 
 
 def _stored(picture: Picture, pixels: np.ndarray) -> str | io.BytesIO:

@@ -1,0 +1,239 @@
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multifocal_jax.cli.data import main
+from multifocal_jax.config import DataConfig, SourceConfig
+from multifocal_jax.data import builders
+from multifocal_jax.data.builders import BUILDERS, prepare
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.layouts import complete_pairs
+from multifocal_jax.data.pipeline import TrainingData
+from multifocal_jax.data.published import PUBLISHED
+from multifocal_jax.data.sources import open_source
+
+RNG = np.random.default_rng(0)
+
+
+def picture(path, width=40):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (36, width, 3), dtype=np.uint8)).save(path)
+
+
+def archive(dataset, root, split, count):
+    """A small set in the layout in which the archives of the real one unpack."""
+    for n in range(1, count + 1):
+        if dataset in ("rain200h", "rain200l"):
+            folder = root / f"rain_data_{split}_{'Heavy' if dataset == 'rain200h' else 'Light'}"
+            picture(folder / f"rain/X2/norain-{n}x2.png")
+            picture(folder / f"norain/norain-{n}.png")
+        elif dataset == "rain100h":
+            picture(root / f"{split}/rain/rain-{n:03}.png")
+            picture(root / f"{split}/norain/norain-{n:03}.png")
+        elif dataset == "rain100l":
+            picture(root / f"{split}/rain/norain-{n}.png")
+            picture(root / f"{split}/norain/norain-{n}.png")
+        elif dataset == "rain800":
+            picture(root / {"train": "training", "test": "test_syn"}[split] / f"{n}.jpg", width=80)
+        elif dataset == "rain1400":
+            folder = root / f"rainy_image_dataset/{split}ing"
+            picture(folder / f"rainy_image/{900 + (n - 1) // 14}_{(n - 1) % 14 + 1}.jpg")
+            picture(folder / f"ground_truth/{900 + (n - 1) // 14}.jpg")
+        elif dataset == "did":
+            kind = ("Heavy", "Light", "Medium")[n % 3]
+            inside = f"DID-MDN-training/Rain_{kind}/train2018new" if split == "train" else "DID-MDN-test"
+            picture(root / inside / f"{(n - 1) // 3 if split == 'train' else n}.jpg", width=80)
+        else:
+            picture(root / f"{split}_rainy/{n}.png")
+            picture(root / f"{split}_gt/{n}.png")
+            with open(root / ("real_world.txt" if split == "train" else "real_test_1000.txt"), "a") as lines:
+                lines.write(f"/{split}_rainy/{n}.png /{split}_gt/{n}.png\n")
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Pretend that the published splits are small: 15 and 3 pairs."""
+    for published in PUBLISHED.values():
+        monkeypatch.setitem(published.sizes, "train", 15)
+        monkeypatch.setitem(published.sizes, "test", 3)
+
+
+@pytest.mark.parametrize("dataset", list(BUILDERS))
+def test_a_prepared_set_equals_its_folder(dataset, tmp_path, sizes):
+    raw, out = tmp_path / "raw", tmp_path / "prepared"
+    for split, count in (("train", 15), ("test", 3)):
+        archive(dataset, raw, split, count)
+    assert prepare(dataset, raw, out) == {"train": 15, "test": 3}
+    for split in ("train", "test"):
+        folder = open_source(SourceConfig(dataset=dataset, root=str(raw), split=split))
+        prepared = open_source(SourceConfig(dataset=dataset, root=str(out), split=split, reader="tfds"))
+        names = [folder.name(index) for index in range(len(folder))]
+        assert names == sorted(names)
+        assert [prepared.name(index) for index in range(len(prepared))] == names
+        for index in range(len(folder)):
+            for here, there in zip(folder.load(index), prepared.load(index), strict=True):
+                np.testing.assert_array_equal(here, there)
+    assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize(("mode", "workers"), [("memory", 0), ("stream", 0), ("stream", 2)])
+def test_batches_are_those_of_the_folder(tmp_path, mode, workers):
+    archive("rain1400", tmp_path / "raw", "train", 30)
+    prepare("rain1400", tmp_path / "raw", tmp_path, any_size=True)
+
+    def batches(reader, root, mode, workers=0):
+        source = SourceConfig(dataset="rain1400", root=root, reader=reader)
+        config = DataConfig(root=str(tmp_path), train=(source,), held_out=1, crop_size=32, mode=mode, workers=workers)
+        data = TrainingData(config, batch_size=4, seed=3)
+        assert data.pictures == 16  # the 14 rains over the background held out are set aside
+        iterator = data.batches(2)
+        taken = list(itertools.islice(iterator, 4))
+        iterator.close()
+        return taken
+
+    expected = batches("folder", "raw", "memory")
+    for one, other in zip(expected, batches("tfds", "", mode, workers), strict=True):
+        for side in ("rainy", "clean"):
+            np.testing.assert_array_equal(one[side], other[side])
+
+
+def test_rain_can_be_synthesised_over_a_prepared_set(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 2)
+    prepare("rain100l", tmp_path / "raw", tmp_path, any_size=True)
+    pairs = [
+        open_source(SourceConfig(dataset="rain100l", root=str(root), reader=reader, rain="light")).load(1)
+        for root, reader in ((tmp_path, "tfds"), (tmp_path / "raw", "folder"))
+    ]
+    for here, there in zip(*pairs, strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_numbers_of_pairs_are_checked(tmp_path, sizes):
+    archive("rain100l", tmp_path / "raw", "train", 14)
+    archive("rain100l", tmp_path / "raw", "test", 3)
+    with pytest.raises(DataError, match=r"has 14 train pairs, the published set has 15; .* --any-size"):
+        prepare("rain100l", tmp_path / "raw", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.json"))
+    assert prepare("rain100l", tmp_path / "raw", tmp_path / "out", any_size=True) == {"train": 14, "test": 3}
+    with pytest.raises(DataError, match="prepared already"):
+        prepare("rain100l", tmp_path / "raw", tmp_path / "out")
+
+
+def test_a_split_that_is_missing(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 2)
+    with pytest.raises(DataError, match="has 2 train pairs, the published set has 200"):
+        prepare("rain100l", tmp_path / "raw", tmp_path / "out")
+    assert prepare("rain100l", tmp_path / "raw", tmp_path / "out", any_size=True) == {"train": 2}
+    with pytest.raises(DataError, match="has no test split, only train"):
+        open_source(SourceConfig(dataset="rain100l", root=str(tmp_path / "out"), reader="tfds", split="test"))
+
+
+def test_what_is_not_prepared_says_how_to(tmp_path):
+    with pytest.raises(DataError) as caught:
+        open_source(SourceConfig(dataset="did", root=str(tmp_path), reader="tfds"))
+    assert f"did is not prepared in {tmp_path}; run: python -m multifocal_jax.data prepare did" in str(caught.value)
+    with pytest.raises(DataError, match="no data set 'rain9'; known: rain200h"):
+        prepare("rain9", tmp_path, tmp_path)
+    with pytest.raises(DataError, match=r"does not exist. Get the archives DID-MDN-training"):
+        prepare("did", tmp_path / "nowhere", tmp_path)
+
+
+def test_a_broken_picture_leaves_nothing_behind(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 5)
+    path = tmp_path / "raw/train/rain/norain-4.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ImageError, match=r"norain-4\.png"):
+        prepare("rain100l", tmp_path / "raw", tmp_path / "out", any_size=True)
+    with pytest.raises(DataError, match="is not prepared"):
+        open_source(SourceConfig(dataset="rain100l", root=str(tmp_path / "out"), reader="tfds"))
+
+
+def test_a_killed_build_is_never_taken_for_a_whole_one(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 4)
+    out = tmp_path / "out"
+    script = f"""
+import time
+from multifocal_jax.data import builders
+load = builders.Pair.load
+builders.Pair.load = lambda pair: (time.sleep(60) if pair.name.endswith("3") else None) or load(pair)
+builders.prepare("rain100l", {str(tmp_path / "raw")!r}, {str(out)!r}, any_size=True)
+"""
+    build = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(600):
+            if out.is_dir() and any((out / "rain100l").glob("*incomplete*")):
+                break
+            time.sleep(0.1)
+        time.sleep(0.3)
+    finally:
+        os.kill(build.pid, signal.SIGKILL)
+        build.wait()
+    assert any((out / "rain100l").glob("*incomplete*"))
+    with pytest.raises(DataError, match="is not prepared"):
+        open_source(SourceConfig(dataset="rain100l", root=str(out), reader="tfds"))
+    assert prepare("rain100l", tmp_path / "raw", out, any_size=True) == {"train": 4}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be written to .*file: .*choose another --data-dir"):
+        prepare("rain100l", tmp_path / "raw", tmp_path / "file", any_size=True)
+
+
+def test_every_published_set_has_a_builder_with_instructions():
+    assert set(BUILDERS) == set(PUBLISHED)
+    for name, builder in BUILDERS.items():
+        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        assert PUBLISHED[name].archive in instructions
+        assert PUBLISHED[name].layout in instructions
+        assert f"{PUBLISHED[name].sizes['train']:,} train" in instructions
+
+
+def test_sizes_are_the_published_ones():
+    # The papers' own figures, as the data notes of the de-raining literature give them.
+    assert {name: tuple(item.sizes.values()) for name, item in PUBLISHED.items()} == {
+        "rain200h": (1800, 200),
+        "rain200l": (1800, 200),
+        "rain100h": (1800, 100),
+        "rain100l": (200, 100),
+        "rain800": (700, 100),
+        "rain1400": (12600, 1400),
+        "did": (12000, 1200),
+        "spa": (638492, 1000),
+    }
+
+
+def test_order_survives_several_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(builders, "_SHARD", 5)
+    archive("rain100l", tmp_path / "raw", "train", 23)
+    assert prepare("rain100l", tmp_path / "raw", tmp_path, any_size=True) == {"train": 23}
+    assert len(list((tmp_path / "rain100l").rglob("*.array_record-*"))) == 5
+    source = open_source(SourceConfig(dataset="rain100l", root=str(tmp_path), reader="tfds"))
+    names = [pair.name for pair in complete_pairs("rain100l", tmp_path / "raw")]
+    assert [source.name(index) for index in range(len(source))] == names
+
+
+def test_sets_beyond_a_gigabyte_need_no_tensorflow(tmp_path, monkeypatch):
+    # From a limit on, TFDS's own writer opens temporary files with TensorFlow; no bytes at all stand for it here.
+    from tensorflow_datasets.core import shuffle
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    archive("rain100l", tmp_path / "raw", "train", 3)
+    assert prepare("rain100l", tmp_path / "raw", tmp_path, any_size=True) == {"train": 3}
+
+
+def test_the_command(tmp_path, capsys):
+    archive("rain800", tmp_path / "raw", "train", 2)
+    arguments = ["prepare", "rain800", "--root", str(tmp_path / "raw"), "--data-dir", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "has 2 train pairs, the published set has 700" in capsys.readouterr().err
+    assert main([*arguments, "--any-size"]) == 0
+    assert "rain800: 2 train pairs prepared" in capsys.readouterr().out
