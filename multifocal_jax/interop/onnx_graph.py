@@ -57,7 +57,7 @@ class _Graph:
 
     def constant(self, value: object, dtype: type = np.int64, name: str = "") -> str:
         name = name or f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, dtype), name))
+        self.constants.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def conv(self, name: str, x: str, stride: int = 1) -> str:
@@ -188,7 +188,7 @@ class _Graph:
             start = self.node("Div", self.node("Mul", length, self.constant(index)), count)
             ceiling = self.node("Add", self.node("Mul", length, self.constant(index + 1)), self.constant(bins - 1))
             stop = self.node("Div", ceiling, count)
-            scalar = self.node("Squeeze", length)
+            scalar = self.node("Squeeze", length, self.constant([0]))
             position = self.node("Range", self.constant(0), scalar, self.constant(1))
             after = self.node("GreaterOrEqual", position, start)
             inside = self.node("Cast", self.node("And", after, self.node("Less", position, stop)), to=TensorProto.FLOAT)

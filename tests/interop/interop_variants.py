@@ -1,5 +1,7 @@
 """Every row of the paper's ablation tables and every open switch, at a size that tests can afford."""
 
+import pytest
+
 from multifocal_jax.config import ModelConfig
 
 SWITCHES = {
@@ -26,7 +28,18 @@ SWITCHES = {
     "softmax_over_queries": {"channel_softmax": "query"},
     "value_unprojected": {"value_projection": False},
     "no_global_skip": {"global_skip": False},
+    "open_switches": {
+        "levels": 2,
+        "spp_sizes": (2, 5),
+        "residual_blocks": 1,
+        "projection_kernel": 3,
+        "channel_softmax": "query",
+        "value_projection": False,
+        "global_skip": False,
+    },
 }
+# Run every time; `make stress` takes the others as well, one switch at a time.
+QUICK = ("default", *(f"model_{row}" for row in range(1, 7)), "heads_2", "modules_2", "open_switches")
 
 
 def small(**switches) -> ModelConfig:
@@ -34,3 +47,8 @@ def small(**switches) -> ModelConfig:
 
 
 VARIANTS = {name: small(**switches) for name, switches in SWITCHES.items()}
+
+
+def each_variant(quick=QUICK):
+    """All variants as parameters of a test, those not in `quick` for `make stress`."""
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in VARIANTS]

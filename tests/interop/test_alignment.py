@@ -43,16 +43,12 @@ def camel_style(name: str) -> str:
         lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}CSSAB.conv{m[4].upper()}",
         name,
     )
-    return re.sub(
-        r"module_(\d+)\.(down|up)_(\d)", lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}Conv", name
-    )
+    return re.sub(r"module_(\d+)\.(down|up)_(\d)", lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}Conv", name)
 
 
 def flat_style(name: str) -> str:
     """Underscores only, scale before module."""
-    name = re.sub(
-        r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*", r"scale\3_module\1_\2_attention_w_\4", name
-    )
+    name = re.sub(r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*", r"scale\3_module\1_\2_attention_w_\4", name)
     name = re.sub(r"module_(\d+)\.(down|up)_(\d)", r"scale\3_module\1_\2sample", name)
     return name.replace(".", "_")
 

@@ -4,6 +4,8 @@
 """
 
 import functools
+import importlib.util
+import os
 from pathlib import Path
 
 import jax
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from interop_variants import VARIANTS
+from interop_variants import VARIANTS, each_variant
 from seeded import samples, seeded_params, seeded_picture
 
 from multifocal_jax.config import TrainConfig
@@ -41,11 +43,11 @@ def test_fixtures_are_small_and_cover_every_variant(golden):
     assert {name.removesuffix(".blocks") for name in golden if name.endswith(".blocks")} == set(VARIANTS)
 
 
-# With PyTorch at hand test_torch_parity.py covers every variant, so these few do here; `make stress` runs all.
-QUICK = ("default", "model_1", "model_2", "model_3", "model_4", "model_5", "model_6", "projection_3x3")
+# With PyTorch at hand test_torch_parity.py covers the variants, and a few will do here.
+STAND_IN = bool(os.environ.get("MULTIFOCAL_NO_TORCH")) or importlib.util.find_spec("torch") is None
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in VARIANTS])
+@pytest.mark.parametrize("name", each_variant() if STAND_IN else each_variant(("default", "model_1")))
 @pytest.mark.usefixtures("float64")
 def test_blocks_and_output_are_pytorchs(name, golden):
     config = VARIANTS[name]

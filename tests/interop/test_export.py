@@ -1,0 +1,117 @@
+"""Exported networks run without this package and agree with it."""
+
+import jax
+import jaxtyping
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from interop_variants import small
+from seeded import seeded_params
+
+from multifocal_jax.cli.export import export
+from multifocal_jax.interop import export as exporting
+from multifocal_jax.interop.export import ExportError, export_onnx, export_stablehlo, forward
+from multifocal_jax.weights import Weights, save_weights
+
+# Together they take every branch.
+COMBINATIONS = {
+    "default": small(),
+    "gaussian": small(pyramid="gaussian", residual_blocks=1, heads=2, channel_softmax="query", value_projection=False),
+    "single_scale": small(pyramid="average", interaction="single_scale", global_skip=False, spp_sizes=(2, 5)),
+    "convolution": small(interaction="convolution", levels=4),
+    "spatial": small(interaction="spatial", projection_kernel=3, levels=2),
+    "channel": small(interaction="channel", levels=1),
+}
+
+
+def weights_of(config) -> Weights:
+    return Weights(seeded_params(config), config, {})
+
+
+def expected(weights: Weights, images: np.ndarray) -> np.ndarray:
+    h, w = images.shape[1:3]
+    multiple = weights.model.multiple
+    padded = np.pad(images, ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0)), mode="reflect")
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(exporting._jit(forward(weights))(padded))[:, :h, :w]
+
+
+def pictures(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in ("default", "gaussian") else pytest.mark.slow) for name in COMBINATIONS],
+)
+def test_onnx_of_open_size_agrees_at_any_size(name, tmp_path):
+    weights = weights_of(COMBINATIONS[name])
+    export_onnx(tmp_path / "net.onnx", weights)
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    images = pictures(2, 27, 41, 3)
+    (found,) = session.run(None, {"rainy": images.transpose(0, 3, 1, 2)})
+    assert np.abs(found.transpose(0, 2, 3, 1) - expected(weights, images)).max() < 1e-4
+
+
+def test_onnx_of_fixed_size_says_so(tmp_path):
+    export_onnx(tmp_path / "net.onnx", weights_of(small()), batch=1, size=(21, 30))
+    graph = onnx.load(tmp_path / "net.onnx").graph
+    for value in (*graph.input, *graph.output):
+        assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, 3, 21, 30]
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"rainy": pictures(1, 3, 21, 30)})
+    assert found.shape == (1, 3, 21, 30)
+
+
+@pytest.fixture
+def without_shape_checks():
+    """The division in a shape such as "b h/2 w/2 c" is not for symbolic sizes; users run without the checks anyway."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_stablehlo_of_open_size_runs_at_every_multiple(tmp_path):
+    weights = weights_of(small())
+    export_stablehlo(tmp_path / "net.stablehlo", weights)
+    program = jax.export.deserialize(bytearray((tmp_path / "net.stablehlo").read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    images = pictures(3, 32, 24, 3)
+    with jax.default_matmul_precision("highest"):
+        found = np.asarray(exporting._jit(program.call)(images))
+    assert np.abs(found - expected(weights, images)).max() < 1e-4
+    with pytest.raises(ValueError, match=r"8\*h|divisible|constraint"):
+        program.call(pictures(1, 20, 24, 3))
+
+
+def test_stablehlo_of_fixed_size_takes_no_other(tmp_path):
+    weights = weights_of(small(interaction="convolution"))
+    export_stablehlo(tmp_path / "net.stablehlo", weights, batch=1, size=(16, 24), platforms=("cpu",))
+    program = jax.export.deserialize(bytearray((tmp_path / "net.stablehlo").read_bytes()))
+    assert program.in_avals[0].shape == (1, 16, 24, 3)
+    with pytest.raises(ExportError, match="multiples of 8, for instance 24×32"):
+        export_stablehlo(tmp_path / "other.stablehlo", weights, size=(21, 30))
+
+
+def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
+    with pytest.raises(ExportError, match=r"differs from the JAX network .* nothing was written"):
+        export_onnx(tmp_path / "net.onnx", weights_of(small(modules=0)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path, capsys):
+    save_weights(tmp_path / "w.safetensors", weights_of(small(modules=0)))
+    source, out = str(tmp_path / "w.safetensors"), str(tmp_path / "net.onnx")
+    assert export([source, out, "--size", "16x16", "--batch", "1"]) == 0
+    assert "wrote" in capsys.readouterr().out
+    with pytest.raises(ExportError, match="--overwrite replaces it"):
+        export([source, out])
+    with pytest.raises(ExportError, match=r"cannot write \.tflite"):
+        export([source, str(tmp_path / "net.tflite")])
+    with pytest.raises(ExportError, match="platform abacus is unknown"):
+        export([source, str(tmp_path / "net.stablehlo"), "--platforms", "abacus"])
+    with pytest.raises(ExportError, match="too small"):
+        export([source, out, "--overwrite", "--size", "4x40"])

@@ -1,0 +1,428 @@
+"""Converting, inspecting and verifying checkpoints, as `convert_weights.py` does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from foreign_network import ForeignNet, MistakenNet, ScrambledNet
+from interop_variants import SWITCHES, VARIANTS, small
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.interop import torch_network
+from multifocal_jax.interop.alignment import align
+from multifocal_jax.interop.architecture import models_with_shapes
+from multifocal_jax.interop.conversion import read_weights, write_weights
+from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.intermediates import torch_intermediates
+from multifocal_jax.interop.names import parameters
+from multifocal_jax.interop.verification import verify
+from multifocal_jax.interop.workflow import Request, run
+from multifocal_jax.weights import WeightsError, flatten, load_weights
+
+FOREIGN = Path(__file__).parent / "foreign_network.py"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+def twin(config: ModelConfig, seed: int = 0) -> torch_network.MultifocalNet:
+    torch.manual_seed(seed)
+    return torch_network.MultifocalNet(config)
+
+
+def save(path: Path, content: object, **options) -> str:
+    torch.save(content, path, **options)
+    return str(path)
+
+
+def hidden(name: str) -> list[tuple[str, str]]:
+    """What the tensors of a variant do not show."""
+    fields = ("heads", "spp_sizes", "channel_softmax", "global_skip")
+    given = {key: str(value) for key, value in SWITCHES[name].items() if key in fields}
+    if SWITCHES[name].get("interaction") == "single_scale" or "pyramid" in SWITCHES[name]:
+        given |= SWITCHES[name]
+    return list(given.items())
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].modules])
+def test_every_variant_goes_to_jax_and_back_unchanged(name, tmp_path):
+    network = twin(VARIANTS[name])
+    source = save(tmp_path / "in.pth", network.state_dict())
+    converted = read_weights(source, overrides=hidden(name))
+    assert converted.weights.model == VARIANTS[name]
+    write_weights(tmp_path / "w.safetensors", converted.weights)
+    again = read_weights(tmp_path / "w.safetensors").weights
+    assert again.model == VARIANTS[name]
+    write_weights(tmp_path / "out.pth", again)
+    back = torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"]
+    assert set(back) == set(network.state_dict())
+    for key, value in network.state_dict().items():
+        assert torch.equal(back[key], value), key
+    # What we wrote says itself which architecture it is.
+    assert read_weights(tmp_path / "out.pth").weights.model == VARIANTS[name]
+
+
+def _wrapped(state: dict) -> dict[str, object]:
+    module = {f"module.{key}": value for key, value in state.items()}
+    return {
+        "plain": state,
+        "state_dict": {"state_dict": state, "epoch": 700},
+        "params": {"params": state},
+        "params_ema": {"params": {key: value + 1 for key, value in state.items()}, "params_ema": state},
+        "model": {"model": state, "optimizer": {"lr": 1e-4}},
+        "nested": {"state_dict": {"model": state}},
+        "data_parallel": module,
+        "compiled_data_parallel": {"model": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+        "half": {key: value.half() for key, value in state.items()},
+        "bfloat16": {key: value.bfloat16() for key, value in state.items()},
+        "double": {key: value.double() for key, value in state.items()},
+    }
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("wrapper", _wrapped({}))
+def test_wrappers_prefixes_and_precisions(wrapper, legacy, tmp_path):
+    state = twin(small()).state_dict()
+    source = save(tmp_path / "in.pth", _wrapped(state)[wrapper], _use_new_zipfile_serialization=not legacy)
+    flat = flatten(read_weights(source).weights.params)
+    tolerance = {"half": 1e-3, "bfloat16": 1e-2}.get(wrapper, 0)
+    for parameter in parameters(small()):
+        expected = state[parameter.torch].numpy()
+        if expected.ndim == 4:
+            expected = expected.transpose(2, 3, 1, 0)
+        found = flat[parameter.flax]
+        assert found.dtype == (np.float64 if wrapper == "double" else np.float32)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_an_entry_can_be_chosen(tmp_path):
+    state = twin(small()).state_dict()
+    source = save(
+        tmp_path / "in.pth", {"params": state, "params_ema": {key: 0 * value for key, value in state.items()}}
+    )
+    assert np.all(flatten(read_weights(source).weights.params)["fusion.merge.bias"] == 0)
+    assert np.any(flatten(read_weights(source, key="params").weights.params)["fusion.merge.bias"])
+    with pytest.raises(ConversionError, match="has no dictionary 'weights'; its entries: params, params_ema"):
+        read_weights(source, key="weights")
+
+
+def test_safetensors_with_pytorch_names(tmp_path):
+    from safetensors.torch import save_file
+
+    state = twin(small()).state_dict()
+    save_file(dict(state), tmp_path / "in.safetensors")
+    params = flatten(read_weights(tmp_path / "in.safetensors").weights.params)
+    np.testing.assert_array_equal(params["fusion.merge.bias"], state["fusion.merge.conv.bias"].numpy())
+
+
+def test_a_workdir_is_read_and_written(tmp_path):
+    source = save(tmp_path / "in.pth", twin(small()).state_dict())
+    written = write_weights(tmp_path / "workdir", read_weights(source).weights)
+    assert written == tmp_path / "workdir" / "weights.safetensors"
+    assert load_weights(written).model == small()
+    assert read_weights(tmp_path / "workdir").weights.model == small()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConversionError, match=r"has no weights\.safetensors"):
+        read_weights(tmp_path / "empty")
+
+
+def test_every_missing_extra_and_misshapen_tensor_is_listed_and_nothing_is_written(tmp_path, lines):
+    state = dict(twin(small()).state_dict())
+    del state["body.0.down.1.bias"], state["shallow.2.weight"]
+    state["body.0.down.0.weight"] = state["body.0.down.0.weight"][:, :3]
+    state["fusion.residual.bias"] = torch.zeros(4)
+    state["discriminator.weight"] = torch.zeros(2, 2)
+    state["body.0.norm.num_batches_tracked"] = torch.tensor(7)
+    source = save(tmp_path / "in.pth", state)
+    with pytest.raises(ConversionError) as error:
+        run(Request(source=source, destination=str(tmp_path / "out.safetensors")), lines.append)
+    text = str(error.value)
+    assert "missing (2):" in text
+    assert "body.0.down.1.bias (8,)" in text
+    assert "shallow.2.weight (8, 3, 3, 3)" in text
+    assert "extra (2):" in text
+    assert "discriminator.weight (2, 2)" in text
+    assert "body.0.norm.num_batches_tracked ()" in text
+    assert "misshapen (2):" in text
+    assert "body.0.down.0.weight is (8, 3, 3, 3), expected (8, 8, 3, 3)" in text
+    assert "fusion.residual.bias is (4,), expected (3,)" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.pth"]
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    state = twin(small()).state_dict()
+    state["fusion.residual.bias"][1] = float("nan")
+    with pytest.raises(ConversionError, match=r"not finite in fusion\.residual\.bias"):
+        read_weights(save(tmp_path / "in.pth", state))
+
+
+def test_a_fixed_pyramid_must_be_named(tmp_path):
+    source = save(tmp_path / "in.pth", twin(VARIANTS["model_2"]).state_dict())
+    with pytest.raises(ConversionError, match="--model pyramid=gaussian or --model pyramid=average"):
+        read_weights(source)
+    assert read_weights(source, overrides=[("pyramid", "average")]).weights.model == VARIANTS["model_2"]
+    with pytest.raises(ConversionError, match=r"'?laplacian'?; allowed: '?learned'?, '?gaussian'?, '?average'?"):
+        read_weights(source, overrides=[("pyramid", "laplacian")])
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickled_code_is_never_run(legacy, tmp_path):
+    trace = tmp_path / "was_run"
+    source = save(tmp_path / "in.pth", {"state_dict": Evil(trace)}, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError, match=r"pickled code .* which is not run"):
+        read_weights(source)
+    assert not trace.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")  # torch, on legacy files of modules
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickled_module_is_refused_with_the_command_that_helps(legacy, tmp_path, monkeypatch):
+    network = twin(small())
+    source = save(tmp_path / "in.pth", network, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError) as error:
+        read_weights(source)
+    assert "multifocal_jax.interop.torch_network.MultifocalNet" in str(error.value)
+    command = str(error.value).partition("python -c ")[2].strip('"')
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", command], check=True)
+    assert read_weights("state_dict.pth").weights.model == small()
+
+
+def test_a_torchscript_program_is_refused(tmp_path):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        torch.jit.script(torch.nn.Conv2d(3, 3, 1)).save(tmp_path / "in.pth")
+    with pytest.raises(ConversionError, match="TorchScript"):
+        read_weights(tmp_path / "in.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 50, None], ids=["empty", "nonsense", "truncated"])
+def test_damaged_files_are_refused(content, tmp_path):
+    path = tmp_path / "in.pth"
+    if content is None:
+        save(path, twin(small()).state_dict())
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(ConversionError, match="damaged or not a PyTorch checkpoint"):
+        read_weights(path)
+    with pytest.raises(ConversionError, match="does not exist"):
+        read_weights(tmp_path / "nowhere.pth")
+    broken = tmp_path / "in.safetensors"
+    broken.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"not a readable \.safetensors file"):
+        read_weights(broken)
+
+
+def test_files_that_hold_no_tensors(tmp_path):
+    with pytest.raises(ConversionError, match=r"holds no tensors \(its entries: epoch, lr\)"):
+        read_weights(save(tmp_path / "a.pth", {"epoch": 3, "lr": 0.1}))
+    with pytest.raises(ConversionError, match="holds a list"):
+        read_weights(save(tmp_path / "b.pth", [1, 2]))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_another_network_is_refused_in_plain_words(legacy, tmp_path):
+    # Tensors as PReNet has them (Ren et al., CVPR 2019).
+    state = {"conv0.0.weight": torch.zeros(32, 6, 3, 3), "conv0.0.bias": torch.zeros(32)}
+    for gate in "ifgo":
+        state |= {f"conv_{gate}.0.weight": torch.zeros(32, 64, 3, 3), f"conv_{gate}.0.bias": torch.zeros(32)}
+    state |= {"conv.0.weight": torch.zeros(3, 32, 3, 3), "conv.0.bias": torch.zeros(3)}
+    source = save(tmp_path / "in.pth", state, _use_new_zipfile_serialization=not legacy)
+    for request in (Request(source=source, destination=str(tmp_path / "o.pth")), Request(source=source, inspect=True)):
+        with pytest.raises(ConversionError, match=r"another network: .* takes 6 channels"):
+            run(request, print)
+
+
+@pytest.mark.parametrize("name", ["default", "model_3", "residual_blocks", "heads_2", "levels_2", "value_unprojected"])
+def test_weights_trained_with_the_other_order_of_bands(name, tmp_path, monkeypatch):
+    config = VARIANTS[name]
+    other = twin(config).double()
+    images = torch.rand(1, 3, 24, 16, dtype=torch.float64)
+    right = torch_network.FeatureRecalibration.forward
+
+    def swapped(self, x):
+        ll, lh, hl, hh = right(self, x).chunk(4, dim=1)
+        return torch.cat([ll, hl, lh, hh], dim=1)
+
+    monkeypatch.setattr(torch_network.FeatureRecalibration, "forward", swapped)
+    with torch.inference_mode():
+        expected = other(images)
+    monkeypatch.undo()
+    source = save(tmp_path / "in.pth", other.state_dict())
+    converted = read_weights(source, overrides=hidden(name), band_order="LL,HL,LH,HH")
+    write_weights(tmp_path / "out.pth", converted.weights)
+    ours = torch_network.MultifocalNet(config).double()
+    ours.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"])
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), expected, rtol=1e-11, atol=1e-12)
+        assert (other(images) - expected).abs().max() > 1e-6  # the order matters
+
+
+@pytest.fixture
+def foreign(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save(tmp_path / "foreign.pth", {"model": {f"module.{k}": v for k, v in ForeignNet().state_dict().items()}})
+
+
+def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign, tmp_path, lines):
+    with pytest.raises(ConversionError, match=r"under other names; .* --inspect"):
+        run(Request(source=foreign, destination=str(tmp_path / "o.safetensors")), lines.append)
+    names = str(tmp_path / "names.txt")
+    assert run(Request(source=foreign, inspect=True, write_names=names), lines.append)
+    assert "64 certain, 0 ambiguous" in "\n".join(lines)
+    out = str(tmp_path / "o.safetensors")
+    lines.clear()
+    place = f"{FOREIGN}:ForeignNet"
+    request = Request(source=foreign, destination=out, names=names, verify=True, torch_module=place, trace=True)
+    assert run(request, lines.append), "\n".join(lines)
+    assert "no block diverges" in lines
+    assert load_weights(out).model == ModelConfig(channels=8, modules=2)
+
+
+def test_the_first_diverging_block_of_a_users_network_is_found(tmp_path, lines):
+    torch.manual_seed(0)
+    network = MistakenNet()
+    source = save(tmp_path / "in.pth", network.state_dict())
+    names = str(tmp_path / "names.txt")
+    run(Request(source=source, inspect=True, write_names=names), lines.append)
+    place = f"{FOREIGN}:MistakenNet"
+    out = tmp_path / "o.pth"
+    lines.clear()
+    assert not run(
+        Request(source=source, destination=str(out), names=names, torch_module=place, trace=True), lines.append
+    )
+    assert not out.exists()
+    text = "\n".join(lines)
+    marked = [line for line in text.splitlines() if "<<<" in line]
+    assert len(marked) == 1
+    assert marked[0].startswith("module_1.down_1 output")
+    assert "the first divergence is in the convolution module_1.down_1: its input agrees" in text
+
+
+def test_scrambled_names_are_ambiguous_until_activations_settle_them(tmp_path, lines):
+    torch.manual_seed(0)
+    network = ScrambledNet()
+    source = save(tmp_path / "in.pth", network.state_dict())
+    run(Request(source=source, inspect=True), lines.append)
+    assert "2 certain, 62 ambiguous" in "\n".join(lines)
+    names, out = str(tmp_path / "names.txt"), str(tmp_path / "o.pth")
+    place = f"{FOREIGN}:ScrambledNet"
+    lines.clear()
+    run(Request(source=source, inspect=True, torch_module=place, write_names=names), lines.append)
+    assert "64 certain, 0 ambiguous" in "\n".join(lines)
+    assert run(Request(source=source, destination=out, names=names, verify=True, torch_module=place), lines.append)
+    # The same weights in the same places as the names of the unscrambled network say.
+    plain = {key: network.w[network.order.index(key.rpartition(".")[0])] for key in network.inner.state_dict()}
+    shapes = {key: tuple(value.shape) for key, value in network.inner.state_dict().items()}
+    state = torch.load(out, weights_only=True)["state_dict"]
+    for match in align(shapes, models_with_shapes(shapes)[0]).matches:
+        expected = plain[f"{match.theirs}.weight"].weight
+        assert torch.equal(state[f"{match.ours.torch}.weight"], expected), match.ours.flax
+
+
+def test_settling_says_where_the_networks_differ(tmp_path, lines):
+    source = save(tmp_path / "in.pth", ScrambledNet(heads=2).state_dict())
+    request = Request(source=source, inspect=True, torch_module=f"{FOREIGN}:ScrambledNet", torch_args={"heads": 2})
+    with pytest.raises(ConversionError, match=r"module_0\.channel\.level_0 .*--model NAME=VALUE"):
+        run(request, lines.append)
+    known = Request(**{**vars(request), "model": [("heads", "2")]})
+    assert run(known, lines.append)
+
+
+@pytest.mark.parametrize(
+    ("place", "arguments", "message"),
+    [
+        ("nowhere.py:Net", {}, r"no file 'nowhere\.py' exists"),
+        (f"{FOREIGN}:Nothing", {}, "has no Nothing; its classes: .*ForeignNet"),
+        (f"{FOREIGN}:ForeignNet", {"width": 3}, "making ForeignNet raised TypeError"),
+        (f"{FOREIGN}:ForeignNet", {"blocks": 3}, r"missing blocks\.2\."),
+        (
+            f"{FOREIGN}:ForeignNet",
+            {"dim": 16},
+            r"misshapen tail\.0\.weight: \(8, 24, 3, 3\), expected \(16, 48, 3, 3\)",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_users_module_is_said_in_one_message(place, arguments, message, foreign):
+    with pytest.raises(ConversionError, match=message):
+        run(Request(source=foreign, inspect=True, torch_module=place, torch_args=arguments), print)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "nothing to do"),
+        ({"trace": True}, "--torch-module"),
+        ({"torch_module": "a.py:B", "destination": "x.pth"}, "needs --verify, --trace or --inspect"),
+        ({"write_names": "n.txt", "destination": "x.pth"}, "add --inspect"),
+        ({"inspect": True, "destination": "x.pth"}, "--inspect converts nothing"),
+    ],
+)
+def test_contradictory_requests_are_refused(fields, message):
+    with pytest.raises(ConversionError, match=message):
+        run(Request(source="in.pth", **fields), print)
+
+
+def test_nothing_is_overwritten_unasked(tmp_path, lines):
+    source = save(tmp_path / "in.pth", twin(small()).state_dict())
+    out = tmp_path / "out.safetensors"
+    out.write_text("precious")
+    with pytest.raises(ConversionError, match="--overwrite replaces it"):
+        run(Request(source=source, destination=str(out)), lines.append)
+    assert out.read_text() == "precious"
+    assert run(Request(source=source, destination=str(out), overwrite=True), lines.append)
+    assert load_weights(out).model == small()
+    with pytest.raises(ConversionError, match=r"cannot write \.h5"):
+        run(Request(source=source, destination=str(tmp_path / "out.h5")), lines.append)
+    with pytest.raises(ConversionError, match="does not exist"):
+        run(Request(source=source, destination=str(tmp_path / "no" / "out.pth")), lines.append)
+
+
+def test_float16_halves_the_file(tmp_path):
+    weights = read_weights(save(tmp_path / "in.pth", twin(small()).state_dict())).weights
+    write_weights(tmp_path / "full.pth", weights)
+    write_weights(tmp_path / "half.pth", weights, "float16")
+    state = torch.load(tmp_path / "half.pth", weights_only=True)["state_dict"]
+    assert {value.dtype for value in state.values()} == {torch.float16}
+
+
+def test_the_door_converts_and_reports_errors_as_one_line(tmp_path):
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    door = [sys.executable, str(ROOT / "convert_weights.py"), source]
+    done = subprocess.run([*door, str(tmp_path / "o.safetensors")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "wrote" in done.stdout
+    failed = subprocess.run(door, capture_output=True, text=True)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: nothing to do")
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).double().state_dict())
+    assert run(Request(source=source, verify=True, model=[("interaction", "cross_scale")]), lines.append)
+    assert "agree: largest relative difference" in lines[-1]
+    assert lines[-1].count("agree") == 2
+    converted = read_weights(source)
+    network = torch_network.MultifocalNet(converted.weights.model).double()
+    network.load_state_dict({key: torch.from_numpy(value) for key, value in converted.tensors.items()})
+    assert verify(converted.weights.params, network, [np.zeros((1, 8, 8, 3))]).ok
+
+
+def test_twins_of_odd_sizes_say_how_to_pad():
+    with pytest.raises(ValueError, match=r"call derain\(network, rainy\), which pads"):
+        twin(small())(torch.zeros(1, 3, 21, 16))
+    assert torch_intermediates(twin(small()).double(), np.zeros((1, 16, 16, 3)))["output"].shape == (1, 16, 16, 3)
