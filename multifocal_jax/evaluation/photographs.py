@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedIm
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.deep_colour import is_deep, read_deep, write_png, write_tiff
-from multifocal_jax.evaluation.files import OutputError
+from multifocal_jax.evaluation.files import OutputError, make_folder, write_whole
 
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
@@ -107,7 +107,7 @@ def _values(picture: Image.Image, name: str) -> np.ndarray:
 
 
 def _options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]:
-    """For `save`; to be asked for after the pixels, as it takes away the orientation and some of it stands at the end."""
+    """For `save`; asked for after the pixels, as it takes away the orientation and some of it stands at the end."""
     options: dict[str, Any] = {}
     for key in ("icc_profile", "dpi", "comment", "xmp"):
         if picture.info.get(key):
@@ -192,3 +192,18 @@ def _fitting(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:
     if kind in ("JPEG", "WEBP", "AVIF"):
         fitting["quality"] = 95
     return fitting
+
+
+def save_picture(pixels: np.ndarray, path: Path) -> None:
+    """Write a picture without any metadata, in the format of its suffix; its folder is made.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        path: file to write.
+
+    Raises:
+        OutputError: the suffix is no picture's, or the disk does not take it.
+    """
+    data = encode_photograph(Photograph(pixels, None, False, ""), format_of(path), str(path))
+    make_folder(path.parent)
+    write_whole(path, lambda file: file.write(data))

@@ -50,7 +50,7 @@ def run(
     reports = []
     for title, (name, held) in zip(titles, loaded, strict=True):
         folder = output if len(weights) == 1 else output / title
-        report = _run_one(config, held, _record(config, name), source, folder, resume, devices, quiet)
+        report = _run_one(config, held, _record(config, name, held), source, folder, resume, devices, quiet)
         reports.append((title, report))
     return reports
 
@@ -149,13 +149,14 @@ def _open(config: ExperimentConfig) -> PairSource:
     return source
 
 
-def _record(config: ExperimentConfig, name: str) -> dict[str, Any]:
+def _record(config: ExperimentConfig, name: str, weights: Weights) -> dict[str, Any]:
     """What decides the scores: an evaluation with an equal record may be resumed."""
     options = to_dict(config.eval)
     return {
         "name": config.name,
         "weights": name,
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
+        "trained": {key: value for key, value in weights.record.items() if key != "config"},
         "dataset": config.data.test.dataset,
         "model": to_dict(config.model),
         "data": to_dict(config.data),

@@ -1,0 +1,109 @@
+"""The paper's results: python -m multifocal_jax.paper table1 … table6, figure1, detection."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from multifocal_jax.cli.flags import exit_on_user_error
+from multifocal_jax.errors import UserError
+from multifocal_jax.paper import run_table, table_text
+from multifocal_jax.paper_tables import TABLES
+
+
+def paper(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.paper", description=__doc__, allow_abbrev=False)
+    whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, table in TABLES.items():
+        _add_table(whats.add_parser(name, help=table.title.lower(), allow_abbrev=False))
+    _add_figure(whats.add_parser("figure1", help="what bands and heads look at in a picture"))
+    _add_detection(whats.add_parser("detection", help="persons detected before and after (section 4.4)"))
+    arguments, rest = parser.parse_known_args(argv)
+    overrides = [word for word in rest if word.startswith("--config.") and "=" in word]
+    if len(overrides) < len(rest) or (overrides and arguments.what not in TABLES):
+        parser.error(f"not understood: {' '.join(word for word in rest if word not in overrides) or rest[0]}")
+    if arguments.what in TABLES:
+        if arguments.run:
+            run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
+        print(table_text(arguments.what, arguments.runs))
+        return 0
+    return _figure1(arguments) if arguments.what == "figure1" else _detection(arguments)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Fields may be overridden in all runs, e.g. --config.train.epochs=10 --config.data.root=DIR."
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of the workdirs; default: runs")
+    parser.add_argument("--run", action="store_true", help="train and evaluate what has not been")
+    parser.add_argument("--minutes", type=float, default=0, help="begin nothing new after so many; 0: no limit")
+
+
+def _add_figure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="a rainy picture")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write")
+    parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
+    parser.add_argument("--module", type=int, help="basic module, from 0; default: the last")
+    parser.add_argument("--level", type=int, default=0, help="of the pyramid; 0 is full size")
+
+
+def _add_detection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pictures", nargs="+", help="rainy pictures or folders of them")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="of the pictures to write")
+    parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
+    parser.add_argument("--threshold", type=float, default=0.0, help="lowest score that counts; default: 0")
+
+
+def _figure1(arguments: argparse.Namespace) -> int:
+    from multifocal_jax.data.images import read_image
+    from multifocal_jax.evaluation.figure1 import attention_groups, draw_groups
+    from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
+    from multifocal_jax.weights import load_weights
+
+    weights = load_weights(find_weights(arguments.weights or DEFAULT_NAME))
+    picture = read_image(arguments.picture)
+    module = weights.model.modules - 1 if arguments.module is None else arguments.module
+    groups = attention_groups(weights.params, weights.model, picture, module, arguments.level)
+    save_picture(draw_groups(picture, groups), arguments.output)
+    print(f"written to {arguments.output}")
+    return 0
+
+
+def _detection(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from multifocal_jax.data.images import find_images, read_image
+    from multifocal_jax.evaluation.detection import draw_people, people_detector
+    from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+
+    detect = people_detector(arguments.threshold)
+    files = [file for text in arguments.pictures for file in (find_images(text) if Path(text).is_dir() else [text])]
+    if not files:
+        raise UserError(f"no pictures in {', '.join(arguments.pictures)}")
+    derain = load(arguments.weights or DEFAULT_NAME)
+    total = np.zeros(2, int)
+    print("| picture | rainy | de-rained |\n|---|---|---|")
+    for file in files:
+        rainy = read_image(file)
+        panels = []
+        counts = []
+        for title, picture in (("rainy", rainy), ("de-rained", derain(rainy))):
+            people = detect(picture)
+            panels.append(draw_people(picture, people, title))
+            scores = ", ".join(f"{person.score:.2f}" for person in people)
+            counts.append(f"{len(people)} ({scores})" if people else "0")
+            total[len(panels) - 1] += len(people)
+        save_picture(np.concatenate(panels, axis=1), arguments.output / f"{Path(file).stem}.png")
+        print(f"| {Path(file).name} | {' | '.join(counts)} |")
+    print(f"| all | {total[0]} | {total[1]} |")
+    return 0
+
+
+def main() -> None:
+    """Entry point of the command."""
+    exit_on_user_error(paper)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The paper's tables, its figure 1 and its section 4.4: python -m multifocal_jax.paper WHAT."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from multifocal_jax.errors import UserError
+from multifocal_jax.paper_tables import TABLES, Row, Table
+
+Command = list[str]
+
+
+class PaperError(UserError):
+    """A result of the paper cannot be shown or measured."""
+
+
+def name_of(config: str) -> str:
+    """The run's name: `rain200h` of `configs/rain200h.py`, `model_1` of `configs/ablation.py:model_1`."""
+    path, _, argument = config.partition(":")
+    return argument or Path(path).stem
+
+
+def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Command]:
+    """The command lines that measure one number.
+
+    Args:
+        config: as in `Row.configs`.
+        runs: folder of the workdirs.
+        overrides: `--config.FIELD=VALUE` for all of them.
+    """
+    workdir = str(runs / name_of(config))
+    evaluation = ["python", "evaluate.py", "--config", config, "--workdir", workdir]
+    if name_of(config) == "spa":  # table 5 trains nothing of its own
+        return [[*evaluation, "--weights", str(runs / "rain200h"), *overrides]]
+    return [["python", "train.py", "--config", config, "--workdir", workdir, *overrides], [*evaluation, *overrides]]
+
+
+def run_table(
+    name: str,
+    runs: Path,
+    overrides: Sequence[str] = (),
+    minutes: float = 0,
+    call: Callable[[Command], int] | None = None,
+) -> None:
+    """Run the commands of a table's rows one after the other; a row whose data is missing is left out.
+
+    Args:
+        name: of the table.
+        runs: folder of the workdirs; a row that has been evaluated there already is not run again.
+        overrides: `--config.FIELD=VALUE` for all commands.
+        minutes: after so many no further command is begun; 0 sets no limit.
+        call: runs a command and returns its exit status; None starts a process.
+
+    Raises:
+        PaperError: there is no `train.py` here.
+    """
+    if call is None:
+        if not Path("train.py").is_file():
+            raise PaperError("train.py is not here; run this in the root of the project, where configs/ lies")
+        call = _call
+    begin = time.monotonic()
+    for config in _configs(TABLES[name]):
+        if _report(config, runs).is_file():
+            continue
+        for command in commands(config, runs, overrides):
+            if minutes and time.monotonic() - begin > 60 * minutes:
+                return
+            print("$", shlex.join(command), file=sys.stderr, flush=True)
+            if call(command) != 0:
+                break
+
+
+def _call(command: Command) -> int:
+    return subprocess.run([sys.executable, *command[1:]], check=False).returncode
+
+
+def table_text(name: str, runs: Path) -> str:
+    """A Markdown table of the paper's numbers and ours, below it the commands of what has not been run.
+
+    Args:
+        name: of the table.
+        runs: folder of the workdirs, in which evaluations are looked for.
+    """
+    table = TABLES[name]
+    lines = [f"## Table {name.removeprefix('table')}: {table.title}", ""]
+    header = [cell for column in table.columns for cell in (f"{column}, paper", f"{column}, measured")]
+    lines += ["| | " + " | ".join(header) + " |", "|---" * (len(header) + 1) + "|"]
+    notes: list[str] = []
+    for row in table.rows:
+        lines.append("| " + " | ".join([row.label, *_cells(row, runs, notes)]) + " |")
+    lines += ["", "PSNR in dB / SSIM on luma, family `uint8`. The paper's numbers are quoted; measured ones are ours."]
+    lines += notes
+    missing = [config for config in _configs(table) if not _report(config, runs).is_file()]
+    if missing:
+        lines += ["", "Not run; the commands:", "", "```"]
+        lines += [shlex.join(command) for config in missing for command in commands(config, runs)]
+        lines.append("```")
+    return "\n".join(lines)
+
+
+def _cells(row: Row, runs: Path, notes: list[str]) -> list[str]:
+    cells = []
+    for index, quoted in enumerate(row.quoted):
+        cells.append(f"{quoted.psnr:.2f} / {quoted.ssim:.3f}")
+        cells.append(_measured(row.configs[index], runs, notes) if row.configs else "")
+    return cells
+
+
+def _measured(config: str, runs: Path, notes: list[str]) -> str:
+    path = _report(config, runs)
+    if not path.is_file():
+        return "not run"
+    from multifocal_jax.evaluation.report import Report
+
+    report = Report.from_json(path.read_text(), str(path))
+    mean = report.mean("result", "uint8")
+    trained = report.record.get("trained", {})
+    steps = f", trained for {trained['step']:,} steps" if isinstance(trained.get("step"), int) else ""
+    notes.append(f"- `{name_of(config)}`: {len(report.pictures)} pictures{steps}; {path}")
+    return f"{mean.psnr:.2f} / {mean.ssim:.3f}"
+
+
+def _report(config: str, runs: Path) -> Path:
+    return runs / name_of(config) / "evaluation" / "report.json"
+
+
+def _configs(table: Table) -> list[str]:
+    return list(dict.fromkeys(config for row in table.rows for config in row.configs))
+
+
+if __name__ == "__main__":
+    from multifocal_jax.cli.paper import main
+
+    main()

@@ -1,0 +1,122 @@
+"""Tables of the paper: the numbers quoted, the commands given, the reports filled in."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from multifocal_jax.cli.paper import paper
+from multifocal_jax.evaluation.metrics import Score
+from multifocal_jax.evaluation.report import PictureScores, Report
+from multifocal_jax.paper import PaperError, commands, run_table, table_text
+from multifocal_jax.paper_tables import TABLES
+
+ROOT = Path(__file__).parents[2]
+
+
+def ablation_rows() -> set[str]:
+    spec = importlib.util.spec_from_file_location("ablation", ROOT / "configs" / "ablation.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return set(module.ROWS)
+
+
+def test_every_config_exists():
+    rows = ablation_rows()
+    for table in TABLES.values():
+        for row in table.rows:
+            assert len(row.quoted) == len(table.columns)
+            assert len(row.configs) in (0, len(table.columns))
+            for config in row.configs:
+                path, _, name = config.partition(":")
+                assert (ROOT / path).is_file()
+                assert not name or name in rows
+
+
+def test_tables_1_to_4_cover_every_ablation():
+    configs = [
+        config
+        for name in ("table1", "table2", "table3", "table4")
+        for row in TABLES[name].rows
+        for config in row.configs
+    ]
+    named = {config.partition(":")[2] for config in configs} - {""}
+    assert ablation_rows() - named == {"heads_4", "modules_8", "channels_64"}  # these are the default
+    assert configs.count("configs/rain200h.py") == 4
+
+
+def test_commands():
+    overrides = ["--config.train.steps=3"]
+    assert [" ".join(command) for command in commands("configs/ablation.py:heads_8", Path("runs"), overrides)] == [
+        "python train.py --config configs/ablation.py:heads_8 --workdir runs/heads_8 --config.train.steps=3",
+        "python evaluate.py --config configs/ablation.py:heads_8 --workdir runs/heads_8 --config.train.steps=3",
+    ]
+    assert [" ".join(command) for command in commands("configs/spa.py", Path("runs"))] == [
+        "python evaluate.py --config configs/spa.py --workdir runs/spa --weights runs/rain200h"
+    ]
+
+
+def write_report(runs: Path, name: str, psnr: float) -> None:
+    scores = {family: Score(psnr, 0.5) for family in ("uint8", "double", "rgb")}
+    report = Report((PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}})
+    folder = runs / name / "evaluation"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(report.to_json())
+
+
+def test_reports_are_filled_in(tmp_path, capsys):
+    write_report(tmp_path, "rain200l", 33.333)
+    assert paper(["table6", "--runs", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "| Ours | 30.17 / 0.906 | not run | 40.38 / 0.987 | 33.33 / 0.500 | 35.00 / 0.940 | not run |" in text
+    assert "| GMM | 14.50 / 0.418 |  | 28.56 / 0.870 |  | 25.81 / 0.796 |  |" in text
+    assert "1 pictures, trained for 1,200 steps" in text
+    assert "configs/rain200l.py" not in text.split("Not run")[1]
+
+
+def test_running(tmp_path):
+    write_report(tmp_path, "heads_1", 30)
+    called = []
+
+    def call(command):
+        called.append(" ".join(command))
+        return 2 if "heads_2" in called[-1] else 0
+
+    run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
+    runs = [
+        re.search(r"python (\w+)\.py .*--workdir \S*/(\w+) --config.train.steps=1", line).groups() for line in called
+    ]
+    assert runs == [  # heads_1 is there already; heads_2 cannot be trained
+        ("train", "heads_2"),
+        *((verb, name) for name in ("rain200h", "heads_8", "heads_16") for verb in ("train", "evaluate")),
+    ]
+
+
+def test_no_time_left(tmp_path):
+    called = []
+    run_table("table2", tmp_path, minutes=1e-9, call=lambda command: called.append(command) or 0)
+    assert called == []
+
+
+def test_running_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PaperError, match=r"train\.py is not here"):
+        run_table("table1", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["table7"], ["table1", "--nonsense"], ["detection", "a.png", "-o", "x", "--config.a=1"]]
+)
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        paper(arguments)
+    assert "error" in capsys.readouterr().err
+
+
+def test_text_is_markdown():
+    for name in TABLES:
+        lines = [line for line in table_text(name, Path("nowhere")).splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1
