@@ -156,7 +156,7 @@ class TrainingData:
             DataError: a picture is smaller than the crop, none can be read, or streaming lacks Grain.
         """
         if self.mode == "device":
-            return (self._resident.batch(t, self._rows) for t in itertools.count(start))
+            return self._resident.batches(start, self._rows)
         return self._cut_batches(start)
 
     def _cut_batches(self, start: int) -> Iterator[Batch]:

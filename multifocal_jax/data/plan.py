@@ -74,10 +74,13 @@ class BatchPlan:
     flips: bool = False
     rotations: bool = False
 
-    def batch(self, t: int, start: int = 0, stop: int | None = None) -> Samples:
-        """Crops `start` to `stop` of global batch `t`."""
-        stop = self.batch_size if stop is None else stop
-        index = np.arange(t * self.batch_size + start, t * self.batch_size + stop, dtype=np.int64)
+    def batch(self, t: int, rows: tuple[int, int] | None = None) -> Samples:
+        """Global batch `t`, or its rows from `rows[0]` to `rows[1]` (excluded)."""
+        start, stop = rows or (0, self.batch_size)
+        return self.samples(np.arange(t * self.batch_size + start, t * self.batch_size + stop, dtype=np.int64))
+
+    def samples(self, index: np.ndarray) -> Samples:
+        """The crops of these numbers, int64 (n,), in ascending order."""
         epochs, places = np.divmod(index, self.entries)
         entry = np.empty_like(index)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):

@@ -108,6 +108,12 @@ def test_any_number_of_processes_gives_the_same_batches(pairs, mode, processes):
     assert_same(joined, reference)
 
 
+def test_device_mode_agrees_beyond_its_blocks_of_positions(pairs):
+    far = crops._BLOCK - 1
+    reference = made(TrainingData(config(pairs), 4, seed=5), 3, start=far)
+    assert_same(made(TrainingData(config(pairs, mode="device"), 4, seed=5), far + 3)[far:], reference)
+
+
 def test_turns_are_those_of_numpy(pairs):
     plain = made(TrainingData(config(pairs), 8, seed=0), 3)
     turned = TrainingData(config(pairs, flips=True, rotations=True), 8, seed=0)
@@ -141,7 +147,11 @@ def test_sources_are_mixed_by_their_repeats(pairs):
     assert data.pictures == 28
     (batch,) = take(data, 1)
     assert np.bincount(batch["source"]).tolist() == [14, 7, 7]
-    ((rainy, clean),) = made(data, 1)
+    for row, source in enumerate(batch["source"]):
+        assert (batch["rainy"][row] == batch["clean"][row]).all() == (source > 0)
+    device = TrainingData(config(pairs, root=str(pairs), train=sources, mode="device"), batch_size=28, seed=0)
+    ((rainy, clean),) = made(device, 1)
+    np.testing.assert_array_equal(np.round(clean * 255), batch["clean"])
     for row, source in enumerate(batch["source"]):
         if source == 0:
             np.testing.assert_array_equal(np.round((rainy - clean)[row, ..., 0] * 255), 100)
@@ -149,8 +159,6 @@ def test_sources_are_mixed_by_their_repeats(pairs):
             style = ["heavy", "light"][source - 1]
             expected = jax.jit(add_rain, static_argnums=2)(rain_key(0, row), clean[row], style)
             np.testing.assert_allclose(rainy[row], expected, atol=0.5 / 255 + 1e-5)
-    device = TrainingData(config(pairs, root=str(pairs), train=sources, mode="device"), batch_size=28, seed=0)
-    assert_same(made(device, 1), [(rainy, clean)])
 
 
 def test_held_out_pictures_are_spread_over_the_names_and_never_trained_on(pairs):

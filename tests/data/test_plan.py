@@ -40,7 +40,7 @@ def test_processes_share_a_batch(processes):
     plan = BatchPlan(entries=7, batch_size=8, seed=1, flips=True, rotations=True)
     whole = plan.batch(11)
     share = 8 // processes
-    parts = [plan.batch(11, p * share, (p + 1) * share) for p in range(processes)]
+    parts = [plan.batch(11, (p * share, (p + 1) * share)) for p in range(processes)]
     for name in vars(whole):
         np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name))
 
