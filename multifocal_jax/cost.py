@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import flax.linen as nn
@@ -133,6 +134,7 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
+@lru_cache(maxsize=8)
 def _shapes(model: ModelConfig) -> Any:
     side = jax.ShapeDtypeStruct((1, model.multiple, model.multiple, 3), jnp.float32)
     return jax.eval_shape(MultifocalNet(model).init, jax.random.key(0), side)["params"]

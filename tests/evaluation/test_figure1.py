@@ -1,5 +1,7 @@
 """Groups are recomputed with NumPy from the intermediates that the network names."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,10 +23,8 @@ def test_groups():
         *(f"channel CSSAB, head {head}" for head in (1, 2)),
     ]
     batch = np.concatenate([picture, picture[-2:-3:-1]])[None].astype(np.float32) / 255  # reflected to 16 rows
-    with jax.disable_jit():
-        state = MultifocalNet(MODEL).apply({"params": params}, jnp.asarray(batch), mutable=["intermediates"])[1][
-            "intermediates"
-        ]
+    apply = jax.jit(partial(MultifocalNet(MODEL).apply, mutable=["intermediates"]))
+    state = apply({"params": params}, jnp.asarray(batch))[1]["intermediates"]
     block = state["module_0"]["channel"]["level_0"]
     value, mixing = np.asarray(block["full_value"][0])[0], np.asarray(block["maps"][0])[0]
     second = (value[..., 4:] @ mixing[1]).mean(-1)  # head 2 is channels 4 to 7

@@ -1,0 +1,178 @@
+"""`evaluate.py` from the command line to the files, with a tiny network on pairs in a folder."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import save_tiny
+
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.inference import load
+from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.evaluation.page import write_page
+from multifocal_jax.evaluation.report import Report
+from multifocal_jax.evaluation.run import read_reports
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+from multifocal_jax.config import *
+
+def get_config():
+    return ExperimentConfig(
+        name="folder", model=ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3)),
+        data=DataConfig(root="pairs", train=(SourceConfig(dataset="folder"),), test=SourceConfig(dataset="folder")),
+    )
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with a config, weights as training leaves them, and three pairs."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.py").write_text(CONFIG)
+    Path("runs/folder").mkdir(parents=True)
+    save_tiny("runs/folder/weights.safetensors")
+    rng = np.random.default_rng(0)
+    for folder in ("rain", "norain"):
+        Path("pairs", folder).mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        clean = rng.integers(0, 200, (24, 32, 3)).astype(np.uint8)
+        Image.fromarray(clean).save(f"pairs/norain/{name}.png")
+        Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{name}.png")
+    return tmp_path
+
+
+def door(*arguments: str) -> int:
+    """Run evaluate.py in this process."""
+    old = sys.argv
+    sys.argv = ["evaluate.py", "--config", "config.py", *arguments]
+    try:
+        return runpy.run_path(str(ROOT / "evaluate.py"))["main"]()
+    finally:
+        sys.argv = old
+
+
+def read(path: str) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_from_the_command_line_to_the_files(here, capsys):
+    assert door() == 0
+    assert "mean uint8" in capsys.readouterr().out
+    folder = Path("runs/folder/evaluation")
+    assert {path.name for path in folder.iterdir()} >= {"report.json", "report.csv", "report.md", "report.html"}
+    content = json.loads((folder / "report.json").read_text())
+    derainer = load("runs/folder")
+    for picture, name in zip(content["pictures"], "abc", strict=True):
+        result = derainer(read(f"pairs/rain/{name}.png"))
+        np.testing.assert_array_equal(read(str(folder / "images" / f"{name}.png")), result)
+        expected = score(result, read(f"pairs/norain/{name}.png"), "double")
+        assert picture["scores"]["double"]["result"]["psnr"] == pytest.approx(expected.psnr)
+    assert content["record"]["weights"] == "runs/folder"
+
+
+def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
+    save_tiny("other.safetensors")
+    assert door("--output", "first", "--config.eval.limit=1", "--config.eval.save_images=False", "--quiet") == 0
+    arguments = ["--weights", "runs/folder", "other.safetensors", "--compare", "first", "--output", "both"]
+    assert door(*arguments, "--config.eval.limit=2", "--config.eval.save_images=False") == 0
+    assert Path("both/folder/report.json").is_file()
+    assert Path("both/other/report.json").is_file()
+    lines = Path("both/comparison.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        *("folder: rainy input", "folder", "other: rainy input", "other", "first: rainy input", "first")
+    ]
+    assert lines[2] in capsys.readouterr().out
+
+
+def test_resuming(here):
+    assert door("--config.eval.limit=1", "--quiet") == 0
+    picture = Path("runs/folder/evaluation/images/a.png")
+    written = picture.stat().st_mtime_ns
+    assert door("--resume", "--quiet") == 0
+    assert picture.stat().st_mtime_ns == written
+    assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 3
+
+
+def test_what_a_user_can_get_wrong(here):
+    with pytest.raises(UserError, match=r"another architecture .*channels: 8 -> 4.*--config\.model\.channels=4"):
+        door("--config.model.channels=8")
+    with pytest.raises(UserError, match="'nowhere' are neither a file"):
+        door("--weights", "nowhere")
+    with pytest.raises(UserError, match=r"holds no report\.json"):
+        door("--compare", "pairs")
+    with pytest.raises(UserError, match="named twice"):
+        door("--weights", "runs/folder", "runs/folder")
+    with pytest.raises(UserError, match="sets none aside"):
+        door("--config.eval.split=held_out")
+    Path("pairs/norain/b.png").unlink()
+    with pytest.raises(UserError, match="b"):
+        door()
+    shutil.rmtree("pairs")
+    with pytest.raises(UserError, match="pairs"):
+        door()
+
+
+def test_held_out_pictures(here):
+    assert (
+        door("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet") == 0
+    )
+    assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 1
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(tmp_path):
+    """Chromium shows the slider, moves it and exchanges the left picture; where there is no Chromium, this fails."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert browser, "install it: apt install chromium"
+
+    class Colours:
+        """Rainy blue, clean green."""
+
+        def name(self, index):
+            return "colours"
+
+        def load(self, index):
+            picture = np.zeros((60, 90, 3), np.uint8)
+            return picture + np.uint8([0, 0, 255]), picture + np.uint8([0, 255, 0])
+
+    result = np.zeros((60, 90, 3), np.uint8) + np.uint8([255, 0, 0])
+    (tmp_path / "images").mkdir()
+    Image.fromarray(result).save(tmp_path / "images" / "colours.png")
+    from multifocal_jax.evaluation.metrics import score_all
+    from multifocal_jax.evaluation.report import PictureScores
+
+    rainy, clean = Colours().load(0)
+    scores = PictureScores("colours", 90, 60, score_all(rainy, clean), score_all(result, clean))
+    write_page(Report((scores,)), Colours(), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+
+    def columns(script: str) -> list[str]:
+        """Colours of the slider at a tenth and nine tenths of its width, as painted."""
+        acted = page.replace("</body>", f"<script>{script}; scrollTo(0, 0)</script></body>")
+        (tmp_path / "acted.html").write_text(
+            acted.replace("nav {", "nav, dl, h1, table, details { display: none } nav {")
+        )
+        shot = tmp_path / "shot.png"
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += ["--window-size=400,300", f"--screenshot={shot}", f"file://{tmp_path}/acted.html"]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        painted = read(str(shot)).astype(int)
+        colourful = np.argwhere(np.ptp(painted[..., :3], axis=-1) > 150)
+        (top, left), (bottom, right) = colourful.min(0), colourful.max(0)
+        middle = painted[(top + bottom) // 2, :, :3]
+        return [("red", "green", "blue")[middle[left + (right - left) * n // 10].argmax()] for n in (1, 4, 6, 9)]
+
+    move = "s = document.querySelector('input[type=range]'); s.value = {}; "
+    move += "s.dispatchEvent(new Event('input', {{bubbles: true}}))"
+    assert columns("") == ["blue", "blue", "red", "red"]
+    assert columns(move.format(80)) == ["blue", "blue", "blue", "red"]
+    assert columns(move.format(20)) == ["blue", "red", "red", "red"]
+    assert columns("document.querySelector('input[value=clean]').click()") == ["green", "green", "red", "red"]
