@@ -1,4 +1,4 @@
-"""Shared by all tests: virtual devices, shape checks, no state left in the user's home."""
+"""Shared by all tests: virtual devices, shape checks, the torch-less mode."""
 
 import os
 
@@ -7,6 +7,18 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jaxtyping
+import numpy as np
+import pytest
 
 # Check shapes and dtypes in signatures while testing; users do not pay for it.
 jaxtyping.install_import_hook(["multifocal_jax.ops", "multifocal_jax.models"], "beartype.beartype")
+
+if os.environ.get("MULTIFOCAL_NO_TORCH"):
+    # Where no CPU build of torch is to be had, golden fixtures that PyTorch made stand in.
+    collect_ignore_glob = ["**/test_torch_*.py"]
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)

@@ -51,9 +51,9 @@ class TrainingResult:
     weights: epath.Path | None
 
 
-def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
-    """Length of the run: `train.steps`, or `train.epochs` times the steps of an epoch."""
-    return config.train.steps or config.train.epochs * steps_per_epoch
+def total_steps(config: ExperimentConfig, pictures: int) -> int:
+    """Length of the run: `train.steps`, or as many as show every one of `pictures` `train.epochs` times."""
+    return config.train.steps or max(1, round(config.train.epochs * pictures / config.train.batch_size))
 
 
 def train(config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False) -> TrainingResult:
@@ -96,9 +96,10 @@ class _Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
-        self.total = total_steps(config, self.data.steps_per_epoch)
-        self.optimizer = make_optimizer(config.train, self.data.steps_per_epoch, self.total)
-        schedule = make_schedule(config.train, self.data.steps_per_epoch, self.total)
+        self.total = total_steps(config, self.data.pictures)
+        self.steps_per_epoch = self.data.pictures / config.train.batch_size
+        self.optimizer = make_optimizer(config.train, self.steps_per_epoch, self.total)
+        schedule = make_schedule(config.train, self.steps_per_epoch, self.total)
         step = make_step(config, self.optimizer, schedule, self.data.prepare)
         self.parallel = DataParallel(config.train.parallel, step)
         workdir.mkdir(parents=True, exist_ok=True)
@@ -163,8 +164,9 @@ class _Run:
         self.progress.say(f"{origin}; {sum(counts.values()):,} parameters ({', '.join(parts)})")
         device = jax.devices()[0]
         self.progress.say(
-            f"{self.data.pictures} pictures an epoch, {self.data.steps_per_epoch} steps an epoch, {self.total} steps "
-            f"in all; {len(self.data.held_out)} pictures held out; {jax.device_count()} × {device.device_kind}"
+            f"{self.data.pictures} pictures, {self.total} steps ({self.total / self.steps_per_epoch:.0f} epochs) of "
+            f"{self.config.train.batch_size}; {len(self.data.held_out)} pictures held out; "
+            f"{jax.device_count()} × {device.device_kind}"
         )
 
     def _steps(self, state: TrainState, start: int, stop: "_Stop") -> TrainState:
@@ -215,7 +217,7 @@ class _Run:
         elapsed = max(clock.elapsed(), 1e-9)
         values = rows[-1] | {
             "loss": float(np.mean([row["loss"] for row in rows])),
-            "epoch": step / self.data.steps_per_epoch,
+            "epoch": step / self.steps_per_epoch,
             "images_per_second": clock.steps(len(rows)) * self.config.train.batch_size / elapsed,
             "waiting_for_data": clock.waited / elapsed,
         }

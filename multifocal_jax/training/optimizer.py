@@ -12,7 +12,7 @@ from multifocal_jax.config import TrainConfig
 Schedule = Callable[[ArrayLike], jax.Array]
 
 
-def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> Schedule:
     """Learning rate as a function of the step.
 
     "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs.
@@ -20,12 +20,12 @@ def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) ->
 
     Args:
         train: rates, schedule and warm-up.
-        steps_per_epoch: steps in which every training picture is seen once.
+        steps_per_epoch: training pictures divided by the batch size, not rounded.
         total_steps: length of the run.
     """
     rate = train.learning_rate
     if train.schedule == "step":
-        boundary = train.decay_epochs * steps_per_epoch
+        boundary = round(train.decay_epochs * steps_per_epoch)
 
         def schedule(step: ArrayLike) -> jax.Array:
             return rate * train.decay_factor ** jnp.floor_divide(jnp.asarray(step), boundary)
@@ -52,7 +52,7 @@ def make_schedule(train: TrainConfig, steps_per_epoch: int, total_steps: int) ->
     return with_warmup
 
 
-def make_optimizer(train: TrainConfig, steps_per_epoch: int, total_steps: int) -> optax.GradientTransformation:
+def make_optimizer(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> optax.GradientTransformation:
     """Adam as the paper uses it (equal to PyTorch's: epsilon outside the root), clipping where asked for.
 
     Args:

@@ -1,0 +1,36 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.fft
+
+from multifocal_jax.config import TrainConfig
+from multifocal_jax.training.losses import charbonnier, frequency_l1, make_loss, mean_absolute_error
+
+
+@pytest.fixture
+def images(rng):
+    return [jnp.asarray(rng.random((2, 8, 10, 3)), jnp.float32) for _ in range(2)]
+
+
+def test_mean_absolute_error_by_hand():
+    derained, clean = jnp.asarray([0.0, 1.0, 0.5, 0.5]), jnp.asarray([1.0, 1.0, 0.0, 0.25])
+    error = mean_absolute_error(derained.reshape(1, 2, 2, 1), clean.reshape(1, 2, 2, 1))
+    assert float(error) == (1 + 0 + 0.5 + 0.25) / 4
+
+
+def test_charbonnier_by_definition(images):
+    first, second = (np.asarray(x, np.float64) for x in images)
+    assert float(charbonnier(*images)) == pytest.approx(np.sqrt((first - second) ** 2 + 1e-3**2).mean(), rel=1e-5)
+
+
+def test_frequency_l1_against_scipy(images):
+    first, second = (np.asarray(x, np.float64) for x in images)
+    spectrum = scipy.fft.rfft2(first, axes=(1, 2), norm="ortho") - scipy.fft.rfft2(second, axes=(1, 2), norm="ortho")
+    expected = (np.abs(spectrum.real) + np.abs(spectrum.imag)).mean()
+    assert float(frequency_l1(*images)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_weighted_sum(images):
+    loss = make_loss(TrainConfig(frequency_weight=0.1))
+    expected = mean_absolute_error(*images) + 0.1 * frequency_l1(*images)
+    assert float(loss(*images)) == pytest.approx(float(expected), rel=1e-6)
