@@ -1,0 +1,140 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from multifocal_jax.config import ConfigError, DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from multifocal_jax.config_files import apply_overrides, differences, every_field, from_dict, load_config, to_dict
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: ModelConfig(channels=30), r"ModelConfig.channels is 30; allowed: multiples of 4"),
+        (lambda: ModelConfig(heads=5), r"ModelConfig.heads is 5; allowed: divisors of channels: \[1, 2, 4, 8"),
+        (lambda: ModelConfig(pyramid="laplace"), r"ModelConfig.pyramid is 'laplace'; allowed: 'learned', 'gaussian'"),
+        (lambda: ModelConfig(modules=2.5), r"ModelConfig.modules is 2.5; allowed: int"),
+        (lambda: ModelConfig(spp_sizes=()), r"ModelConfig.spp_sizes is \(\); allowed: one or more"),
+        (lambda: TrainConfig(batch_size=0), r"TrainConfig.batch_size is 0; allowed: 1 or more"),
+        (lambda: TrainConfig(learning_rate=-1.0), r"TrainConfig.learning_rate is -1.0; allowed: a positive number"),
+        (lambda: TrainConfig(beta1=1.0), r"TrainConfig.beta1 is 1.0; allowed: 0 to below 1"),
+        (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
+        (lambda: SourceConfig(dataset="clean"), r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy' or 'varied'"),
+        (lambda: DataConfig(train=()), r"DataConfig.train is \(\); allowed: one or more sources"),
+        (
+            lambda: ExperimentConfig(data=DataConfig(crop_size=100)),
+            r"DataConfig.crop_size is 100; allowed: multiples of 8 for a model of 3 levels",
+        ),
+    ],
+)
+def test_errors_name_the_field_the_value_and_what_is_allowed(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+@pytest.mark.parametrize("name", ["rain200h", "rain200l", "did", "rain100l"])
+def test_paper_settings_word_for_word(name):
+    config = load_config(str(CONFIGS / f"{name}.py"))
+    assert config.name == name
+    assert config.model == ModelConfig()
+    assert {source.dataset for source in (*config.data.train, config.data.test)} == {name}
+    train, data = config.train, config.data
+    # section 4.1: Adam, mini-batch of 4, 128×128, no augmentation, 2e-4 divided by 2 every 100 of 700 epochs, MAE
+    assert (train.batch_size, data.crop_size, train.learning_rate, train.epochs) == (4, 128, 2e-4, 700)
+    assert (train.schedule, train.decay_epochs, train.decay_factor, train.loss) == ("step", 100, 0.5, "mae")
+    assert not data.flips
+    assert not data.rotations
+    assert train == dataclasses.replace(TrainConfig())  # and nothing else is switched on
+
+
+def test_every_config_loads():
+    names = {path.name for path in CONFIGS.glob("*.py")} - {"ablation.py"}
+    assert {"rain200h.py", "rain200l.py", "did.py", "rain100l.py", "spa.py", "demo.py", "rain200h_pod.py"} <= names
+    for name in names:
+        assert isinstance(load_config(str(CONFIGS / name)), ExperimentConfig)
+
+
+def test_spa_scores_rain200h_weights():
+    config = load_config(str(CONFIGS / "spa.py"))
+    assert config.data.test == SourceConfig(dataset="spa", split="test")
+    assert config.eval.weights == "runs/rain200h"
+
+
+def test_ablation_changes_one_switch():
+    base = load_config(str(CONFIGS / "rain200h.py"))
+    assert differences(base, load_config(f"{CONFIGS / 'ablation.py'}:model_4")) == [
+        "name: 'rain200h' -> 'model_4'",
+        "model.interaction: 'cross_scale' -> 'convolution'",
+    ]
+    with pytest.raises(ConfigError, match="model_7: no such row; known: model_1"):
+        load_config(f"{CONFIGS / 'ablation.py'}:model_7")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("configs/rain200.py", "does not exist"),
+        (str(CONFIGS / "rain200.py"), "did you mean '.*rain200"),
+        (str(CONFIGS / "ablation.py"), "takes an argument; name one"),
+        (f"{CONFIGS / 'demo.py'}:x", "takes no argument; leave out :x"),
+    ],
+)
+def test_config_files_that_cannot_be_loaded(name, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(name)
+
+
+def test_overrides_of_every_kind():
+    config = apply_overrides(
+        ExperimentConfig(),
+        [
+            ("train.batch_size", "16"),
+            ("train.learning_rate", "1e-3"),
+            ("train.tensorboard", "false"),
+            ("model.spp_sizes", "(1,2)"),
+            ("model.pyramid", "average"),
+            ("model.projection_kernel", "3"),
+            ("data.train.0.root", "photos"),
+        ],
+    )
+    assert config.train.batch_size == 16
+    assert config.train.learning_rate == 1e-3
+    assert config.train.tensorboard is False
+    assert config.model == ModelConfig(spp_sizes=(1, 2), pyramid="average", projection_kernel=3)
+    assert config.data.train[0].root == "photos"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train.batchsize", "1", "'train.batchsize' does not exist; did you mean 'batch_size'?"),
+        ("tarin.seed", "1", "did you mean 'train'?"),
+        ("learning_rate", "1", "did you mean 'train.learning_rate'?"),
+        ("train", "1", "is a group; set one of its fields: seed"),
+        ("train.seed.x", "1", "train.seed is a value"),
+        ("data.train.3.root", "x", "'3' is no index of 1 entries; allowed: 0 to 0"),
+        ("train.batch_size", "four", "train.batch_size is 'four'; allowed: int"),
+        ("model.pyramid", "x", "model.pyramid is 'x'; allowed: learned, gaussian, average"),
+        ("train.tensorboard", "1", "train.tensorboard is '1'; allowed: True, False"),
+        ("model.spp_sizes", "1 3", "a tuple such as"),
+    ],
+)
+def test_overrides_that_cannot_be_applied(name, value, message):
+    with pytest.raises(ConfigError) as error:
+        apply_overrides(ExperimentConfig(), [(name, value)])
+    assert message in str(error.value)
+
+
+def test_configs_survive_json():
+    config = apply_overrides(ExperimentConfig(), [("model.spp_sizes", "(2,)"), ("data.train.0.root", "x")])
+    assert from_dict(ExperimentConfig, to_dict(config)) == config
+    with pytest.raises(ConfigError, match="unknown fields colour of ModelConfig"):
+        from_dict(ModelConfig, {"colour": 1})
+
+
+def test_every_field_is_named():
+    assert {"model.channels", "data.crop_size", "train.seed", "eval.tile", "name"} <= set(
+        every_field(ExperimentConfig())
+    )

@@ -1,0 +1,45 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights, unflatten
+
+PARAMS = {"fusion": {"merge": {"bias": np.arange(3, dtype=np.float32), "kernel": np.ones((1, 1, 2, 3), np.float32)}}}
+
+
+def test_names_are_dotted_paths():
+    assert list(flatten(PARAMS)) == ["fusion.merge.bias", "fusion.merge.kernel"]
+    np.testing.assert_equal(unflatten(flatten(PARAMS)), PARAMS)
+
+
+def test_file_holds_parameters_architecture_and_record(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, Weights(PARAMS, ModelConfig(modules=3), {"steps": 7}))
+    loaded = load_weights(path)
+    np.testing.assert_equal(loaded.params, PARAMS)
+    assert loaded.model == ModelConfig(modules=3)
+    assert loaded.record == {"steps": 7}
+    with safe_open(path, framework="numpy") as file:  # as any other reader of the format sees it
+        assert json.loads(file.metadata()["model"])["modules"] == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_float16_files_come_back_as_float32(tmp_path):
+    save_weights(tmp_path / "w.safetensors", Weights(PARAMS, ModelConfig(), {}), dtype="float16")
+    loaded = load_weights(tmp_path / "w.safetensors")
+    assert loaded.params["fusion"]["merge"]["bias"].dtype == np.float32
+
+
+def test_files_that_cannot_be_used(tmp_path):
+    with pytest.raises(WeightsError, match=r"none\.safetensors does not exist"):
+        load_weights(tmp_path / "none.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"123456789")
+    with pytest.raises(WeightsError, match="is not a readable"):
+        load_weights(tmp_path / "damaged.safetensors")
+    save_file({"x": np.ones(2, np.float32)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match=r"does not say which architecture.*convert_weights\.py"):
+        load_weights(tmp_path / "foreign.safetensors")
