@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compare", type=Path, metavar="DIR", help="also write pictures of before and after into DIR")
     parser.add_argument("--tile", type=int, default=0, metavar="PIXELS", help="work in tiles, for less memory")
     parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
-    parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns: better, 8 times slower")
+    parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns, for weights so trained")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="spread every picture over N devices")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -42,7 +42,8 @@ class Derainer:
         tile: side in pixels of the tiles that a picture is cut into to need less memory; 0 takes it whole. The
             network pools over what it sees, so tiles change the result slightly.
         overlap: pixels by which tiles overlap.
-        ensemble: mean over the eight flips and quarter turns, eight times as slow.
+        ensemble: mean over the eight flips and quarter turns, eight times as slow. Weights that were trained without
+            flips and rotations know rain as it falls: for them the mean is worse than the picture as it is.
         devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
 
     Raises:

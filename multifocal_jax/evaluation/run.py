@@ -1,6 +1,7 @@
 """What `evaluate.py` does: scores one or more weights on the pictures of a config and writes the reports."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,18 +101,22 @@ def _run_one(
         ensemble=options.ensemble,
         devices=devices,
     )
-    report = evaluate(
-        derainer,
-        source,
-        family=options.family,
-        limit=options.limit,
-        batch_size=options.batch_size,
-        output=folder,
-        save_images=options.save_images,
-        resume=resume,
-        progress=not quiet,
-        record=record,
-    )
+    try:
+        report = evaluate(
+            derainer,
+            source,
+            family=options.family,
+            limit=options.limit,
+            batch_size=options.batch_size,
+            output=folder,
+            save_images=options.save_images,
+            resume=resume,
+            progress=not quiet,
+            record=record,
+        )
+    except KeyboardInterrupt:
+        print(f"scores so far are kept in {folder}; the same command with --resume goes on", file=sys.stderr)
+        raise
     write_text(folder / REPORT, report.to_json())
     write_text(folder / "report.csv", report.to_csv())
     write_text(folder / "report.md", report.to_markdown())
