@@ -92,7 +92,7 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weig
 
     content = {
         "state_dict": {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()},
-        "model_config": json.loads(json.dumps(to_dict(weights.model))),
+        "model_config": to_dict(weights.model),
         "record": json.loads(json.dumps(weights.record)),
     }
     path = Path(path)

@@ -95,7 +95,9 @@ def where_to_look(comparison: Comparison) -> str:
     if first.name == "output":
         return "the first divergence is after the last convolution: in what is subtracted, clamped or added at the end"
     if end == "output":
-        return f"the first divergence is in the convolution {conv}: its input agrees (weights, stride, padding)"
+        given = next(row for row in comparison.rows if row.name == f"{conv} input")
+        agrees = f"its input has another shape there ({given.note})" if given.note else "its input agrees"
+        return f"the first divergence is in the convolution {conv}: {agrees} (weights, stride, padding)"
     return f"the first divergence is in what feeds {conv}: {_feeds(conv)}"
 
 

@@ -92,23 +92,16 @@ class ForeignNet(nn.Module):
 
 
 class MistakenNet(ForeignNet):
-    """The sixth convolution of the second block pads as TensorFlow would."""
+    """One down convolution of the second block has another activation, or pads as TensorFlow would."""
 
-    def __init__(self, dim=8, blocks=2, heads=4):
+    def __init__(self, dim=8, blocks=2, heads=4, mistake="activation"):
         super().__init__(dim, blocks, heads)
-        wrong = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(dim, dim, 3, 2, 0), nn.ReLU(True))
-        self.blocks[1].down_x2 = _Renumbered(wrong)
-
-
-class _Renumbered(nn.Sequential):
-    """Keeps the convolution's name, 0."""
-
-    def __init__(self, layers):
-        super().__init__(layers[1], layers[2])
-        self.padding = (0, 1, 0, 1)
-
-    def forward(self, x):
-        return super().forward(F.pad(x, self.padding))
+        down = self.blocks[1].down_x2
+        if mistake == "activation":
+            down[1] = nn.LeakyReLU(0.2)
+        else:
+            down[0].padding = 0
+            down.register_forward_pre_hook(lambda module, args: (F.pad(args[0], (0, 1, 0, 1)),))
 
 
 class ScrambledNet(nn.Module):

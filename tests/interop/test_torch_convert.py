@@ -292,24 +292,44 @@ def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign,
     assert load_weights(out).model == ModelConfig(channels=8, modules=2)
 
 
-def test_the_first_diverging_block_of_a_users_network_is_found(tmp_path, lines):
+@pytest.mark.parametrize(
+    ("mistake", "block", "explanation"),
+    [
+        (
+            "activation",
+            "module_1.channel.level_0.key input",
+            "in what feeds module_1.channel.level_0.key: the activation after the down convolution",
+        ),
+        (
+            "padding",
+            "module_1.down_1 output",
+            "in the convolution module_1.down_1: its input has another shape there "
+            "(shapes (3, 24, 32, 8) and (3, 25, 33, 8))",
+        ),
+    ],
+)
+def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, explanation, tmp_path, lines):
     torch.manual_seed(0)
-    network = MistakenNet()
+    network = MistakenNet(mistake=mistake)
     source = save(tmp_path / "in.pth", network.state_dict())
     names = str(tmp_path / "names.txt")
     run(Request(source=source, inspect=True, write_names=names), lines.append)
-    place = f"{FOREIGN}:MistakenNet"
-    out = tmp_path / "o.pth"
-    lines.clear()
-    assert not run(
-        Request(source=source, destination=str(out), names=names, torch_module=place, trace=True), lines.append
+    request = Request(
+        source=source,
+        destination=str(tmp_path / "o.pth"),
+        names=names,
+        torch_module=f"{FOREIGN}:MistakenNet",
+        torch_args={"mistake": mistake},
+        trace=True,
     )
-    assert not out.exists()
+    lines.clear()
+    assert not run(request, lines.append)
+    assert not (tmp_path / "o.pth").exists()
     text = "\n".join(lines)
     marked = [line for line in text.splitlines() if "<<<" in line]
     assert len(marked) == 1
-    assert marked[0].startswith("module_1.down_1 output")
-    assert "the first divergence is in the convolution module_1.down_1: its input agrees" in text
+    assert marked[0].startswith(f"{block} ")
+    assert f"the first divergence is {explanation}" in text
 
 
 def test_scrambled_names_are_ambiguous_until_activations_settle_them(tmp_path, lines):
