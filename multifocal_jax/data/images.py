@@ -25,9 +25,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         ImageError: the file is missing, truncated, no picture, or of floating-point or 32-bit values.
     """
-    if not Path(path).is_file():
-        raise ImageError(f"picture {path} does not exist")
-    with open(path, "rb") as file:
+    with _open(path) as file:
         return decode_image(file, str(path))
 
 
@@ -49,9 +47,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         ImageError: the file is missing or no picture.
     """
-    if not Path(path).is_file():
-        raise ImageError(f"picture {path} does not exist")
-    with open(path, "rb") as file:
+    with _open(path) as file:
         return decode_size(file, str(path))
 
 
@@ -80,6 +76,15 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
         folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
         found += [Path(parent, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
     return sorted(found)
+
+
+def _open(path: str | Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise ImageError(f"picture {path} does not exist") from None
+    except OSError as error:
+        raise ImageError(f"picture {path} cannot be opened: {error.strerror}") from None
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:

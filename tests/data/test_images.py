@@ -94,6 +94,8 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     for name, kind in (("float.tif", "floating-point"), ("wide.tif", "32-bit"), ("none.png", "does not exist")):
         with pytest.raises(ImageError, match=f"{name}.*{kind}"):
             read_image(tmp_path / name)
+    with pytest.raises(ImageError, match="cannot be opened: Is a directory"):
+        read_image(tmp_path)
     with pytest.raises(ImageError, match=r"text\.jpg"):
         image_size(tmp_path / "text.jpg")
 
