@@ -153,7 +153,7 @@ def verification_inputs(photograph: str | Path | None = None, seed: int = 0) -> 
 
 
 def _photograph(path: str | Path | None) -> np.ndarray | None:
-    """A batch of one photograph, 161 pixels on its longer side."""
+    """A batch of one photograph, 97 pixels on its longer side."""
     from PIL import Image
 
     if path is not None:
@@ -166,7 +166,7 @@ def _photograph(path: str | Path | None) -> np.ndarray | None:
         except ImportError:
             return None
         pixels = astronaut()[:384]
-    scale = 161 / max(pixels.shape[:2])
+    scale = 97 / max(pixels.shape[:2])
     width, height = (max(16, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
     small = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(small, np.float64)[None] / 255

@@ -22,6 +22,8 @@ from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import WeightsError, flatten, load_weights
 
+torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
+
 FOREIGN = Path(__file__).parent / "foreign_network.py"
 ROOT = Path(__file__).parents[2]
 

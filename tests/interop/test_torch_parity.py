@@ -19,6 +19,8 @@ from multifocal_jax.models import MultifocalNet
 from multifocal_jax.training.optimizer import make_optimizer
 from multifocal_jax.weights import flatten, unflatten
 
+torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
+
 
 def random_network(config: ModelConfig, seed: int = 0) -> torch_network.MultifocalNet:
     torch.manual_seed(seed)
