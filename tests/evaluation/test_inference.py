@@ -40,10 +40,9 @@ def apply(params, batch: np.ndarray) -> np.ndarray:
 
 
 def test_odd_sizes_are_reflected_and_cut_back(params, derainer):
-    image = picture(21, 30, "float32")
-    rows = [*range(21), 19, 18, 17]  # 24 rows: reflected without repeating the edge
-    columns = [*range(30), 28, 27]
-    expected = np.clip(apply(params, image[rows][:, columns][None])[0, :21, :30], 0, 1)
+    image = picture(23, 31, "float32")
+    rows, columns = [*range(23), 21], [*range(31), 29]  # reflected without repeating the edge
+    expected = np.clip(apply(params, image[rows][:, columns][None])[0, :23, :31], 0, 1)
     np.testing.assert_allclose(derainer(image), expected, atol=1e-6)
 
 
@@ -74,33 +73,33 @@ def test_a_batch_equals_its_pictures(derainer):
 
 def test_every_padded_size_is_compiled_once(params):
     derainer = Derainer(params, MODEL)
-    for height in (17, 20, 24):
-        derainer(picture(height, 9))
+    for height in (23, 24):
+        derainer(picture(height, 31))
     assert len(derainer._programs) == 1
     other = derainer.with_params(jax.tree.map(jnp.zeros_like, params))
-    image = picture(24, 9)
+    image = picture(24, 31)
     np.testing.assert_array_equal(other(image), image)  # R = 0
     assert len(derainer._programs) == 1
 
 
 def test_rows_over_devices_give_the_same():
     """With a basic module, as strided convolutions and pooling must look over the borders of the shares."""
-    model = ModelConfig(channels=4, modules=1, heads=1, spp_sizes=(1, 3))
+    model = ModelConfig(channels=4, modules=1, heads=1, levels=2, spp_sizes=(1, 3))
     params = random_params(model)
-    image = picture(83, 14, "float32")  # 88 rows: the shares of the small levels are not equal
+    image = picture(43, 14, "float32")  # 44 rows: the shares of the small levels are not equal
     alone = Derainer(params, model)(image)
     assert np.abs(alone - image).max() > 0.05
     np.testing.assert_allclose(Derainer(params, model, devices=4)(image), alone, atol=1e-6)
 
 
 def test_ensemble_is_the_mean_over_the_square_symmetries(params, derainer):
-    image = picture(21, 30, "float32")
+    image = picture(23, 31, "float32")
     results = []
     for flipped in (image, image[::-1]):
         for turns in range(4):
             view = np.rot90(flipped, turns)
             height, width = view.shape[:2]
-            padded = np.pad(view, ((0, -height % 8), (0, -width % 8), (0, 0)), mode="reflect")
+            padded = np.pad(view, ((0, -height % 2), (0, -width % 2), (0, 0)), mode="reflect")
             result = np.rot90(apply(params, padded[None])[0, :height, :width], -turns)
             results.append(result if flipped is image else result[::-1])
     expected = np.clip(np.mean(results, axis=0), 0, 1)
@@ -169,7 +168,7 @@ def test_bad_pictures(derainer, image, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"devices": 3}, "possible: 1, 2, 4, 8"),
+        ({"devices": 3}, "possible: 1, 2"),
         ({"tile": 32, "overlap": 32}, "larger than their overlap"),
         ({"tile": -8}, "tile -8"),
     ],

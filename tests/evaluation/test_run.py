@@ -25,7 +25,7 @@ from multifocal_jax.config import *
 
 def get_config():
     return ExperimentConfig(
-        name="folder", model=ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3)),
+        name="folder", model=ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3)),
         data=DataConfig(root="pairs", train=(SourceConfig(dataset="folder"),), test=SourceConfig(dataset="folder")),
     )
 """

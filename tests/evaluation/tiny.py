@@ -6,7 +6,7 @@ import numpy as np
 from multifocal_jax import ModelConfig, MultifocalNet
 from multifocal_jax.weights import Weights, save_weights
 
-TINY = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
+TINY = ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3))
 
 
 def random_params(model: ModelConfig = TINY):
