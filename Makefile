@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m multifocal_jax.cli.demo demo/run demo/before-after.png
 
 test: $(VENV)/.test $(if $(filter 0,$(TORCH)),,$(VENV)/.torch)
-	$(if $(filter 0,$(TORCH)),MULTIFOCAL_NO_TORCH=1 ,)$(BIN)/python -m pytest -q -m "not slow"
+	$(if $(filter 0,$(TORCH)),MULTIFOCAL_NO_TORCH=1 ,)$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -41,7 +41,7 @@ $(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.test
-	$(PIP) torch==$(TORCH_VERSION) onnx onnxruntime
+	$(PIP) torch==$(TORCH_VERSION)
 	touch $@
 
 clean:

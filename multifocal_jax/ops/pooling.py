@@ -1,13 +1,14 @@
 """Adaptive average pooling and the spatial pyramid pooling (SPP) made of it (section 3.2)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-def pooling_matrix(length: int, bins: int, dtype: DTypeLike) -> Float[Array, "bins length"]:
+def pooling_matrix(length: Any, bins: int, dtype: DTypeLike) -> Float[Array, "bins length"]:
     """Row i averages positions ⌊i·length/bins⌋ … ⌈(i+1)·length/bins⌉ − 1, as PyTorch's `AdaptiveAvgPool2d` does.
 
     Bins overlap where `bins` does not divide `length`. Built from iota, so that it is a constant where the length is

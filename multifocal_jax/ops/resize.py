@@ -39,7 +39,7 @@ def upsample_bilinear(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "
     return jax.image.resize(x, (b, factor * h, factor * w, c), "linear")
 
 
-def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """Fixed pyramid of Model-1 (table 1): Gaussian 5×5, σ = 1, per channel, zero-padded by 2, every second pixel.
 
     Args:
@@ -62,7 +62,7 @@ def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c
     )
 
 
-def average_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
+def average_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """Fixed pyramid of Model-2 (table 1): the mean of each 2×2 block.
 
     Args:

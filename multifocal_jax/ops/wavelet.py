@@ -8,7 +8,7 @@ from multifocal_jax.ops.resize import pixel_shuffle
 
 def haar_dwt(
     x: Float[Array, "b h w c"],
-) -> tuple[Float[Array, "b h/2 w/2 c"], ...]:
+) -> tuple[Float[Array, "b h//2 w//2 c"], ...]:
     """One level of the orthonormal 2-D Haar transform, in the sign convention of the field's PyTorch code.
 
     With x1 … x4 the four pixels of each 2×2 block (x1 top left, x2 below it, x3 right of it, x4 across), halved:
