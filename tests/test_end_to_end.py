@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,15 @@ def run(*command, folder, **environment):
 def size(path):
     with Image.open(path) as picture:
         return picture.size
+
+
+def source_tree(folder):
+    """What a wheel is built from, without what earlier builds left in the checkout."""
+    tree = folder / "tree"
+    shutil.copytree(ROOT / "multifocal_jax", tree / "multifocal_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    return tree
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +78,10 @@ def test_evaluation_writes_scores_and_pictures(trained):
 def test_wheel_gives_a_working_derain(trained, tmp_path):
     wheels, site = tmp_path / "wheels", tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT, folder=tmp_path)
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, source_tree(tmp_path), folder=tmp_path)
     (wheel,) = wheels.glob("*.whl")
     run(*pip, "install", "--no-deps", "--no-index", "--target", site, wheel, folder=tmp_path)
+    assert (site / "multifocal_jax" / "evaluation" / "page.html").is_file()  # the reports' template
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     Image.fromarray(rng.integers(0, 256, (21, 35, 3), np.uint8)).save(tmp_path / "photos" / "odd.png")
@@ -83,7 +94,7 @@ def test_wheel_gives_a_working_derain(trained, tmp_path):
 def test_wheel_in_an_empty_environment(trained, tmp_path):
     run(sys.executable, "-m", "venv", tmp_path / "venv", folder=tmp_path)
     pip = [tmp_path / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", ROOT, folder=tmp_path)
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", source_tree(tmp_path), folder=tmp_path)
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
     run(*pip, "install", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
     Image.new("RGB", (30, 20), "grey").save(tmp_path / "photo.png")

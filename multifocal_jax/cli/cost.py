@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
-from multifocal_jax.config import ConfigError
+from multifocal_jax.config import ConfigError, ExperimentConfig
 
 DEFAULT_SIZES = ("128x128", "481x321")
 
@@ -16,7 +16,7 @@ def cost(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", nargs="+", default=DEFAULT_SIZES, metavar="WxH", help="of pictures, in pixels")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs; 0 counts and does not run anything")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
-    config, arguments = parse_experiment(parser, argv)
+    config, arguments = parse_experiment(parser, argv, default=ExperimentConfig())
     sizes = [_size(text) for text in arguments.sizes]
 
     from multifocal_jax.cost import measure, to_markdown

@@ -15,13 +15,14 @@ OVERRIDES_HELP = (
 
 
 def parse_experiment(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, default: ExperimentConfig | None = None
 ) -> tuple[ExperimentConfig, argparse.Namespace]:
     """Add `--config` and the overrides to a door's own arguments, and read them all.
 
     Args:
         parser: holds the door's own arguments; made with `allow_abbrev=False`.
         argv: the command line without the program's name; None takes the process's.
+        default: the config where `--config` is left out; None requires it.
 
     Returns:
         The config with the overrides applied, and the door's own arguments.
@@ -30,10 +31,14 @@ def parse_experiment(
         ConfigError: the config file or an override is wrong.
     """
     parser.epilog = OVERRIDES_HELP
-    parser.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="experiment, e.g. configs/demo.py")
+    required = default is None
+    parser.add_argument(
+        "--config", required=required, metavar="FILE[:ARGUMENT]", help="experiment, e.g. configs/demo.py"
+    )
     arguments, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
     namespace = parser.parse_args(arguments)
-    return apply_overrides(load_config(namespace.config), overrides), namespace
+    config = load_config(namespace.config) if namespace.config or default is None else default
+    return apply_overrides(config, overrides), namespace
 
 
 def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:

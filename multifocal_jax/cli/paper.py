@@ -7,7 +7,7 @@ from pathlib import Path
 from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.errors import UserError
 from multifocal_jax.paper import run_table, table_text
-from multifocal_jax.paper_tables import TABLES
+from multifocal_jax.paper.tables import TABLES
 
 
 def paper(argv: Sequence[str] | None = None) -> int:

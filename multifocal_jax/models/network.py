@@ -63,7 +63,7 @@ class MultifocalNet(Block):
     """
 
     @nn.compact
-    def __call__(self, rainy: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    def __call__(self, rainy: Float[Array, "..."]) -> Float[Array, "..."]:
         """De-rain a batch.
 
         Args:

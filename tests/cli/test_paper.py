@@ -10,7 +10,7 @@ from multifocal_jax.cli.paper import paper
 from multifocal_jax.evaluation.metrics import Score
 from multifocal_jax.evaluation.report import PictureScores, Report
 from multifocal_jax.paper import PaperError, commands, run_table, table_text
-from multifocal_jax.paper_tables import TABLES
+from multifocal_jax.paper.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,6 +8,7 @@ import pytest
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.models import MultifocalNet, initial_parameters
+from multifocal_jax.models.layers import Block
 
 SMALL = ModelConfig(channels=8, modules=1, heads=2)
 
@@ -42,13 +43,13 @@ def test_intermediates_have_names_and_shapes(variables):
     assert [x.shape for x in found["module_0_features"][0]] == [(1, 16, 24, 8), (1, 8, 12, 8), (1, 4, 6, 8)]
 
 
-def test_intermediates_cost_nothing_when_not_asked_for(variables):
-    def operations(**kwargs):
-        apply = MultifocalNet(SMALL).apply
-        return str(jax.make_jaxpr(lambda image: apply(variables, image, **kwargs))(jnp.zeros((1, 16, 16, 3))))
+def test_intermediates_cost_nothing_when_not_asked_for(variables, monkeypatch):
+    def program():
+        return jax.jit(MultifocalNet(SMALL).apply).lower(variables, jnp.zeros((1, 16, 16, 3))).as_text()
 
-    assert operations().count("= exp ") == 9  # one softmax per CSSAB: 3 in the entrance, 6 in the module
-    assert operations(mutable=["intermediates"]).count("= exp ") > 9
+    as_it_is = program()
+    monkeypatch.setattr(Block, "capture", lambda self, **tensors: None)
+    assert program() == as_it_is
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (1, 12, 16, 3), (1, 16, 20, 3), (1, 16, 16, 4)])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multifocal_jax.errors import UserError
-from multifocal_jax.paper_tables import TABLES, Row, Table
+from multifocal_jax.paper.tables import TABLES, Row, Table
 
 Command = list[str]
 
@@ -129,9 +129,3 @@ def _report(config: str, runs: Path) -> Path:
 
 def _configs(table: Table) -> list[str]:
     return list(dict.fromkeys(config for row in table.rows for config in row.configs))
-
-
-if __name__ == "__main__":
-    from multifocal_jax.cli.paper import main
-
-    main()

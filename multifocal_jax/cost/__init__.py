@@ -138,9 +138,3 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
 def _shapes(model: ModelConfig) -> Any:
     side = jax.ShapeDtypeStruct((1, model.multiple, model.multiple, 3), jnp.float32)
     return jax.eval_shape(MultifocalNet(model).init, jax.random.key(0), side)["params"]
-
-
-if __name__ == "__main__":
-    from multifocal_jax.cli.cost import main
-
-    main()

@@ -1,0 +1,5 @@
+"""`python -m multifocal_jax.cost`."""
+
+from multifocal_jax.cli.cost import main
+
+main()

@@ -1,0 +1,5 @@
+"""`python -m multifocal_jax.paper`."""
+
+from multifocal_jax.cli.paper import main
+
+main()
