@@ -13,12 +13,12 @@ def get_config() -> ExperimentConfig:
             crop_size=64,
         ),
         train=TrainConfig(
-            steps=1000,
+            steps=600,
             batch_size=8,
             learning_rate=2e-3,
             schedule="cosine",
             warmup_steps=50,
             clip_norm=1.0,
-            checkpoint_every=500,
+            checkpoint_every=300,
         ),
     )
