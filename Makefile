@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test $(if $(filter 0,$(TORCH)),,$(VENV)/.torch)
 	$(if $(filter 0,$(TORCH)),MULTIFOCAL_NO_TORCH=1 ,)$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test $(VENV)/.torch
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
