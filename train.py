@@ -2,7 +2,12 @@
 
 import argparse
 
-from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
+from multifocal_jax.cli.flags import (
+    add_distributed_arguments,
+    exit_on_user_error,
+    parse_experiment,
+    start_distributed,
+)
 
 
 def main() -> int:
@@ -10,7 +15,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", help="checkpoints, logs and weights go here; default: runs/NAME OF THE CONFIG")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
+    start_distributed(arguments)
 
     from multifocal_jax.training.loop import train
 

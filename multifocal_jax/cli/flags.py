@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config import ConfigError, ExperimentConfig
 from multifocal_jax.config_files import apply_overrides, load_config
 from multifocal_jax.errors import UserError
 
@@ -12,6 +12,8 @@ OVERRIDES_HELP = (
     "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
     "--config.data.train.0.root=DIR."
 )
+
+HEARTBEAT_SECONDS = 30
 
 
 def parse_experiment(
@@ -39,6 +41,34 @@ def parse_experiment(
     namespace = parser.parse_args(arguments)
     config = load_config(namespace.config) if namespace.config or default is None else default
     return apply_overrides(config, overrides), namespace
+
+
+def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that start several processes as one program; see `start_distributed`."""
+    group = parser.add_argument_group("several processes", "see docs/training.md")
+    group.add_argument(
+        "--distributed", action="store_true", help="join the processes that Slurm, Kubernetes or Cloud TPU started"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, on plain machines")
+    group.add_argument("--process-count", type=int, metavar="N", help="number of processes, on plain machines")
+    group.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1, on plain machines")
+
+
+def start_distributed(arguments: argparse.Namespace) -> None:
+    """Join the other processes if the command line says so; must precede any other use of JAX.
+
+    A process that stops answering is noticed after half a minute, and all others end.
+
+    Raises:
+        ConfigError: only some of the arguments for plain machines are given.
+    """
+    manual = (arguments.coordinator, arguments.process_count, arguments.process_id)
+    if any(value is not None for value in manual) and None in manual:
+        raise ConfigError("--coordinator, --process-count and --process-id go together; give all three or none")
+    if arguments.distributed or arguments.coordinator:
+        import jax
+
+        jax.distributed.initialize(*manual, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
 
 
 def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:
