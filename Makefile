@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m multifocal_jax.cli.demo demo/run demo/before-after.png
 
 test: $(VENV)/.test $(if $(filter 0,$(TORCH)),,$(VENV)/.torch)
-	$(if $(filter 0,$(TORCH)),MULTIFOCAL_NO_TORCH=1 ,)$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	$(if $(filter 0,$(TORCH)),MULTIFOCAL_NO_TORCH=1 ,)$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 lint: $(VENV)/.test $(VENV)/.torch
 	$(BIN)/ruff check .

@@ -35,7 +35,11 @@ def find_weights(name_or_path: str | Path = DEFAULT_NAME) -> Path:
     packaged = packaged_weights()
     if str(name_or_path) in packaged:
         return packaged[str(name_or_path)]
-    names = ", ".join(packaged) or "none"
+    if not packaged:
+        raise WeightsError(
+            f"weights {str(name_or_path)!r} are neither a file nor a workdir, and none come with this version; "
+            "train some (`make demo` takes minutes) and name the workdir with --weights"
+        )
     raise WeightsError(
-        f"weights {str(name_or_path)!r} are neither a file, nor a workdir, nor packaged (packaged: {names})"
+        f"weights {str(name_or_path)!r} are neither a file, nor a workdir, nor packaged ({', '.join(packaged)})"
     )

@@ -188,5 +188,5 @@ def test_load_takes_files_and_workdirs(params, derainer, tmp_path):
 def test_load_names_what_is_missing(tmp_path):
     with pytest.raises(WeightsError, match=r"holds no weights\.safetensors"):
         find_weights(tmp_path)
-    with pytest.raises(WeightsError, match="'nonsense' are neither a file, nor a workdir, nor packaged"):
+    with pytest.raises(WeightsError, match="'nonsense' are neither a file nor a workdir"):
         find_weights("nonsense")

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import with_train
+from test_processes import write_config
 
-from multifocal_jax.config_files import to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.loop import TrainingError, train
@@ -102,14 +102,7 @@ def test_start_from_given_weights(tiny, tmp_path):
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(to_dict(with_train(tiny, steps=100_000, log_every=5))))
-    config = tmp_path / "config.py"
-    config.write_text(
-        "import json\nfrom pathlib import Path\n"
-        "from multifocal_jax.config import ExperimentConfig\nfrom multifocal_jax.config_files import from_dict\n"
-        "def get_config():\n"
-        "    return from_dict(ExperimentConfig, json.loads(Path(__file__).with_name('config.json').read_text()))\n"
-    )
+    config = write_config(with_train(tiny, steps=100_000, log_every=5), tmp_path)
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(config), "--workdir", str(tmp_path / "run")]
     environment = os.environ | {"XLA_FLAGS": ""}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:

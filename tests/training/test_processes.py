@@ -24,8 +24,8 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def run(config, folder, processes, devices):
-    """Train in so many processes of so many devices each; returns the losses and the final parameters."""
+def write_config(config, folder):
+    """A config file with every field of `config`."""
     folder.mkdir(exist_ok=True)
     (folder / "fields.json").write_text(json.dumps(to_dict(config)))
     (folder / "config.py").write_text(
@@ -34,8 +34,19 @@ def run(config, folder, processes, devices):
         "def get_config():\n"
         "    return from_dict(ExperimentConfig, json.loads(Path(__file__).with_name('fields.json').read_text()))\n"
     )
+    return folder / "config.py"
+
+
+def parameters(workdir):
+    """The parameters that a run ended with, as a list of arrays."""
+    return jax.tree.leaves(load_weights(workdir / "weights.safetensors").params)
+
+
+def run(config, folder, processes, devices):
+    """Train in so many processes of so many devices each; returns the losses and the final parameters."""
+    file = write_config(config, folder)
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, str(ROOT / "train.py"), "--config", str(folder / "config.py")]
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
     command += ["--workdir", str(folder / "run")]
     port = free_port()
     started = []
@@ -55,7 +66,7 @@ def run(config, folder, processes, devices):
         assert process.returncode == 0, errors
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
-    return losses, jax.tree.leaves(load_weights(folder / "run" / "weights.safetensors").params)
+    return losses, parameters(folder / "run")
 
 
 @pytest.mark.parametrize("way", ["pmap", "shard_map"])
