@@ -152,7 +152,7 @@ def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
         (["nowhere.png", "-o", "out"], "nowhere.png does not exist"),
         (["*.nothing", "-o", "out"], "nothing matches"),
         (["empty", "-o", "out"], "no pictures or videos in empty"),
-        (["a.png", "-o", "out.png", "--weights", "nonsense"], "neither a file, nor a workdir"),
+        (["a.png", "-o", "out.png", "--weights", "nonsense"], "neither a file nor a workdir"),
         (["a.png", "-o", "out.png", "--weights", "w.safetensors", "--tile", "16"], "larger than their overlap"),
     ],
 )
