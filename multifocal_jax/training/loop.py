@@ -221,6 +221,8 @@ class _Run:
             "images_per_second": clock.steps(len(rows)) * self.config.train.batch_size / elapsed,
             "waiting_for_data": clock.waited / elapsed,
         }
+        if self.data.skipped:
+            values["skipped_pictures"] = self.data.skipped
         memory = jax.local_devices()[0].memory_stats()
         if memory and "peak_bytes_in_use" in memory:
             values["device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
