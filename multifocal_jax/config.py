@@ -192,7 +192,7 @@ class TrainConfig:
     ema_decay: float = 0.0  # keep an exponential moving average of the weights where positive
     parallel: Literal["pmap", "shard_map"] = "pmap"  # how a batch is spread over devices
     precision: Precision = "float32"  # of the computation; parameters stay in float32 (float64 for "float64")
-    init_weights: str = ""  # start from these weights instead of random ones
+    init_weights: str = ""  # start from these weights, a file, workdir or packaged name, instead of random ones
     log_every: int = 50  # steps between log lines
     eval_every: int = 0  # steps between scores on the held-out pictures; 0 scores once, at the end
     eval_limit: int = 0  # score at most so many pictures during training; 0 scores all

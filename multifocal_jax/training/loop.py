@@ -20,6 +20,7 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.weights_lookup import find_weights
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
@@ -138,7 +139,7 @@ class _Run:
         return blank, f"starting from random weights, seed {self.config.train.seed}"
 
     def _from_weights(self) -> TrainState:
-        path = self.config.train.init_weights
+        path = find_weights(self.config.train.init_weights)
         weights = load_weights(path)
         if weights.model != self.config.model:
             raise WeightsError(
