@@ -191,11 +191,12 @@ class _Run:
             if step % train.log_every == 0 or last or stopped or step % train.checkpoint_every == 0:
                 self._log(step, pending, clock)
                 pending = []
+            scores: dict[str, float] = {}
             if last or (train.eval_every and step % train.eval_every == 0):
-                self._validate(state, step)
+                scores = self._validate(state, step)
                 clock.restart()
-            if last or stopped or step % train.checkpoint_every == 0:
-                self._save(state)
+            if last or stopped or scores or step % train.checkpoint_every == 0:
+                self._save(state, scores)
                 clock.restart()
             if stopped and not last:
                 self.progress.say(f"stopped by a signal at step {step}, saved; the same command goes on from here")
@@ -233,11 +234,11 @@ class _Run:
             self.writer.scalars(step, values)
         clock.restart()
 
-    def _validate(self, state: TrainState, step: int) -> None:
+    def _validate(self, state: TrainState, step: int) -> dict[str, float]:
+        """Score the held-out pictures, always the same ones, so that the best can be told; empty without any."""
         if self.validation is None:
-            return
-        limit = 0 if step == self.total else self.config.train.eval_limit
-        self.scores = self.validation.score(to_host(state.weights), limit)
+            return {}
+        self.scores = self.validation.score(to_host(state.weights), self.config.train.eval_limit)
         self.progress.say(
             f"step {step}: held-out pictures {self.scores['psnr']:.2f} dB / {self.scores['ssim']:.4f}, "
             f"rainy {self.scores['rainy_psnr']:.2f} dB / {self.scores['rainy_ssim']:.4f}"
@@ -251,6 +252,7 @@ class _Run:
         if self.scores["psnr"] > self.best:
             self.best = self.scores["psnr"]
             self._write_weights(state, step)
+        return self.scores
 
     def _write_weights(self, state: TrainState, step: int) -> None:
         if not self.main:
@@ -269,8 +271,8 @@ class _Run:
         weights = Weights(to_host(state.weights), self.config.model, record)
         save_weights(self.workdir / "weights.safetensors", weights)
 
-    def _save(self, state: TrainState) -> None:
-        metrics = {"psnr": self.scores["psnr"]} if self.scores else None
+    def _save(self, state: TrainState, scores: dict[str, float]) -> None:
+        metrics = {"psnr": scores["psnr"]} if scores else None
         try:
             self.checkpoints.save(state, metrics)
         except OSError as error:
