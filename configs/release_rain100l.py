@@ -28,7 +28,6 @@ def get_config() -> ExperimentConfig:
             schedule="cosine",
             warmup_steps=1000,
             clip_norm=1.0,
-            ema_decay=0.999,
             eval_every=5000,
             checkpoint_every=1000,
             keep=1,

@@ -113,31 +113,60 @@ class ModelConfig:
 
 
 Dataset = Literal[
-    "demo", "folder", "clean", "rain200h", "rain200l", "rain100h", "rain100l", "rain800", "rain1400", "did", "spa"
+    "demo",
+    "folder",
+    "clean",
+    "rainy",
+    "rain200h",
+    "rain200l",
+    "rain100h",
+    "rain100l",
+    "rain800",
+    "rain1400",
+    "did",
+    "spa",
 ]
-RainStyle = Literal["none", "light", "heavy", "varied"]
+RainStyle = Literal["none", "light", "heavy", "varied", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
     """Where pictures come from."""
 
-    dataset: Dataset = "demo"  # a published set, "folder" of pairs, "clean" photographs, or the embedded "demo"
+    # A published set, a "folder" of pairs, "clean" photographs, "rainy" ones (to evaluate only), the embedded "demo".
+    dataset: Dataset = "demo"
     root: str = ""  # folder of the set; a relative one lies below DataConfig.root
     split: Literal["train", "test"] = "train"  # of a published set or the demo; other folders have one split
     reader: Literal["folder", "tfds"] = "folder"  # the set as published, or as prepared by its TFDS builder
-    rain: RainStyle = "none"  # synthesise rain of this style over the clean pictures; "none" reads the rainy ones
+    # "none" reads the rainy pictures; a style is synthesised over the clean ones; "identity" pairs every clean picture
+    # with itself, which teaches a network to leave a photograph without rain alone.
+    rain: RainStyle = "none"
     repeat: int = 1  # how often every picture is seen in an epoch, to weigh sources against each other
+    held_out: int = 0  # pictures set aside for validation beside DataConfig.held_out, evenly spaced over the names
+    exclude: tuple[str, ...] = ()  # names of pictures not to train on, such as scenes that another source holds out
 
     def __post_init__(self) -> None:
         _check_types(self)
         _require(self.repeat >= 1, "SourceConfig.repeat", self.repeat, "1 or more")
+        _require(self.held_out >= 0, "SourceConfig.held_out", self.held_out, "0 or more pictures")
+        _require(
+            not (self.held_out and self.rain == "identity"),
+            "SourceConfig.held_out",
+            self.held_out,
+            "0 for rain='identity', as its rainy side equals the clean one and cannot be scored",
+        )
         synthetic = self.dataset in ("demo", "clean")
         _require(
             not (synthetic and self.rain == "none"),
             "SourceConfig.rain",
             self.rain,
-            f"'light', 'heavy' or 'varied', as dataset {self.dataset!r} has no rainy pictures",
+            f"'light', 'heavy', 'varied' or 'identity', as dataset {self.dataset!r} has no rainy pictures",
+        )
+        _require(
+            not (self.dataset == "rainy" and self.rain != "none"),
+            "SourceConfig.rain",
+            self.rain,
+            "'none', as the pictures of dataset 'rainy' have rain already",
         )
 
 
@@ -148,7 +177,7 @@ class DataConfig:
     root: str = ""  # folder below which the sources lie
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
     test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by evaluate.py
-    held_out: int = 0  # training pictures set aside for validation, evenly spaced over the sorted names
+    held_out: int = 0  # training pictures set aside for validation, evenly spaced over the names of all sources
     crop_size: int = 128  # side of the square training crops in pixels (section 4.1)
     flips: bool = False  # mirror crops at random; the paper does not augment
     rotations: bool = False  # turn crops by multiples of 90 degrees at random

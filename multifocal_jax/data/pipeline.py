@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from multifocal_jax.config import DataConfig
+from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.crops import (
     Batch,
     CropReader,
@@ -29,6 +29,7 @@ from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.plan import BatchPlan
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import (
+    IDENTITY,
     Pairs,
     PairSource,
     PhotographFiles,
@@ -71,11 +72,15 @@ class TrainingData:
         share = batch_size // process_count
         self._rows = (process_index * share, (process_index + 1) * share)
         self._sources = [open_photographs(source, config.root) for source in config.train]
-        chosen, kept = _hold_out(self._sources, config.held_out)
+        chosen, kept = _hold_out(self._sources, config)
         scored = [
             with_frozen_rain(pictures, source) for pictures, source in zip(self._sources, config.train, strict=True)
         ]
         self.held_out: PairSource = Selection(scored, chosen)
+        self._held_out_of = [
+            Selection([scored[number]], [(0, index) for source, index in chosen if source == number])
+            for number in range(len(scored))
+        ]
         repeats = np.array([source.repeat for source in config.train])
         table = np.array(kept, np.int64).reshape(-1, 2)
         entries = np.repeat(np.arange(len(table)), repeats[table[:, 0]])
@@ -97,6 +102,10 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """Batches in which every picture is seen once; the last may reach into the next epoch."""
         return -(-self.pictures // self._plan.batch_size)
+
+    def held_out_of(self, number: int) -> PairSource:
+        """Those of `held_out` that belong to `config.train[number]`."""
+        return self._held_out_of[number]
 
     @property
     def skipped(self) -> int:
@@ -204,7 +213,7 @@ class TrainingData:
     def _add_rain(self, rainy: jax.Array, clean: jax.Array, batch: dict[str, Any]) -> jax.Array:
         """Rain over the crops whose source synthesises it, rounded to 8 bits as a file would hold it."""
         styles = self._pictures.rain
-        for style in dict.fromkeys(style for style in styles if style != "none"):
+        for style in dict.fromkeys(style for style in styles if style not in ("none", IDENTITY)):
 
             def synthesise(index: jax.Array, crop: jax.Array, style: str = style) -> jax.Array:
                 return jnp.round(add_rain(rain_key(self._seed, index), crop, style) * 255) / 255
@@ -233,31 +242,76 @@ def _turn(crops: jax.Array, batch: dict[str, Any]) -> jax.Array:
 
 
 def _hold_out(
-    sources: list[Pairs | PhotographFiles], count: int
+    sources: list[Pairs | PhotographFiles], config: DataConfig
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Set `count` pictures aside, evenly spaced over the sorted names of the sources one after the other.
+    """Set pictures aside, evenly spaced over the sorted names: of all sources one after the other, and of single ones.
 
     Returns:
         The pictures held out and those to train on, as (source, index). Pictures with the background of one held out
-        (other rain over the same clean picture) are in neither.
+        (other rain over the same clean picture, in any source) are in neither, nor are those that a source excludes.
 
     Raises:
-        DataError: nothing would be left to train on.
+        DataError: nothing would be left to train on, or a name to exclude does not exist.
     """
-    every = [(number, index) for number, source in enumerate(sources) for index in range(len(source))]
-    if count >= len(every):
-        raise DataError(f"data.held_out is {count}, but there are only {len(every)} training pictures; hold out fewer")
-    chosen = [every[(place * len(every)) // count] for place in range(count)]
-    excluded = set(chosen)
-    for number, index in chosen:
-        source = sources[number]
-        background = source.background(index)
-        for step in (-1, 1):  # names that share a background are neighbours
-            other = index + step
-            while 0 <= other < len(source) and source.background(other) == background:
-                excluded.add((number, other))
-                other += step
-    kept = [entry for entry in every if entry not in excluded]
+    scored = [
+        (number, index)
+        for number, source in enumerate(sources)
+        if config.train[number].rain != IDENTITY  # a picture paired with itself cannot be scored
+        for index in range(len(source))
+    ]
+    chosen = set(_evenly(scored, config.held_out, "data.held_out"))
+    for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
+        every = [(number, index) for index in range(len(source))]
+        chosen |= set(_evenly(every, settings.held_out, f"data.train.{number}.held_out"))
+    seen = {same for entry in chosen for same in _same_background(entry, sources, config)}
+    kept = []
+    for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
+        excluded = _indices(source, settings, f"data.train.{number}.exclude")
+        kept += [(number, i) for i in range(len(source)) if i not in excluded and (number, i) not in seen]
     if not kept:
-        raise DataError(f"data.held_out is {count}: every training picture shares a background with one held out")
-    return chosen, kept
+        raise DataError(
+            "no training picture is left: each is held out, shares a background with one held out, or is excluded"
+        )
+    return sorted(chosen), kept
+
+
+def _evenly(entries: list[tuple[int, int]], count: int, field: str) -> list[tuple[int, int]]:
+    if count and count >= len(entries):
+        raise DataError(f"{field} is {count}, but there are only {len(entries)} training pictures; hold out fewer")
+    return [entries[(place * len(entries)) // count] for place in range(count)]
+
+
+def _same_background(
+    entry: tuple[int, int], sources: list[Pairs | PhotographFiles], config: DataConfig
+) -> Iterator[tuple[int, int]]:
+    """Pictures with the background of one, itself included, in every source that reads the same set."""
+    number, index = entry
+    source, background = sources[number], sources[number].background(index)
+    indices = [index]
+    for step in (-1, 1):  # names that share a background are neighbours
+        other = index + step
+        while 0 <= other < len(source) and source.background(other) == background:
+            indices.append(other)
+            other += step
+    for other, settings in enumerate(config.train):
+        if _set_of(settings) == _set_of(config.train[number]):
+            yield from ((other, same) for same in indices)
+
+
+def _set_of(source: SourceConfig) -> tuple[str, ...]:
+    """What decides which pictures a source lists; two that agree list the same ones in the same order."""
+    return source.dataset, source.root, source.split, source.reader
+
+
+def _indices(source: Pairs | PhotographFiles, settings: SourceConfig, field: str) -> set[int]:
+    """Where the names that a source excludes are.
+
+    Raises:
+        DataError: there is no picture of such a name.
+    """
+    if not settings.exclude:
+        return set()
+    places = {source.name(index): index for index in range(len(source))}
+    if unknown := [name for name in settings.exclude if name not in places]:
+        raise DataError(f"{field} names pictures that {settings.dataset} does not have: {', '.join(unknown)}")
+    return {places[name] for name in settings.exclude}

@@ -16,6 +16,8 @@ from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_na
 # under the very rain of test picture i.
 FROZEN_SEED = 0x7E57_5EED
 
+IDENTITY = "identity"  # the style of `SourceConfig.rain` that lays nothing over a clean picture
+
 
 class PairSource(Protocol):
     """Pairs in the order of their names."""
@@ -31,6 +33,24 @@ class PairSource(Protocol):
 
         Raises:
             ImageError: the pair cannot be read.
+        """
+        ...
+
+
+class RainySource(Protocol):
+    """Rainy pictures without ground truth, in the order of their names."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """Unique in the source and fit for a file name."""
+        ...
+
+    def load(self, index: int) -> tuple[np.ndarray, None]:
+        """Rainy, uint8 (H, W, 3), and None in the place of its ground truth.
+
+        Raises:
+            ImageError: the picture cannot be read.
         """
         ...
 
@@ -96,7 +116,7 @@ class PairFiles:
 
 
 class PhotographFiles:
-    """Clean picture files."""
+    """Single picture files, most often clean."""
 
     def __init__(self, files: Sequence[Path], folder: Path):
         named = sorted(zip(unique_names(files, folder), files, strict=True))
@@ -123,6 +143,24 @@ class PhotographFiles:
         return self._pictures[index].load()
 
 
+class RainyFiles:
+    """Rainy picture files without ground truth."""
+
+    def __init__(self, photographs: PhotographFiles):
+        self._photographs = photographs
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+    def name(self, index: int) -> str:
+        """Stem of the file."""
+        return self._photographs.name(index)
+
+    def load(self, index: int) -> tuple[np.ndarray, None]:
+        """Rainy, uint8 (H, W, 3), and None."""
+        return self._photographs.load_clean(index), None
+
+
 class FrozenRain:
     """Photographs under synthesised rain that is the same at every reading: a function of seed and index."""
 
@@ -145,6 +183,8 @@ class FrozenRain:
         from multifocal_jax.data.rain import add_rain, rain_key
 
         clean = self._photographs.load_clean(index)
+        if self._style == IDENTITY:
+            return clean.copy(), clean
         scaled = clean.astype(np.float32) / 255
         rainy = jax.jit(add_rain, static_argnums=2)(rain_key(self._seed, index), scaled, self._style)
         return np.round(np.asarray(rainy) * 255).astype(np.uint8), clean
@@ -186,15 +226,29 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
         files = demo_photographs(source.split)
         return PhotographFiles(files, files[0].parent)
     if source.dataset == "clean":
-        files = find_images(root, recursive=True)
-        if not files:
-            raise DataError(f"clean: no pictures in {root}; expected there: photographs, in subfolders if you like")
-        return PhotographFiles(files, root)
+        return _open_folder(source.dataset, root)
+    if source.dataset == "rainy":
+        raise DataError(
+            f"rainy: the pictures in {root} have no ground truth; they can be evaluated (evaluate.py --photographs), "
+            "but not trained on"
+        )
     if source.reader == "tfds":
         from multifocal_jax.data.prepared import PreparedPairs
 
         return PreparedPairs(source.dataset, root, source.split)
     return PairFiles(complete_pairs(source.dataset, root, source.split))
+
+
+def open_rainy(source: SourceConfig, data_root: str = "") -> RainyFiles:
+    """The pictures of a source of dataset "rainy"; arguments and errors as for `open_source`."""
+    return RainyFiles(_open_folder(source.dataset, Path(os.path.join(data_root, source.root))))
+
+
+def _open_folder(dataset: str, root: Path) -> PhotographFiles:
+    files = find_images(root, recursive=True)
+    if not files:
+        raise DataError(f"{dataset}: no pictures in {root}; expected there: photographs, in subfolders if you like")
+    return PhotographFiles(files, root)
 
 
 def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> PairSource:

@@ -303,3 +303,59 @@ def test_streaming_without_grain_says_how_to_get_it(pairs, monkeypatch):
     monkeypatch.setattr(pipeline, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install grain"):
         take(TrainingData(config(pairs, mode="stream"), 4, seed=0), 1)
+
+
+def test_a_source_holds_out_its_own_pictures_and_no_other_source_of_the_set_trains_on_them(pairs):
+    sources = (
+        SourceConfig(dataset="folder", root="rain/..", held_out=2),
+        SourceConfig(dataset="folder", root="rain/..", rain="light"),
+        SourceConfig(dataset="folder", root="rain/..", rain="identity"),
+    )
+    data = TrainingData(config(pairs, root=str(pairs), train=sources), 15, seed=0)
+    assert [data.held_out.name(index) for index in range(len(data.held_out))] == ["0-0", "0-3"]
+    assert [len(data.held_out_of(number)) for number in range(3)] == [2, 0, 0]
+    assert data.held_out_of(0).name(1) == "3"
+    assert data.pictures == 15
+    ((_, clean),) = made(data, 1)
+    assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == sorted([1, 2, 4, 5, 6] * 3)
+
+
+def test_pictures_held_out_of_all_sources_are_never_those_paired_with_themselves(pairs):
+    sources = (
+        SourceConfig(dataset="folder", root="rain/..", rain="identity"),
+        SourceConfig(dataset="folder", root="rain/.."),
+    )
+    held_out = TrainingData(config(pairs, root=str(pairs), train=sources, held_out=6), 1, seed=0).held_out
+    assert {held_out.name(index)[0] for index in range(len(held_out))} == {"1"}
+
+
+def test_excluded_pictures_are_not_trained_on(pairs):
+    sources = (SourceConfig(dataset="folder", root="rain/..", exclude=("1", "6"), held_out=2),)
+    data = TrainingData(config(pairs, root=str(pairs), train=sources), 3, seed=0)
+    assert [data.held_out.name(index) for index in range(2)] == ["0", "3"]
+    ((_, clean),) = made(data, 1)
+    assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [2, 4, 5]
+    wrong = (SourceConfig(dataset="folder", root="rain/..", exclude=("1", "Lenna")),)
+    with pytest.raises(DataError, match=r"data.train.0.exclude names pictures that folder does not have: Lenna"):
+        TrainingData(config(pairs, root=str(pairs), train=wrong), 3, seed=0)
+
+
+@pytest.mark.parametrize("mode", ["device", "memory"])
+def test_identity_pairs_have_no_rain(pairs, mode):
+    alone = (SourceConfig(dataset="clean", root="norain", rain="identity"),)
+    mixed = (
+        *alone,
+        SourceConfig(dataset="clean", root="norain", rain="heavy"),
+        SourceConfig(dataset="folder", root="rain/.."),
+    )
+    for sources in (alone, mixed[:2], mixed):
+        data = TrainingData(config(pairs, root=str(pairs), train=sources, mode=mode), 7, seed=0)
+        for (rainy, clean), batch in zip(made(data, 3), take(data, 3), strict=True):
+            source = batch.get("source", np.zeros(7, int))
+            assert [bool((rainy[row] == clean[row]).all()) for row in range(7)] == (source == 0).tolist()
+
+
+def test_identity_is_read_as_two_equal_sides(pairs):
+    rainy, clean = open_source(SourceConfig(dataset="clean", root=str(pairs / "norain"), rain="identity")).load(2)
+    np.testing.assert_array_equal(rainy, clean)
+    np.testing.assert_array_equal(clean, scene(2, *SIZES[2]))
