@@ -1,9 +1,12 @@
 """Score weights on the pictures of a config: python evaluate.py --config configs/rain200h.py [--workdir DIR]."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
+from multifocal_jax.config import SourceConfig
+from multifocal_jax.evaluation.perceptual import PERCEPTUAL
 
 
 def main() -> int:
@@ -16,22 +19,41 @@ def main() -> int:
         metavar="NAME",
         help="files, workdirs or packaged names instead of the workdir's; several give one table side by side",
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="of the reports; default: WORKDIR/evaluation")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="of the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
+    )
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="DIR", help="put reports of earlier evaluations into the table"
+    )
+    parser.add_argument(
+        "--photographs", metavar="DIR", help="rainy pictures without ground truth instead of the config's test pictures"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", default=[], choices=PERCEPTUAL, help="measure these too; see docs/metrics.md"
     )
     parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
     parser.add_argument("--devices", type=int, default=1, help="spread the rows of a picture over so many devices")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     config, arguments = parse_experiment(parser)
+    if arguments.photographs:
+        test = SourceConfig(dataset="rainy", root=str(Path(arguments.photographs).resolve()))
+        config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
 
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison
 
     workdir = arguments.workdir or f"runs/{config.name}"
     weights = arguments.weights or [config.eval.weights or workdir]
-    output = arguments.output or Path(workdir) / "evaluation"
+    output = arguments.output or Path(workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
-    reports = run(config, weights, output, resume=arguments.resume, devices=arguments.devices, quiet=arguments.quiet)
+    reports = run(
+        config,
+        weights,
+        output,
+        metrics=arguments.metrics,
+        resume=arguments.resume,
+        devices=arguments.devices,
+        quiet=arguments.quiet,
+    )
     if len(reports) + len(earlier) > 1:
         table = write_comparison([*reports, *earlier], output)
         if not arguments.quiet:

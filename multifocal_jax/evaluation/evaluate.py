@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,16 +10,18 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from multifocal_jax.data.sources import PairSource
+from multifocal_jax.data.sources import PairSource, RainySource
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.files import make_folder, write_whole
 from multifocal_jax.evaluation.journal import Journal
-from multifocal_jax.evaluation.metrics import Family, MetricError, score_all
+from multifocal_jax.evaluation.metrics import Family
+from multifocal_jax.evaluation.perceptual import Measure, Perceptual
 from multifocal_jax.evaluation.report import PictureScores, Report
+from multifocal_jax.evaluation.scoring import score_picture
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Pair = tuple[str, np.ndarray, np.ndarray]
+Pair = tuple[str, np.ndarray, np.ndarray | None]
 
 _THREADS = 2  # that decode, encode and score beside the network
 _AHEAD = 4  # pictures that wait before and behind the network
@@ -31,9 +33,10 @@ class EvaluationError(UserError):
 
 def evaluate(
     derain: Callable[[np.ndarray], np.ndarray],
-    source: PairSource,
+    source: PairSource | RainySource,
     *,
     family: Family = "uint8",
+    measures: Mapping[Perceptual, Measure] | None = None,
     limit: int = 0,
     batch_size: int = 1,
     output: Path | None = None,
@@ -48,8 +51,9 @@ def evaluate(
 
     Args:
         derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
-        source: of the pairs.
+        source: of the pairs, or of rainy pictures without ground truth.
         family: of the report's headline figures; every family is measured.
+        measures: further metrics, from `open_measures`.
         limit: score at most so many pictures; 0 scores all.
         batch_size: pictures of equal size that are de-rained together.
         output: folder for `images/NAME.png` and `scores.jsonl`, which holds every score as soon as it is known; None
@@ -75,19 +79,16 @@ def evaluate(
     todo = [index for index, name in enumerate(names) if name not in done]
 
     def load(index: int) -> Pair:
-        return names[index], *source.load(index)
+        rainy, clean = source.load(index)
+        return names[index], rainy, clean
 
-    def finish(name: str, rainy: np.ndarray, clean: np.ndarray, result: np.ndarray) -> PictureScores:
+    def finish(name: str, rainy: np.ndarray, clean: np.ndarray | None, result: np.ndarray) -> PictureScores:
         if images:
             picture = Image.fromarray(result)
             path = images / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda file: picture.save(file, "png"))
-        try:
-            height, width, _ = clean.shape
-            return PictureScores(name, width, height, score_all(rainy, clean), score_all(result, clean))
-        except MetricError as error:
-            raise MetricError(f"{name}: {error}") from None
+        return score_picture(name, rainy, result, clean, measures or {})
 
     with ThreadPoolExecutor(_THREADS) as pool, _bar(progress, count) as bar, journal:
         bar.update(count - len(todo))

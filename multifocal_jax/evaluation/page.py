@@ -12,9 +12,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from multifocal_jax.data.sources import PairSource
+from multifocal_jax.data.sources import PairSource, RainySource
 from multifocal_jax.evaluation.files import write_whole
-from multifocal_jax.evaluation.metrics import FAMILIES, Family, Score
 from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Report
 
 PAGE = "report.html"
@@ -22,7 +21,7 @@ MOST_PICTURES = 200  # the worst that a page shows; more would make a file that 
 _WEBP_QUALITY = 88
 
 
-def write_page(report: Report, source: PairSource, folder: Path) -> None:
+def write_page(report: Report, source: PairSource | RainySource, folder: Path) -> None:
     """Write `report.html` of an evaluation whose pictures were saved.
 
     Pictures are shown as lossy WebP, so that the page stays small; the scores are those of the written PNG files. A
@@ -54,11 +53,15 @@ def write_page(report: Report, source: PairSource, folder: Path) -> None:
             for name, value in report.record.items()
             if isinstance(value, str | int | float)
         ),
-        means="".join(_means(report, family) for family in FAMILIES),
+        means="".join(_means(title, cells, name == report.family) for name, title, cells in report.means()),
+        columns="".join(f"<th>{name}</th>" for name in report.columns()),
         rows="".join(_row(report, picture, number < shown) for number, picture in enumerate(worst)),
-        count=len(worst),
-        shown="all of them" if shown == len(worst) else f"the worst {shown}",
-        family=_title(report.family),
+        count=_pictures(len(worst)),
+        unit=", PSNR in dB / SSIM on" if report.has_truth else "",
+        order=report.order(),
+        shown="all of them" if shown == len(worst) else f"the first {shown}",
+        family=f", on {_title(FAMILY_TITLES[report.family])}" if report.has_truth else "",
+        truth="" if report.has_truth else "hidden",
         figures="\0",
     ).split("\0")
 
@@ -71,50 +74,52 @@ def write_page(report: Report, source: PairSource, folder: Path) -> None:
     write_whole(folder / PAGE, write)
 
 
-def _means(report: Report, family: Family) -> str:
-    before, after = report.mean("input", family), report.mean("result", family)
-    mark = ' class="headline"' if family == report.family else ""
-    return (
-        f"<tr{mark}><th scope=row>{_title(family)}</th><td>{_text(before)}</td>"
-        f"<td>{_text(after)}</td><td>{after.psnr - before.psnr:+.2f}</td></tr>"
-    )
+def _means(title: str, cells: list[str], headline: bool) -> str:
+    mark = ' class="headline"' if headline else ""
+    return f"<tr{mark}><th scope=row>{_title(title)}</th>{_cells(cells)}</tr>"
 
 
 def _row(report: Report, picture: PictureScores, shown: bool) -> str:
     name = html.escape(picture.name)
     link = f'<a href="#{name}">{name}</a>' if shown else name
-    before, after = picture.input[report.family], picture.result[report.family]
-    return (
-        f"<tr><th scope=row>{link}</th><td>{picture.width}×{picture.height}</td><td>{_text(before)}</td>"
-        f"<td>{_text(after)}</td><td>{picture.gain(report.family):+.2f}</td></tr>"
-    )
+    cells = _cells([f"{picture.width}×{picture.height}", *report.cells(picture)])
+    return f"<tr><th scope=row>{link}</th>{cells}</tr>"
 
 
-def _figure(report: Report, picture: PictureScores, rainy: np.ndarray, result: np.ndarray, clean: np.ndarray) -> str:
+def _cells(cells: list[str]) -> str:
+    return "".join(f"<td>{cell}</td>" for cell in cells)
+
+
+def _figure(
+    report: Report, picture: PictureScores, rainy: np.ndarray, result: np.ndarray, clean: np.ndarray | None
+) -> str:
     name = html.escape(picture.name)
-    before, after = picture.input[report.family], picture.result[report.family]
+    scores = " · ".join(map(" ".join, zip(report.columns(), report.cells(picture), strict=True)))
     size = f'width="{picture.width}" height="{picture.height}"'
+    images = [("after", "de-rained", result, ""), ("before rainy", "rainy", rainy, "")]
+    if clean is not None:
+        images.append(("before clean", "ground truth", clean, " hidden"))
     return (
-        f'<figure id="{name}"><figcaption><b>{name}</b> rainy {_text(before)} → de-rained {_text(after)} '
-        f"({picture.gain(report.family):+.2f} dB)</figcaption>"
+        f'<figure id="{name}"><figcaption><b>{name}</b> {scores}</figcaption>'
         f'<div class="slider" style="aspect-ratio:{picture.width}/{picture.height};max-width:{2 * picture.width}px">'
-        f'<img class="after" alt="{name}, de-rained" {size} src="{_uri(result)}">'
-        f'<img class="before rainy" alt="{name}, rainy" {size} src="{_uri(rainy)}">'
-        f'<img class="before clean" alt="{name}, ground truth" {size} src="{_uri(clean)}" hidden>'
-        f'<span class="edge"></span><input type="range" min="0" max="100" value="50" step="0.1" '
+        + "".join(
+            f'<img class="{kind}" alt="{name}, {title}" {size} src="{_uri(pixels)}"{hidden}>'
+            for kind, title, pixels, hidden in images
+        )
+        + f'<span class="edge"></span><input type="range" min="0" max="100" value="50" step="0.1" '
         f'aria-label="{name}: how much of the left picture is shown"></div></figure>\n'
     )
 
 
-def _title(family: Family) -> str:
-    return html.escape(FAMILY_TITLES[family].replace("`", ""))
+def _title(text: str) -> str:
+    return html.escape(text.replace("`", ""))
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" + "s" * (count != 1)
 
 
 def _uri(picture: np.ndarray) -> str:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "webp", quality=_WEBP_QUALITY)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _text(score: Score) -> str:
-    return f"{score.psnr:.2f} / {score.ssim:.4f}"

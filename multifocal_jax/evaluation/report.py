@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import FAMILIES, Family, Score
+from multifocal_jax.evaluation.perceptual import PERCEPTUAL, PERCEPTUAL_TITLES, Perceptual
 
 Side = Literal["input", "result"]
+SIDES: tuple[Side, Side] = ("input", "result")
 
 FAMILY_TITLES: dict[Family, str] = {
     "uint8": "Y, rounded luma, SSIM at full size (`uint8`)",
@@ -26,13 +28,14 @@ class ReportError(UserError):
 
 @dataclass(frozen=True)
 class PictureScores:
-    """Scores of one picture against its ground truth.
+    """Scores of one picture.
 
     Attributes:
         name: of the picture, without suffix.
         width, height: in pixels.
-        input: of the rainy picture, by family.
-        result: of the de-rained picture, by family.
+        input: of the rainy picture against its ground truth, by family; empty where there is none.
+        result: of the de-rained picture, likewise.
+        perceptual: of the rainy and of the de-rained picture, by metric; those that were asked for.
     """
 
     name: str
@@ -40,6 +43,7 @@ class PictureScores:
     height: int
     input: dict[Family, Score]
     result: dict[Family, Score]
+    perceptual: dict[Perceptual, tuple[float, float]] = field(default_factory=dict)
 
     def gain(self, family: Family) -> float:
         """Decibels won; not a number where both are perfect."""
@@ -68,68 +72,125 @@ class Report:
             math.fsum(score.ssim for score in scores) / len(scores),
         )
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether the pictures were compared with ground truth."""
+        return bool(self.pictures and self.pictures[0].result)
+
+    @property
+    def perceptual(self) -> list[Perceptual]:
+        """The metrics that were measured beside PSNR and SSIM."""
+        return [name for name in PERCEPTUAL if all(name in picture.perceptual for picture in self.pictures)]
+
+    def mean_perceptual(self, metric: Perceptual) -> tuple[float, float]:
+        """Means of the rainy and of the de-rained pictures."""
+        pairs = [picture.perceptual[metric] for picture in self.pictures]
+        before, after = (math.fsum(side) / len(pairs) for side in zip(*pairs, strict=True))
+        return before, after
+
     def worst_first(self) -> list[PictureScores]:
-        """Pictures by ascending PSNR of the result."""
-        return sorted(self.pictures, key=lambda picture: picture.result[self.family].psnr)
+        """Pictures by ascending PSNR of the result; without ground truth by descending NIQE, or else as they come."""
+        if self.has_truth:
+            return sorted(self.pictures, key=lambda picture: picture.result[self.family].psnr)
+        if "niqe" in self.perceptual:
+            return sorted(self.pictures, key=lambda picture: -picture.perceptual["niqe"][1])
+        return list(self.pictures)
+
+    def order(self) -> str:
+        """What `worst_first` did, in words."""
+        return "worst first" if self.has_truth or "niqe" in self.perceptual else "in the order of their names"
+
+    def means(self) -> list[tuple[str, str, list[str]]]:
+        """The table of means: name and title of a family or metric; the cells rainy, de-rained and gain."""
+        lines: list[tuple[str, str, list[str]]] = []
+        for family in FAMILIES if self.has_truth else ():
+            before, after = self.mean("input", family), self.mean("result", family)
+            cells = [_cell(before), _cell(after), f"{after.psnr - before.psnr:+.2f}"]
+            lines.append((family, FAMILY_TITLES[family], cells))
+        for metric in self.perceptual:
+            before, after = self.mean_perceptual(metric)
+            cells = [_value(before), _value(after), f"{after - before:+.4f}"]
+            lines.append((metric, PERCEPTUAL_TITLES[metric], cells))
+        return lines
+
+    def columns(self) -> list[str]:
+        """Headings of the table of pictures, after the name and the size."""
+        columns = ["rainy", "de-rained", "gain"] if self.has_truth else []
+        return columns + [f"{metric.upper()} {side}" for metric in self.perceptual for side in ("rainy", "de-rained")]
+
+    def cells(self, picture: PictureScores) -> list[str]:
+        """A picture's cells below `columns`, PSNR and SSIM in the headline family."""
+        cells = []
+        if self.has_truth:
+            before, after = picture.input[self.family], picture.result[self.family]
+            cells += [_cell(before), _cell(after), f"{picture.gain(self.family):+.2f}"]
+        return cells + [_value(value) for metric in self.perceptual for value in picture.perceptual[metric]]
 
     def to_text(self) -> str:
         """Table for a terminal: one line per picture, then the means of the headline family and of the others."""
-        width = max(12, *(len(picture.name) for picture in self.pictures))
-        lines = [f"{'':{width}}  {'rainy':>15}  {'de-rained':>15}  {'gain':>6}"]
-        for picture in self.pictures:
-            before, after = picture.input[self.family], picture.result[self.family]
-            lines.append(f"{picture.name:{width}}  {_pair(before)}  {_pair(after)}  {picture.gain(self.family):+6.2f}")
-        lines.append("-" * len(lines[0]))
-        for family in sorted(FAMILIES, key=lambda other: other != self.family):
-            before, after = self.mean("input", family), self.mean("result", family)
-            name = f"mean {family}"
-            lines.append(f"{name:{width}}  {_pair(before)}  {_pair(after)}  {after.psnr - before.psnr:+6.2f}")
-        lines.append(f"PSNR in dB / SSIM of {len(self.pictures)} pictures; lines show the family {self.family!r}.")
-        return "\n".join(lines)
+        if not self.means():
+            return self._caption()
+        pictures = [["", *self.columns()], *([picture.name, *self.cells(picture)] for picture in self.pictures)]
+        means = [["", "rainy", "de-rained", "gain"]]
+        for name, _, cells in sorted(self.means(), key=lambda line: line[0] != self.family):
+            means.append([f"mean {name}", *cells])
+        return "\n".join([*_aligned(pictures), "", *_aligned(means), self._caption()])
+
+    def _caption(self) -> str:
+        count = f"{len(self.pictures)} picture" + "s" * (len(self.pictures) != 1)
+        if self.has_truth:
+            return f"PSNR in dB / SSIM of {count}; lines of single pictures are in the family {self.family!r}."
+        return f"{count} without ground truth" + ("." if self.perceptual else "; --metrics niqe measures naturalness.")
 
     def to_markdown(self) -> str:
-        """The means of every family, then a table of the pictures in the headline family."""
+        """The means of every family and metric, then a table of the pictures in the headline family."""
         lines = [f"# De-raining: {self.record.get('name', 'evaluation')}", ""]
         lines += [f"- {name}: {value}" for name, value in self.record.items() if isinstance(value, str | int | float)]
-        lines += ["", f"Means over {len(self.pictures)} pictures, PSNR in dB / SSIM:", ""]
-        lines += ["| measured on | rainy | de-rained | gain |", "|---|---|---|---|"]
-        for family in FAMILIES:
-            before, after = self.mean("input", family), self.mean("result", family)
-            title = f"**{FAMILY_TITLES[family]}**" if family == self.family else FAMILY_TITLES[family]
-            lines.append(f"| {title} | {_cell(before)} | {_cell(after)} | {after.psnr - before.psnr:+.2f} |")
-        lines += ["", f"Every picture, on {FAMILY_TITLES[self.family]}:", ""]
-        lines += ["| picture | size | rainy | de-rained | gain |", "|---|---|---|---|---|"]
+        if self.means():
+            lines += ["", f"Means over {len(self.pictures)} pictures{', PSNR in dB / SSIM' * self.has_truth}:", ""]
+            lines += ["| measured on | rainy | de-rained | gain |", "|---|---|---|---|"]
+            for name, title, cells in self.means():
+                lines.append(f"| {f'**{title}**' if name == self.family else title} | {' | '.join(cells)} |")
+        else:
+            lines += ["", self._caption()]
+        on = f", on {FAMILY_TITLES[self.family]}" if self.has_truth else ""
+        lines += ["", f"Every picture{on}:", ""]
+        lines += ["| " + " | ".join(["picture", "size", *self.columns()]) + " |"]
+        lines += ["|---" * (len(self.columns()) + 2) + "|"]
         for picture in self.pictures:
-            before, after = picture.input[self.family], picture.result[self.family]
-            lines.append(
-                f"| {picture.name} | {picture.width}×{picture.height} | {_cell(before)} | {_cell(after)} "
-                f"| {picture.gain(self.family):+.2f} |"
-            )
+            row = [picture.name, f"{picture.width}×{picture.height}", *self.cells(picture)]
+            lines.append("| " + " | ".join(row) + " |")
         return "\n".join(lines) + "\n"
 
     def to_csv(self) -> str:
-        """One line per picture with every family's scores, e.g. `result_uint8_psnr`."""
+        """One line per picture with every family's scores, e.g. `result_uint8_psnr`, and `result_niqe`."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        sides: tuple[Side, ...] = ("input", "result")
-        columns = [(side, family) for family in FAMILIES for side in sides]
+        families = FAMILIES if self.has_truth else ()
+        columns = [(side, family) for family in families for side in SIDES]
         scores = [f"{side}_{family}_{measure}" for side, family in columns for measure in ("psnr", "ssim")]
+        scores += [f"{side}_{metric}" for metric in self.perceptual for side in SIDES]
         writer.writerow(["name", "width", "height", *scores])
         for picture in self.pictures:
             row: list[Any] = [picture.name, picture.width, picture.height]
             for side, family in columns:
                 score: Score = getattr(picture, side)[family]
                 row += [f"{score.psnr:.4f}", f"{score.ssim:.6f}"]
+            row += [f"{value:.6f}" for metric in self.perceptual for value in picture.perceptual[metric]]
             writer.writerow(row)
         return text.getvalue()
 
     def to_json(self) -> str:
         """Everything; an infinite PSNR (equal pictures) is null, as JSON has no infinity."""
-        sides: tuple[Side, ...] = ("input", "result")
+        families = FAMILIES if self.has_truth else ()
+        mean: dict[str, Any] = {
+            family: {side: _score_to_dict(self.mean(side, family)) for side in SIDES} for family in families
+        }
+        mean |= {name: dict(zip(SIDES, self.mean_perceptual(name), strict=True)) for name in self.perceptual}
         content = {
             "family": self.family,
             "count": len(self.pictures),
-            "mean": {family: {side: _score_to_dict(self.mean(side, family)) for side in sides} for family in FAMILIES},
+            "mean": mean,
             "record": self.record,
             "pictures": [picture_to_dict(picture) for picture in self.pictures],
         }
@@ -156,18 +217,24 @@ class Report:
 
 def picture_to_dict(picture: PictureScores) -> dict[str, Any]:
     """One picture as JSON's types."""
-    sides: tuple[Side, ...] = ("input", "result")
-    scores = {family: {side: _score_to_dict(getattr(picture, side)[family]) for side in sides} for family in FAMILIES}
+    scores: dict[str, Any] = {
+        family: {side: _score_to_dict(getattr(picture, side)[family]) for side in SIDES} for family in picture.result
+    }
+    scores |= {name: dict(zip(SIDES, values, strict=True)) for name, values in picture.perceptual.items()}
     return {"name": picture.name, "width": picture.width, "height": picture.height, "scores": scores}
 
 
 def picture_from_dict(values: dict[str, Any]) -> PictureScores:
     """The inverse of `picture_to_dict`."""
-    by_side: dict[str, dict[Family, Score]] = {
-        side: {family: _score_from_dict(values["scores"][family][side]) for family in FAMILIES}
-        for side in ("input", "result")
+    scores = values["scores"]
+
+    def side(name: Side) -> dict[Family, Score]:
+        return {family: _score_from_dict(scores[family][name]) for family in FAMILIES if family in scores}
+
+    perceptual: dict[Perceptual, tuple[float, float]] = {
+        name: (scores[name]["input"], scores[name]["result"]) for name in PERCEPTUAL if name in scores
     }
-    return PictureScores(values["name"], values["width"], values["height"], by_side["input"], by_side["result"])
+    return PictureScores(values["name"], values["width"], values["height"], side("input"), side("result"), perceptual)
 
 
 def side_by_side(reports: Sequence[tuple[str, Report]]) -> str:
@@ -176,15 +243,25 @@ def side_by_side(reports: Sequence[tuple[str, Report]]) -> str:
     Args:
         reports: pairs of a title and a report.
     """
-    lines = ["| evaluation | pictures | " + " | ".join(f"{family} PSNR / SSIM" for family in FAMILIES) + " |"]
-    lines.append("|---" * (len(FAMILIES) + 2) + "|")
+    families: list[Family] = list(FAMILIES) if any(report.has_truth for _, report in reports) else []
+    metrics: list[Perceptual] = [name for name in PERCEPTUAL if any(name in report.perceptual for _, report in reports)]
+    titles = ["evaluation", "pictures", *(f"{family} PSNR / SSIM" for family in families), *map(str.upper, metrics)]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
 
     def line(title: str, report: Report, side: Side) -> str:
-        cells = " | ".join(_cell(report.mean(side, family)) for family in FAMILIES)
-        return f"| {title} | {len(report.pictures)} | {cells} |"
+        cells = [_cell(report.mean(side, family)) if report.has_truth else "not measured" for family in families]
+        for metric in metrics:
+            measured = metric in report.perceptual
+            cells.append(_value(report.mean_perceptual(metric)[SIDES.index(side)]) if measured else "not measured")
+        return "| " + " | ".join([title, str(len(report.pictures)), *cells]) + " |"
 
-    inputs = [[(picture.name, picture.input) for picture in report.pictures] for _, report in reports]
-    if all(other == inputs[0] for other in inputs):
+    def inputs(report: Report) -> list[Any]:
+        return [
+            (picture.name, picture.input, [before for before, _ in picture.perceptual.values()])
+            for picture in report.pictures
+        ]
+
+    if all(inputs(other) == inputs(reports[0][1]) for _, other in reports):
         lines.append(line("rainy input", reports[0][1], "input"))
         lines += [line(title, report, "result") for title, report in reports]
     else:
@@ -203,9 +280,15 @@ def _score_from_dict(values: dict[str, float | None]) -> Score:
     return Score(math.inf if psnr is None else psnr, ssim)
 
 
-def _pair(score: Score) -> str:
-    return f"{score.psnr:6.2f} / {score.ssim:6.4f}"
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
 def _cell(score: Score) -> str:
     return f"{score.psnr:.2f} / {score.ssim:.4f}"
+
+
+def _value(value: float) -> str:
+    return f"{value:.4f}"

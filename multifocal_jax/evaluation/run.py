@@ -8,11 +8,12 @@ from typing import Any
 
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, to_dict
-from multifocal_jax.data.sources import PairSource, open_source
+from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.files import make_folder, write_text
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
+from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
 from multifocal_jax.evaluation.weights_lookup import find_weights
 from multifocal_jax.weights import Weights, WeightsError, load_weights
@@ -25,6 +26,7 @@ def run(
     weights: Sequence[str],
     output: Path,
     *,
+    metrics: Sequence[Perceptual] = (),
     resume: bool = False,
     devices: int = 1,
     quiet: bool = False,
@@ -35,6 +37,7 @@ def run(
         config: pictures, architecture and `EvalConfig`.
         weights: one or more files, workdirs or packaged names.
         output: folder of the reports; each of several weights has a folder of its own in it.
+        metrics: to be measured beside PSNR and SSIM.
         resume: go on with an interrupted evaluation.
         devices: over which the rows of a picture are spread.
         quiet: print nothing.
@@ -45,13 +48,15 @@ def run(
     Raises:
         UserError: something that the user gave cannot be used.
     """
+    measures = open_measures(metrics, truth=config.eval.split != "test" or config.data.test.dataset != "rainy")
     loaded = [(name, _load(name, config)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
     reports = []
     for title, (name, held) in zip(titles, loaded, strict=True):
         folder = output if len(weights) == 1 else output / title
-        report = _run_one(config, held, _record(config, name, held), source, folder, resume, devices, quiet)
+        record = _record(config, name, held, list(measures))
+        report = _run_one(config, held, record, source, measures, folder, resume, devices, quiet)
         reports.append((title, report))
     return reports
 
@@ -85,7 +90,8 @@ def _run_one(
     config: ExperimentConfig,
     weights: Weights,
     record: dict[str, Any],
-    source: PairSource,
+    source: PairSource | RainySource,
+    measures: dict[Perceptual, Measure],
     folder: Path,
     resume: bool,
     devices: int,
@@ -106,6 +112,7 @@ def _run_one(
             derainer,
             source,
             family=options.family,
+            measures=measures,
             limit=options.limit,
             batch_size=options.batch_size,
             output=folder,
@@ -141,8 +148,10 @@ def _load(name: str, config: ExperimentConfig) -> Weights:
     return weights
 
 
-def _open(config: ExperimentConfig) -> PairSource:
+def _open(config: ExperimentConfig) -> PairSource | RainySource:
     if config.eval.split == "test":
+        if config.data.test.dataset == "rainy":
+            return open_rainy(config.data.test, config.data.root)
         return open_source(config.data.test, config.data.root)
     from multifocal_jax.data.pipeline import TrainingData
 
@@ -154,7 +163,7 @@ def _open(config: ExperimentConfig) -> PairSource:
     return source
 
 
-def _record(config: ExperimentConfig, name: str, weights: Weights) -> dict[str, Any]:
+def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
     """What decides the scores: an evaluation with an equal record may be resumed."""
     options = to_dict(config.eval)
     return {
@@ -166,6 +175,7 @@ def _record(config: ExperimentConfig, name: str, weights: Weights) -> dict[str, 
         "model": to_dict(config.model),
         "data": to_dict(config.data),
         **{key: options[key] for key in ("split", "family", "precision", "tile", "overlap", "ensemble")},
+        **({"metrics": list(metrics)} if metrics else {}),
     }
 
 

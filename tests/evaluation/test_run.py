@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from tiny import save_tiny
 
+from multifocal_jax.config import SourceConfig
+from multifocal_jax.data.sources import open_source
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import load
 from multifocal_jax.evaluation.metrics import score
@@ -125,6 +127,26 @@ def test_held_out_pictures(here):
         door("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet") == 0
     )
     assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 1
+
+
+def test_photographs_without_ground_truth(here, capsys):
+    assert door("--photographs", "pairs/rain") == 0
+    assert "3 pictures without ground truth" in capsys.readouterr().out
+    folder = Path("runs/folder/photographs")
+    content = json.loads((folder / "report.json").read_text())
+    assert [picture["name"] for picture in content["pictures"]] == ["a", "b", "c"]
+    assert content["record"]["dataset"] == "rainy"
+    np.testing.assert_array_equal(read(str(folder / "images" / "b.png")), load("runs/folder")(read("pairs/rain/b.png")))
+    assert "report.html" in {path.name for path in folder.iterdir()}
+    with pytest.raises(UserError, match="LPIPS compares with the ground truth"):
+        door("--photographs", "pairs/rain", "--metrics", "lpips")
+    with pytest.raises(UserError, match="a: a picture of 32x24 pixels is too small for NIQE"):
+        door("--photographs", "pairs/rain", "--metrics", "niqe")
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match=r"no pictures in .*empty"):
+        door("--photographs", "empty")
+    with pytest.raises(UserError, match="have no ground truth; they can be evaluated"):
+        open_source(SourceConfig(dataset="rainy", root="pairs/rain"))
 
 
 @pytest.mark.slow
