@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multifocal_jax.cli.flags import exit_on_user_error
 
@@ -34,7 +34,12 @@ def derain(argv: Sequence[str] | None = None) -> int:
     derainer = _load(arguments)
     begin = time.perf_counter()
     account = derain_files(
-        derainer, jobs, overwrite=arguments.overwrite, comparisons=arguments.compare, quiet=arguments.quiet
+        derainer,
+        jobs,
+        overwrite=arguments.overwrite,
+        comparisons=arguments.compare,
+        niqe=arguments.niqe,
+        quiet=arguments.quiet,
     )
     if not arguments.quiet:
         print(account.summary(time.perf_counter() - begin), file=sys.stderr)
@@ -48,8 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-o", "--output", required=True, help="file, folder, or - for stdout")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
+    parser.add_argument("--list-weights", action=_ListWeights, help="show the packaged weights and exit")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="also write pictures of before and after into DIR")
+    parser.add_argument(
+        "--niqe", action="store_true", help="tell the NIQE of pictures before and after; lower is better"
+    )
     parser.add_argument("--tile", type=int, default=0, metavar="PIXELS", help="work in tiles, for less memory")
     parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
     parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns, for weights so trained")
@@ -57,6 +66,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="spread every picture over N devices")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     return parser
+
+
+class _ListWeights(argparse.Action):
+    """Like `--help`: needs no other argument."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from multifocal_jax.evaluation.weights_lookup import list_weights
+
+        print("\n\n".join(map(str, list_weights())))
+        parser.exit()
 
 
 def _load(arguments: argparse.Namespace) -> "Derainer":

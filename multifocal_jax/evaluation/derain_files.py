@@ -11,7 +11,9 @@ import numpy as np
 from multifocal_jax.data.images import SUFFIXES, find_images
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import video
+from multifocal_jax.evaluation.animations import derain_animation, encode_animation, first_frame, is_animation
 from multifocal_jax.evaluation.files import OutputError, make_folder, write_whole
+from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.photographs import Photograph, encode_photograph, format_of, read_photograph
 
 Derain = Callable[[np.ndarray], np.ndarray]
@@ -33,11 +35,12 @@ class Job:
 
 @dataclass
 class Account:
-    """What became of the files: sources by outcome, failures with their messages."""
+    """What became of the files: sources by outcome, failures with their messages, NIQE before and after if measured."""
 
     done: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    niqe: list[tuple[float, float]] = field(default_factory=list)
 
     def summary(self, seconds: float) -> str:
         """For the end of a run."""
@@ -46,7 +49,11 @@ class Account:
             lines[0] += f", {len(self.skipped)} skipped as they exist already (--overwrite replaces them)"
         if self.failed:
             lines[0] += f", {len(self.failed)} failed:"
-        return "\n  ".join(lines + self.failed)
+        lines = ["\n  ".join(lines + self.failed)]
+        if self.niqe:
+            before, after = np.mean(self.niqe, axis=0)
+            lines.append(f"NIQE, lower is better, mean of {len(self.niqe)}: {before:.2f} -> {after:.2f}")
+        return "\n".join(lines)
 
 
 def plan(inputs: Sequence[str], output: str) -> list[Job]:
@@ -98,6 +105,7 @@ def derain_files(
     *,
     overwrite: bool = False,
     comparisons: Path | None = None,
+    niqe: bool = False,
     quiet: bool = False,
 ) -> Account:
     """De-rain files one by one; one that cannot be read or written is reported, and the others are done.
@@ -107,6 +115,7 @@ def derain_files(
         jobs: from `plan`.
         overwrite: replace outputs that exist already; otherwise they are left alone.
         comparisons: folder for pictures that show before and after side by side.
+        niqe: measure it before and after; of an animation the first frame's, not of videos.
         quiet: no progress, no messages.
     """
     from tqdm import tqdm
@@ -124,7 +133,9 @@ def derain_files(
                 if job.source.suffix.lower() in video.SUFFIXES:
                     video.derain_video(derain, job.source, job.target, progress=not quiet)
                 else:
-                    _derain_picture(derain, job.source, job.target, comparison)
+                    both = _derain_picture(derain, job.source, job.target, comparison, progress=not quiet)
+                    if niqe:
+                        bar.write(f"{job.source}: NIQE {_measure(account, *both)}", file=sys.stderr)
                 account.done.append(job.source)
             except (UserError, OSError) as error:
                 account.failed.append(f"{job.source}: {error}" if str(job.source) not in str(error) else str(error))
@@ -143,11 +154,10 @@ def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> byte
         kind: Pillow's name of the format to write; empty keeps the file's.
 
     Raises:
-        PhotographError: see `read_photograph`.
-        OutputError: see `encode_photograph`.
+        PhotographError: see `read_photograph` and `derain_animation`.
+        OutputError: see `encode_photograph` and `encode_animation`.
     """
-    before = read_photograph(data, name)
-    return encode_photograph(derain_photograph(derain, before), kind or before.format, name)
+    return _derain_contents(derain, data, name, kind, name, progress=False)[0]
 
 
 def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
@@ -156,17 +166,46 @@ def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
     return Photograph(clean, photograph.alpha, photograph.grey, photograph.format, photograph.options)
 
 
-def _derain_picture(derain: Derain, source: Path, target: Path, comparison: Path | None) -> None:
-    before = read_photograph(source.read_bytes(), str(source))
-    kind = before.format if target.suffix.lower() == source.suffix.lower() else format_of(target)
+def _derain_contents(
+    derain: Derain, data: bytes, name: str, kind: str, target: str, *, progress: bool
+) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """The file to write for a file's contents, and the picture before and after; of an animation the first frame."""
+    if is_animation(data):
+        animation = derain_animation(derain, data, name, progress=progress)
+        contents = encode_animation(animation, kind or animation.format, target)
+        return contents, first_frame(data), animation.frames[0][..., :3]
+    before = read_photograph(data, name)
     after = derain_photograph(derain, before)
-    data = encode_photograph(after, kind, str(target))
-    write_whole(target, lambda file: file.write(data))
+    return encode_photograph(after, kind or before.format, target), before.pixels, after.pixels
+
+
+def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
+    """NIQE of 8 or 16-bit pictures in words, also put down in the account."""
+    from multifocal_jax.evaluation.niqe import niqe
+
+    sides = [side if side.dtype == np.uint8 else (side >> 8).astype(np.uint8) for side in (before, after)]
+    try:
+        values = niqe(sides[0]), niqe(sides[1])
+    except MetricError as error:
+        return f"not measured: {error}"
+    account.niqe.append(values)
+    return f"{values[0]:.2f} -> {values[1]:.2f}"
+
+
+def _derain_picture(
+    derain: Derain, source: Path, target: Path, comparison: Path | None, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """De-rain a picture's file; returns the picture before and after."""
+    data = source.read_bytes()
+    kind = "" if target.suffix.lower() == source.suffix.lower() else format_of(target)
+    contents, before, after = _derain_contents(derain, data, str(source), kind, str(target), progress=progress)
+    write_whole(target, lambda file: file.write(contents))
     if comparison:
         make_folder(comparison.parent)
-        both = np.concatenate([before.pixels, after.pixels], axis=1)
-        pair = encode_photograph(Photograph(both, None, before.grey, "JPEG", {"quality": 92}), "JPEG", str(comparison))
+        pixels = np.concatenate([before, after], axis=1)
+        pair = encode_photograph(Photograph(pixels, None, False, "JPEG", {"quality": 92}), "JPEG", str(comparison))
         write_whole(comparison, lambda file: file.write(pair))
+    return before, after
 
 
 def check_overwriting(jobs: Sequence[Job], overwrite: bool) -> None:

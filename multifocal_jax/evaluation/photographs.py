@@ -23,7 +23,7 @@ _LAYOUT_OF_TIFF = (
 )
 _LUMA = np.array([0.299, 0.587, 0.114])
 # What Pillow raises for files that are damaged, hostile or of another kind.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
 
 
 class PhotographError(UserError):
@@ -57,8 +57,8 @@ def read_photograph(data: bytes, name: str) -> Photograph:
         name: of the file, for errors.
 
     Raises:
-        PhotographError: it is no picture, is truncated, is an animation, has floating-point or 32-bit values, or so
-            many pixels that it looks like an attack (Pillow's limit, about 179 million).
+        PhotographError: it is no picture, is truncated, has several frames or pages, floating-point or 32-bit values,
+            or so many pixels that it looks like an attack (Pillow's limit, about 179 million).
     """
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
@@ -68,7 +68,7 @@ def read_photograph(data: bytes, name: str) -> Photograph:
         raise
     except UnidentifiedImageError:
         raise PhotographError(f"{name} is no picture of a known format") from None
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise PhotographError(f"picture {name} cannot be read: {message}") from None
 
@@ -77,12 +77,12 @@ def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
     kind = "JPEG" if picture.format == "MPO" else picture.format or ""  # MPO: a phone's JPEG with previews
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
-        raise PhotographError(f"picture {name} holds {frames} frames; take it apart, e.g. ffmpeg -i {name} %04d.png")
+        raise PhotographError(f"picture {name} holds {frames} pages; take it apart, or save the page that is meant")
     values = read_deep(io.BytesIO(data), ImageOps.exif_transpose) if is_deep(picture) else _values(picture, name)
     colours = values.shape[-1] // 3 * 2 + 1  # 1 and 2 channels hold one colour, 3 and 4 hold three
     pixels = np.repeat(values[..., :1], 3, axis=-1) if colours == 1 else values[..., :3]
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
-    return Photograph(pixels, alpha, colours == 1, kind, _options(picture, kind, data))
+    return Photograph(pixels, alpha, colours == 1, kind, kept_options(picture, kind, data))
 
 
 def _values(picture: Image.Image, name: str) -> np.ndarray:
@@ -106,8 +106,14 @@ def _values(picture: Image.Image, name: str) -> np.ndarray:
     return values.reshape(*values.shape[:2], -1)
 
 
-def _options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]:
-    """For `save`; asked for after the pixels, as it takes away the orientation and some of it stands at the end."""
+def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]:
+    """Options for `save` that keep quality and metadata.
+
+    Args:
+        picture: read already, as decoding takes away the orientation and some of what is kept stands at a file's end.
+        kind: Pillow's name of its format.
+        data: the file, or the part that holds its first frame.
+    """
     options: dict[str, Any] = {}
     for key in ("icc_profile", "dpi", "comment", "xmp"):
         if picture.info.get(key):
@@ -170,7 +176,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
         pixels = np.floor(pixels @ _LUMA + 0.5).astype(pixels.dtype)[..., None]
     if photograph.alpha is not None:
         pixels = np.concatenate([pixels, photograph.alpha[..., None]], axis=-1)
-    options = _fitting(photograph.options, kind, same=kind == photograph.format)
+    options = fitting_options(photograph.options, kind, same=kind == photograph.format)
     file = io.BytesIO()
     if pixels.dtype == np.uint16 and kind in _DEEP_WRITERS:
         _DEEP_WRITERS[kind](file, pixels, options)
@@ -184,7 +190,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
     return file.getvalue()
 
 
-def _fitting(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:
+def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:
     """Of a file's options, those that hold for a file of another format."""
     if same:
         return options

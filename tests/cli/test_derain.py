@@ -14,6 +14,7 @@ from multifocal_jax.cli.derain import derain
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import derain_files as files
 from multifocal_jax.evaluation import inference, video
+from multifocal_jax.evaluation.niqe import niqe
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from tiny import save_tiny
@@ -131,6 +132,28 @@ def test_comparisons(folder, tmp_path, brighten):
     assert opened(tmp_path / "both" / "a.jpg").size == (60, 20)
 
 
+def test_animations(folder, tmp_path, brighten):
+    frames = [Image.fromarray(PIXELS // 64 * 64 + np.uint8(9 * number)) for number in range(3)]
+    frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:], duration=[30, 40, 50])
+    arguments = [str(folder / "moving.webp"), "-o", str(tmp_path / "out"), "--compare", str(tmp_path / "both")]
+    assert derain([*arguments, "--quiet"]) == 0
+    assert opened(tmp_path / "out" / "moving.webp").n_frames == 3
+    assert opened(tmp_path / "both" / "moving.jpg").size == (60, 20)
+    assert derain([str(folder / "moving.webp"), "-o", str(tmp_path / "out.jpg"), "--quiet"]) == 1
+
+
+def test_niqe(tmp_path, brighten, capsys, rng):
+    large = rng.integers(0, 200, (100, 200, 3)).astype(np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    Image.fromarray(PIXELS).save(tmp_path / "small.png")
+    assert derain([str(tmp_path / "*.png"), "-o", str(tmp_path / "out"), "--niqe"]) == 0
+    shown = capsys.readouterr().err
+    both = f"{niqe(large):.2f} -> {niqe(large + np.uint8(20)):.2f}"
+    assert f"large.png: NIQE {both}" in shown
+    assert "small.png: NIQE not measured: a picture of 30x20 pixels is too small" in shown
+    assert f"NIQE, lower is better, mean of 1: {both}" in shown
+
+
 def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
     stdin = io.TextIOWrapper(io.BytesIO((folder / "a.png").read_bytes()))
     monkeypatch.setattr(sys, "stdin", stdin)
@@ -152,7 +175,7 @@ def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
         (["nowhere.png", "-o", "out"], "nowhere.png does not exist"),
         (["*.nothing", "-o", "out"], "nothing matches"),
         (["empty", "-o", "out"], "no pictures or videos in empty"),
-        (["a.png", "-o", "out.png", "--weights", "nonsense"], "neither a file nor a workdir"),
+        (["a.png", "-o", "out.png", "--weights", "nonsense"], "'nonsense' are neither a file"),
         (["a.png", "-o", "out.png", "--weights", "w.safetensors", "--tile", "16"], "larger than their overlap"),
     ],
 )

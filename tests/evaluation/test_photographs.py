@@ -184,8 +184,8 @@ def test_damaged_and_hostile_files(monkeypatch):
     with pytest.raises(PhotographError, match="floating-point"):
         read_photograph(save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "c")
     frames = [Image.fromarray(np.roll(PIXELS, i, axis=0)) for i in range(3)]
-    with pytest.raises(PhotographError, match="holds 3 frames"):
-        read_photograph(save(frames[0], "GIF", save_all=True, append_images=frames[1:]), "d")
+    with pytest.raises(PhotographError, match="holds 3 pages"):
+        read_photograph(save(frames[0], "TIFF", save_all=True, append_images=frames[1:]), "d")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings(), pytest.raises(PhotographError, match="decompression bomb"):
         read_photograph(whole, "e")

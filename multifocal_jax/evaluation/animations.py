@@ -1,0 +1,138 @@
+"""De-raining animated pictures (GIF, WebP, PNG) frame by frame; timing, repetition and transparency are kept."""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import memory
+from multifocal_jax.evaluation.files import OutputError
+from multifocal_jax.evaluation.photographs import PILLOW_ERRORS, PhotographError, fitting_options, kept_options
+
+FORMATS = ("GIF", "WEBP", "PNG")
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A decoded animation.
+
+    Attributes:
+        frames: (H, W, 4) uint8 RGBA each, as they are shown.
+        milliseconds: for which each is shown.
+        plays: how often all are shown; 0: for ever.
+        poster: whether the first is a PNG's picture for programs that do not know animations, and not shown.
+        format: Pillow's name of the file format.
+        options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
+    """
+
+    frames: list[np.ndarray]
+    milliseconds: list[float]
+    plays: int
+    poster: bool
+    format: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def is_animation(data: bytes) -> bool:
+    """Whether the contents of a file are an animation; False for whatever cannot be opened."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
+            warnings.simplefilter("ignore")
+            return picture.format in FORMATS and getattr(picture, "n_frames", 1) > 1
+    except PILLOW_ERRORS:
+        return False
+
+
+def derain_animation(
+    derain: Callable[[np.ndarray], np.ndarray], data: bytes, name: str, *, progress: bool = False
+) -> Animation:
+    """De-rain every frame of an animation by itself.
+
+    Args:
+        derain: a `Derainer`.
+        data: the whole file, one for which `is_animation` holds.
+        name: of the file, for errors.
+        progress: show a bar on stderr.
+
+    Raises:
+        PhotographError: a frame cannot be read, or there are more than memory holds.
+    """
+    from tqdm import tqdm
+
+    frames, milliseconds = [], []
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
+            warnings.simplefilter("ignore")
+            count = getattr(picture, "n_frames", 1)
+            _check_memory(picture, count, name)
+            for index in tqdm(range(count), unit="frame", disable=not progress, desc=name, dynamic_ncols=True):
+                picture.seek(index)
+                frame = np.array(picture.convert("RGBA"))
+                frame[..., :3] = derain(frame[..., :3])
+                frames.append(frame)
+                milliseconds.append(float(picture.info.get("duration", 0)))
+            kind = picture.format or ""
+            plays = picture.info.get("loop", 1 if kind == "GIF" else 0)
+            poster = bool(picture.info.get("default_image"))
+            options = kept_options(picture, kind, data[max(0, data.find(b"ANMF")) :])
+    except UserError:
+        raise
+    except PILLOW_ERRORS as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise PhotographError(f"animation {name} cannot be read: {message}") from None
+    return Animation(frames, milliseconds, plays, poster, kind, options)
+
+
+def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
+    """The contents of an animation's file.
+
+    Args:
+        animation: to be written.
+        kind: Pillow's name of the format.
+        name: of the file, for errors.
+
+    Raises:
+        OutputError: the format holds no animation.
+    """
+    if kind not in FORMATS:
+        raise OutputError(f"{name}: {kind} holds no animation; choose .gif, .webp or .png")
+    options = fitting_options(animation.options, kind, same=kind == animation.format)
+    opaque = all(frame[..., 3].min() == 255 for frame in animation.frames)
+    if kind != "GIF" or animation.plays != 1:  # a GIF that says nothing is shown once
+        options["loop"] = animation.plays
+    if kind == "GIF" and not opaque:
+        options["disposal"] = 2  # each frame begins on an empty canvas
+    frames, milliseconds = animation.frames, animation.milliseconds
+    if animation.poster and kind == "PNG":
+        options["default_image"] = True
+        milliseconds = milliseconds[1:]  # the poster has no time
+    elif animation.poster:
+        frames, milliseconds = frames[1:], milliseconds[1:]
+    duration = milliseconds if kind == "PNG" else [round(time) for time in milliseconds]
+    first, *others = (Image.fromarray(frame[..., :3] if opaque else frame) for frame in frames)
+    file = io.BytesIO()
+    try:
+        first.save(file, kind, save_all=True, append_images=others, duration=duration, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise OutputError(f"{name} cannot be written as {kind}: {error}") from None
+    return file.getvalue()
+
+
+def first_frame(data: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 of an animation that could be read."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.array(picture.convert("RGB"))
+
+
+def _check_memory(picture: Image.Image, count: int, name: str) -> None:
+    needed, free = 2 * 4 * picture.width * picture.height * count, memory.available_on_host()
+    if free is not None and needed > free:
+        raise PhotographError(
+            f"animation {name} has {count} frames of {picture.width}x{picture.height} pixels, which need "
+            f"{memory.spell(needed)}, and {memory.spell(free)} are free; make a video of it: ffmpeg -i {name} film.mp4"
+        )
