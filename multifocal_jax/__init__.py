@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multifocal_jax.config import ModelConfig
     from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.evaluation.weights_lookup import list_weights
     from multifocal_jax.models import MultifocalNet
 
 __version__ = "0.1.0"
 
-__all__ = ["ModelConfig", "MultifocalNet", "__version__", "load"]
+__all__ = ["ModelConfig", "MultifocalNet", "__version__", "list_weights", "load"]
 
 _HOMES = {
     "ModelConfig": "multifocal_jax.config",
     "MultifocalNet": "multifocal_jax.models",
+    "list_weights": "multifocal_jax.evaluation.weights_lookup",
     "load": "multifocal_jax.evaluation.inference",
 }
 

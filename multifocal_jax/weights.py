@@ -1,7 +1,9 @@
 """Weights as files: parameters with the architecture and a record of where they come from, in one `.safetensors`."""
 
 import dataclasses
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +62,11 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
     from safetensors.numpy import save
 
     flat = {name: np.asarray(value, dtype=dtype) for name, value in flatten(weights.params).items()}
-    metadata = {"model": json.dumps(to_dict(weights.model)), "record": json.dumps(weights.record)}
+    metadata = {
+        "model": json.dumps(to_dict(weights.model)),
+        "record": json.dumps(weights.record),
+        "sha256": _checksum(flat),
+    }
     path = epath.Path(path)
     partial = path.parent / f"{path.name}.partial"
     partial.write_bytes(save(flat, metadata=metadata))
@@ -76,21 +82,69 @@ def load_weights(path: epath.PathLike) -> Weights:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    file = epath.Path(path)
-    if not file.is_file():
-        raise WeightsError(f"weights file {path} does not exist")
-    data = file.read_bytes()
+    data = _existing(path).read_bytes()
     try:
         flat = load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+    model, record = _read_metadata(path, metadata)
+    if metadata.get("sha256", _checksum(flat)) != _checksum(flat):  # older files have none
+        raise WeightsError(f"{path} is damaged: its checksum differs from the one it was written with; get it again")
+    flat = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in flat.items()}
+    return Weights(unflatten(flat), model, record)
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a weights file says of itself."""
+
+    model: ModelConfig
+    record: dict[str, Any]  # see `Weights`
+    parameters: int  # how many
+    size: int  # of the file, in bytes
+
+
+def describe_weights(path: epath.PathLike) -> Description:
+    """Read the head of a file that `save_weights` wrote, not its parameters.
+
+    Raises:
+        WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
+    """
+    file = _existing(path)
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length))
+        except ValueError as error:
+            raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+    model, record = _read_metadata(path, header.pop("__metadata__", {}))
+    parameters = sum(math.prod(entry["shape"]) for entry in header.values())
+    return Description(model, record, parameters, file.stat().length)
+
+
+def _existing(path: epath.PathLike) -> epath.Path:
+    file = epath.Path(path)
+    if not file.is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    return file
+
+
+def _read_metadata(path: epath.PathLike, metadata: Mapping[str, str]) -> tuple[ModelConfig, dict[str, Any]]:
     if "model" not in metadata:
         raise WeightsError(
             f"{path} does not say which architecture it holds; convert it with "
             f"`python convert_weights.py {path} OUT.safetensors`"
         )
-    flat = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in flat.items()}
-    model = from_dict(ModelConfig, json.loads(metadata["model"]))
-    return Weights(unflatten(flat), model, json.loads(metadata.get("record", "{}")))
+    return from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))
+
+
+def _checksum(flat: Mapping[str, Any]) -> str:
+    """SHA-256 over names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        value = np.ascontiguousarray(flat[name])
+        digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

@@ -1,18 +1,54 @@
 """Which weights file a user means: a file, a training's workdir, or weights that come with the package."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from multifocal_jax.weights import WeightsError
+from multifocal_jax.weights import Description, WeightsError, describe_weights
 
 WORKDIR_FILE = "weights.safetensors"  # what training writes into its workdir
-DEFAULT_NAME = "default"  # packaged weights that `load()` takes
+DEFAULT_NAME = "general-small"  # packaged weights that `load()` and `derain` take
+
+
+@dataclass(frozen=True)
+class PackagedWeights:
+    """Weights that come with the package."""
+
+    name: str
+    path: Path
+    about: Description
+
+    def __str__(self) -> str:
+        """A few lines for people."""
+        model, record = self.about.model, self.about.record
+        default = " (default)" if self.name == DEFAULT_NAME else ""
+        lines = [
+            f"{self.name}{default}: {record['purpose']}",
+            f"  network: {model.channels} channels, {model.modules} modules, {model.residual_blocks} residual blocks; "
+            f"{self.about.parameters:,} parameters, {self.about.size / 1e6:.1f} MB",
+            f"  trained on: {record['data']}; {record['images']:,} crops",
+        ]
+        for row in record["scores"]:
+            psnr, ssim = row["result"]["uint8"]
+            before = "" if row["input"] is None else ", rainy {:.2f} dB / {:.4f}".format(*row["input"]["uint8"])
+            lines.append(f"  {row['title']} ({row['pictures']}): {psnr:.2f} dB / {ssim:.4f}{before}")
+        return "\n".join(lines)
+
+
+def pretrained_folder() -> Path:
+    """Where the package keeps its weights."""
+    return Path(str(files("multifocal_jax"))) / "pretrained"
 
 
 def packaged_weights() -> dict[str, Path]:
     """Weights that come with the package, by name."""
-    folder = Path(str(files("multifocal_jax"))) / "pretrained"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(pretrained_folder().glob("*.safetensors"))}
+
+
+def list_weights() -> list[PackagedWeights]:
+    """What comes with the package, the default first; only the heads of the files are read."""
+    found = [PackagedWeights(name, path, describe_weights(path)) for name, path in packaged_weights().items()]
+    return sorted(found, key=lambda weights: weights.name != DEFAULT_NAME)
 
 
 def find_weights(name_or_path: str | Path = DEFAULT_NAME) -> Path:
@@ -28,18 +64,13 @@ def find_weights(name_or_path: str | Path = DEFAULT_NAME) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if path.is_dir():
-        if not (path / WORKDIR_FILE).is_file():
-            raise WeightsError(f"{path} holds no {WORKDIR_FILE}; training writes it into its workdir when it ends")
+    if (path / WORKDIR_FILE).is_file():
         return path / WORKDIR_FILE
     packaged = packaged_weights()
     if str(name_or_path) in packaged:
         return packaged[str(name_or_path)]
-    if not packaged:
-        raise WeightsError(
-            f"weights {str(name_or_path)!r} are neither a file nor a workdir, and none come with this version; "
-            "train some (`make demo` takes minutes) and name the workdir with --weights"
-        )
+    if path.is_dir():
+        raise WeightsError(f"{path} holds no {WORKDIR_FILE}; training writes it into its workdir when it ends")
     raise WeightsError(
         f"weights {str(name_or_path)!r} are neither a file, nor a workdir, nor packaged ({', '.join(packaged)})"
     )

@@ -1,0 +1,56 @@
+"""Commands for released weights: pack those of a training, and write their model card."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    arguments = _parser().parse_args(argv)
+    arguments.run(arguments)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.release", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    pack = commands.add_parser("pack", help="score a finished training and store its weights in float16")
+    pack.add_argument("workdir", metavar="WORKDIR", help="of the finished training")
+    pack.add_argument("--config", required=True, metavar="FILE", help="that the training was started with")
+    pack.add_argument("--name", default="", help="of the packaged weights; default: the name in the training's config")
+    pack.add_argument("--data-root", default="", metavar="DIR", help="where the data lies now, if it has moved")
+    pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
+    pack.add_argument("--limit", type=int, default=0, metavar="N", help="score at most N pictures of each kind")
+    pack.set_defaults(run=_pack)
+
+    card = commands.add_parser("card", help="write the model card of weights that were packed, with its pictures")
+    card.add_argument("weights", metavar="NAME", help="of packaged weights, or a file that `pack` wrote")
+    card.add_argument("--folder", type=Path, default=Path("docs/weights"), metavar="DIR", help="default: docs/weights")
+    card.set_defaults(run=_card)
+    return parser
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from multifocal_jax.config_files import load_config
+    from multifocal_jax.evaluation.weights_lookup import pretrained_folder
+    from multifocal_jax.release.pack import pack
+
+    file = pack(
+        arguments.workdir,
+        arguments.folder or pretrained_folder(),
+        base=load_config(arguments.config),
+        base_file=arguments.config,
+        name=arguments.name,
+        data_root=arguments.data_root,
+        limit=arguments.limit,
+    )
+    print(f"packed into {file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _card(arguments: argparse.Namespace) -> None:
+    from multifocal_jax.evaluation.weights_lookup import find_weights
+    from multifocal_jax.release.card import write_card
+
+    print(f"written to {write_card(find_weights(arguments.weights), arguments.folder)}")

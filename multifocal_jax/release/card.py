@@ -1,0 +1,248 @@
+"""The model card of packaged weights: what they are, how they were made, what they do well and what badly."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.evaluation.inference import Derainer, load
+from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.evaluation.panels import side_by_side
+from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+from multifocal_jax.release.plot import plot_curve
+from multifocal_jax.release.purposes import PURPOSES, purpose_of
+from multifocal_jax.weights import Description, WeightsError, describe_weights
+
+# Photographs in the public domain or under CC0, as scikit-image carries them, and the part of each that is shown.
+_PHOTOGRAPHS = {"astronaut": (0, 100), "chelsea": (0, 80), "coffee": (60, 150), "rocket": (60, 160)}
+_SIDE = 288  # pixels of the part shown
+_STYLES = ("light", "heavy", "varied")
+_QUALITY = 88  # of the JPEG files
+
+
+@dataclass(frozen=True)
+class _Example:
+    """One picture of the card."""
+
+    name: str
+    rainy: np.ndarray
+    derained: np.ndarray
+    clean: np.ndarray
+
+    @property
+    def before(self) -> float:
+        """PSNR of the input in dB."""
+        return score(self.rainy, self.clean).psnr
+
+    @property
+    def after(self) -> float:
+        """PSNR of the result in dB."""
+        return score(self.derained, self.clean).psnr
+
+    @property
+    def gain(self) -> float:
+        """In dB."""
+        return self.after - self.before
+
+
+def write_card(weights: Path, folder: Path) -> Path:
+    """Write `folder/NAME.md`, and its plot and pictures into `folder/NAME/`.
+
+    Everything but the pictures and the times, which are made on the spot, stands in the weights file.
+
+    Args:
+        weights: a file that `pack` wrote.
+        folder: of the card; created if need be.
+
+    Raises:
+        WeightsError: the file was not written by `pack`.
+    """
+    about = describe_weights(weights)
+    if "scores" not in about.record:
+        raise WeightsError(f"{weights} has no scores; make it with: python -m multifocal_jax.release pack WORKDIR")
+    name = about.record["name"]
+    pictures = folder / name
+    pictures.mkdir(parents=True, exist_ok=True)
+    derainer = load(weights)
+    curve = plot_curve(about.record["curve"], "training step", "mean absolute error")
+    write_whole(pictures / "curve.svg", lambda file: file.write(curve.encode()))
+    shown = _write_examples(derainer, pictures, "demo" in about.record["name"])
+    parts = [_head(about), _origin(about), _scores(about), _speed(derainer), shown, _limits(name)]
+    card = "\n\n".join(parts) + "\n"
+    write_whole(folder / f"{name}.md", lambda file: file.write(card.encode()))
+    return folder / f"{name}.md"
+
+
+def _head(about: Description) -> str:
+    record, model = about.record, about.model
+    name = record["name"]
+    default = " `load()` and `derain` take them where nothing else is named." if name == DEFAULT_NAME else ""
+    small = (
+        f" The network is smaller than the paper's and was trained on a fraction of the paper's budget, on a CPU; "
+        f"`{name.removesuffix('-small')}` is kept for the full one."
+        if name.endswith("-small")
+        else ""
+    )
+    network = (
+        f"{model.channels} channels, {model.modules} modules, {model.heads} heads, {model.residual_blocks} residual "
+        "blocks per module and level"
+    )
+    return f"""# Weights `{name}`
+
+For {record["purpose"]}.{default}{small} Written by `python -m multifocal_jax.release card {name}`.
+
+| | |
+|---|---|
+| network | {network} |
+| parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |
+| cost of rounding to float16 | {record["float16_loss_db"]:.4f} dB |
+| trained on | {record["data"]} |
+| licence | for research, see `multifocal_jax/pretrained/NOTICE`; the code's licence does not cover them |"""
+
+
+def _origin(about: Description) -> str:
+    record = about.record
+    train, data = record["config"]["train"], record["config"]["data"]
+    purpose = purpose_of(record["name"]) or PURPOSES["demo"]
+    sources = "\n".join(f"- {line}" for line in purpose.sources)
+    start, first = record["started_from"], ""
+    words = [f"python train.py --config {record['config_file']} --workdir runs/{record['name']}"]
+    if any(source["root"] for source in data["train"]):
+        words.append("--config.data.root=DIR")
+    if start:
+        words.append(f"--config.train.init_weights=runs/{start['experiment']}")
+        first = (
+            f" It started from the weights `{start['experiment']}` ({start['images']:,} crops, commit "
+            f"`{start['commit'][:7]}`), whose crops are counted above."
+        )
+    command = " \\\n    ".join([*words, *record["overrides"]])
+    return f"""## Data
+{sources}
+
+## Training
+{record["images"]:,} crops of {data["crop_size"]}×{data["crop_size"]} in all; {record["step"]:,} steps of \
+{train["batch_size"]}, seed {record["seed"]}, commit `{(record["commit"] or "unknown")[:7]}`, {record["date"]}.{first}
+
+```
+{command}
+python -m multifocal_jax.release pack runs/{record["name"]} --config {record["config_file"]}
+```
+
+![Training loss]({record["name"]}/curve.svg)
+
+{_curve_table(record["curve"])}"""
+
+
+def _curve_table(curve: list[tuple[int, float]]) -> str:
+    chosen = [curve[round(place * (len(curve) - 1) / 7)] for place in range(8)] if len(curve) > 8 else curve
+    steps = " | ".join(f"{step:,}" for step, _ in chosen)
+    losses = " | ".join(f"{loss:.4f}" for _, loss in chosen)
+    return f"| step | {steps} |\n|{'---|' * (len(chosen) + 1)}\n| loss | {losses} |"
+
+
+def _scores(about: Description) -> str:
+    lines = [
+        "## Scores on pictures that were not trained on",
+        'PSNR in dB and SSIM in the two families of the literature, see docs/metrics.md; "rgb" scores the colours.',
+        "",
+        "| pictures | | rainy, `uint8` | result, `uint8` | rainy, `double` | result, `double` | result, rgb |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in about.record["scores"]:
+        before, after = row["input"], row["result"]
+        cells = [
+            f"{figures[family][0]:.2f} / {figures[family][1]:.4f}" if figures else "–"
+            for family in ("uint8", "double")
+            for figures in (before, after)
+        ]
+        cells.append(f"{after['rgb'][0]:.2f} / {after['rgb'][1]:.4f}")
+        lines.append(f"| {row['title']} | {row['pictures']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _speed(derainer: Derainer) -> str:
+    import jax
+
+    picture = np.zeros((321, 481, 3), np.uint8)
+    derainer(picture)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        derainer(picture)
+        times.append(time.perf_counter() - begin)
+    on_cpu = jax.default_backend() == "cpu"
+    here = f"{min(times):.2f} s"
+    cpu = f"{here} ({os.cpu_count()} cores)" if on_cpu else "not measured"
+    gpu = "not measured" if on_cpu else f"{here} ({jax.devices()[0].device_kind})"
+    return f"""## Time
+| picture of 481×321, float32, compiled before | |
+|---|---|
+| CPU | {cpu} |
+| GPU | {gpu} |"""
+
+
+def _examples(derainer: Derainer) -> Iterator[_Example]:
+    """Every photograph under every style and without rain."""
+    from importlib.util import find_spec
+
+    import jax
+
+    from multifocal_jax.data.images import read_image
+    from multifocal_jax.data.rain import add_rain, rain_key
+
+    spec = find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    for number, (photograph, (top, left)) in enumerate(_PHOTOGRAPHS.items()):
+        (file,) = (Path(spec.origin).parent / "data").glob(f"{photograph}.*")
+        clean = np.ascontiguousarray(read_image(file)[top : top + _SIDE, left : left + _SIDE])
+        yield _Example(f"{photograph}, no rain", clean, derainer(clean), clean)
+        for style in _STYLES:
+            wet = jax.jit(add_rain, static_argnums=2)(rain_key(7, number), clean.astype(np.float32) / 255, style)
+            rainy = np.round(np.asarray(wet) * 255).astype(np.uint8)
+            yield _Example(f"{photograph}, {style} rain", rainy, derainer(rainy), clean)
+
+
+def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
+    """Write the best, middle and worst result, and the clean photograph that suffers most; returns their section.
+
+    Args:
+        derainer: with the weights.
+        folder: of the pictures.
+        known: whether the weights were trained on some of the photographs.
+    """
+    from PIL import Image
+
+    examples = list(_examples(derainer))
+    rainy = sorted((example for example in examples if "no rain" not in example.name), key=lambda e: -e.gain)
+    unharmed = min((example for example in examples if "no rain" in example.name), key=lambda e: e.after)
+    chosen = {"best": rainy[0], "middle": rainy[len(rainy) // 2], "worst": rainy[-1], "without-rain": unharmed}
+    lines = [
+        "## Pictures",
+        f"Of {len(rainy)} rainy pictures (photographs that scikit-image carries, "
+        f"{'all but one trained on' if known else 'not trained on'}, under this project's synthesised rain) those with "
+        "the largest, the middle and the smallest gain; and, of the photographs without rain, the one that is changed "
+        "most. Input, result, ground truth.",
+    ]
+    for kind, example in chosen.items():
+        if kind == "without-rain":
+            titles = ("no rain", f"result, {example.after:.2f} dB", "ground truth")
+        else:
+            titles = (f"rainy, {example.before:.2f} dB", f"result, {example.after:.2f} dB", "ground truth")
+        panels = list(zip(titles, (example.rainy, example.derained, example.clean), strict=True))
+        sheet = Image.fromarray(side_by_side(panels))
+        path = folder / f"{kind}.jpg"
+        write_whole(path, lambda file, sheet=sheet: sheet.save(file, "JPEG", quality=_QUALITY))
+        lines.append(
+            f"\n{kind.replace('-', ' ').capitalize()}: {example.name}.\n\n![{kind}]({folder.name}/{path.name})"
+        )
+    return "\n".join(lines)
+
+
+def _limits(name: str) -> str:
+    purpose = purpose_of(name) or PURPOSES["demo"]
+    return "## What they are not for\n" + "\n".join(f"- {line}" for line in purpose.unfit)

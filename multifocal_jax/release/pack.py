@@ -1,0 +1,140 @@
+"""Packing a finished training: its weights in float16, with the architecture, the training record and scores."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import from_dict, to_dict
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.release.purposes import PURPOSES, purpose_of
+from multifocal_jax.release.scores import held_out_groups, score_group, score_unharmed
+from multifocal_jax.weights import Weights, load_weights, save_weights
+
+LARGEST = 12_000_000  # bytes of one packaged file
+LARGEST_TOGETHER = 25_000_000
+
+_POINTS = 60  # of the curve that the record keeps
+
+
+class ReleaseError(UserError):
+    """Weights cannot be released. The message says why."""
+
+
+def pack(
+    workdir: str | Path,
+    folder: Path,
+    *,
+    base: ExperimentConfig,
+    base_file: str,
+    name: str = "",
+    data_root: str = "",
+    limit: int = 0,
+) -> Path:
+    """Score the weights of a finished training and write them as `folder/NAME.safetensors`.
+
+    The scores are those of the file as it is written, so of the rounded weights; what rounding costs on the first
+    group of pictures is recorded beside them.
+
+    Args:
+        workdir: of `train.py`.
+        folder: of the file; created if need be.
+        base: the config that the training was started with, before overrides.
+        base_file: where that is, as the card's command shall name it.
+        name: of the weights; the name in the training's config if empty. One that the table of purposes knows.
+        data_root: `DataConfig.root` now; that of the training if empty.
+        limit: score at most so many pictures of each group; 0 scores all.
+
+    Raises:
+        ReleaseError: the name is unknown, the training is not finished, or the file would be too large.
+    """
+    trained = load_weights(find_weights(workdir))
+    config = from_dict(ExperimentConfig, trained.record["config"])
+    name = name or config.name
+    purpose = purpose_of(name)
+    if purpose is None:
+        raise ReleaseError(
+            f"nothing says what weights {name!r} are for; known: {', '.join(PURPOSES)}, also with -small"
+        )
+    path = folder / f"{name}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = trained.record | {
+        "name": name,
+        "purpose": purpose.summary,
+        "data": purpose.data,
+        "overrides": overrides(base, config),
+        "config_file": base_file,
+        "curve": curve(Path(workdir) / "metrics.jsonl"),
+        "started_from": None,
+    }
+    if config.train.init_weights:
+        record["started_from"] = _origin(config.train.init_weights)
+        record["images"] += record["started_from"]["images"]
+    record["config"] = to_dict(_without_paths(config))
+
+    data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
+    groups = held_out_groups(data)
+    partial = folder / f".{name}.unscored"
+    try:
+        save_weights(partial, Weights(trained.params, trained.model, record), dtype="float16")
+        exact = Derainer(trained.params, trained.model)
+        rounded = exact.with_params(load_weights(partial).params)
+    finally:
+        partial.unlink(missing_ok=True)
+    rows = [score_group(rounded, group, limit) for group in groups]
+    before_rounding = score_group(exact, groups[0], limit)
+    record["float16_loss_db"] = before_rounding.result["uint8"][0] - rows[0].result["uint8"][0]
+    rows.append(score_unharmed(rounded, groups, limit))
+    record["scores"] = [dataclasses.asdict(row) for row in rows]
+
+    save_weights(path, Weights(trained.params, trained.model, record), dtype="float16")
+    if path.stat().st_size > LARGEST:
+        size = path.stat().st_size
+        path.unlink()
+        raise ReleaseError(f"{path} would have {size:,} bytes; packaged weights may have {LARGEST:,}")
+    return path
+
+
+def overrides(base: ExperimentConfig, config: ExperimentConfig) -> list[str]:
+    """`--config.FIELD=VALUE` for every field in which a training's config differs from the one in its file."""
+    return [
+        f"--config.{name}={value}"
+        for name, value in _changed(to_dict(base), to_dict(config))
+        if name not in ("data.root", "train.init_weights")
+    ]
+
+
+def _changed(base: Any, other: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(base, dict):
+        return [item for key in base for item in _changed(base[key], other[key], f"{prefix}{key}.")]
+    return [(prefix.rstrip("."), other)] if base != other else []
+
+
+def curve(metrics: Path) -> list[tuple[int, float]]:
+    """Step and mean training loss since the point before, at most 60 points; from a training's `metrics.jsonl`."""
+    by_step: dict[int, float] = {}
+    for line in metrics.read_text().splitlines() if metrics.exists() else []:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # a killed run may leave half a line
+            continue
+        if "loss" in entry:
+            by_step[entry["step"]] = entry["loss"]  # the later line of a repeated step counts
+    points = sorted(by_step.items())
+    width = -(-len(points) // _POINTS)
+    chunks = [points[start : start + width] for start in range(0, len(points), max(width, 1))]
+    return [(chunk[-1][0], round(sum(loss for _, loss in chunk) / len(chunk), 6)) for chunk in chunks]
+
+
+def _origin(init_weights: str) -> dict[str, Any]:
+    record = load_weights(find_weights(init_weights)).record
+    return {key: record.get(key) for key in ("experiment", "step", "images", "commit")}
+
+
+def _without_paths(config: ExperimentConfig) -> ExperimentConfig:
+    """Where data and first weights lay on one machine says nothing to others."""
+    train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=""), train=train)

@@ -1,0 +1,64 @@
+"""What released weights are for and what they are made of, in words."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What the list of weights and the model card say."""
+
+    summary: str  # half a line
+    data: str  # half a line
+    sources: tuple[str, ...]  # of the data, with terms, a line each
+    unfit: tuple[str, ...]  # what the weights are not for, a line each
+
+
+_RAIN100L = (
+    "Rain100L, official training pairs: Yang et al., Deep Joint Rain Detection and Removal from a Single Image "
+    "(CVPR 2017); backgrounds from BSDS (Arbeláez et al.), streaks synthesised. Research use."
+)
+_RAIN800 = (
+    "Rain800, training pairs: Zhang et al., Image De-raining Using a Conditional Generative Adversarial Network "
+    "(2019); backgrounds from UCID and BSDS. Research use."
+)
+_BSDS500 = "BSDS500, photographs: Arbeláez et al., Contour Detection and Hierarchical Image Segmentation. Research use."
+_EVERYWHERE = (
+    "Evidence. The network paints in what it believes to be behind the rain; a detail of the result need not have been "
+    "there.",
+    "Raindrops on the lens, fog, snow, wet ground and reflections: none were trained on.",
+)
+
+PURPOSES = {
+    "general": Purpose(
+        "photographs of every kind, with little, much or no rain",
+        "rain100l, rain800, and synthesised light, heavy, varied and no rain over photographs",
+        (_RAIN100L, _RAIN800, _BSDS500, "Synthesised rain: this project's, see docs/rain.md."),
+        (
+            *_EVERYWHERE,
+            "Comparison in papers: networks there are trained on one published set; use weights trained on that set.",
+        ),
+    ),
+    "rain100l": Purpose(
+        "pictures like those of Rain100L, for comparison",
+        "the rain100l training pairs, 20 of 200 held out",
+        (_RAIN100L,),
+        (
+            *_EVERYWHERE,
+            "Heavy rain, and photographs taken in rain: only Rain100L's five kinds of light streaks were trained on.",
+        ),
+    ),
+    "demo": Purpose(
+        "the result of `make demo`, for tests",
+        "five photographs under synthesised heavy rain",
+        (
+            "Photographs that scikit-image carries: astronaut (NASA, public domain), coffee, motorcycle, rocket (CC0).",
+            "Synthesised rain: this project's, see docs/rain.md.",
+        ),
+        (*_EVERYWHERE, "Anything but tests: the network is tiny and was trained for minutes."),
+    ),
+}
+
+
+def purpose_of(name: str) -> Purpose | None:
+    """Of released weights; `general-small` is `general` with a smaller network."""
+    return PURPOSES.get(name.removesuffix("-small"))
