@@ -109,7 +109,7 @@ class Report:
             lines.append((family, FAMILY_TITLES[family], cells))
         for metric in self.perceptual:
             before, after = self.mean_perceptual(metric)
-            cells = [_value(before), _value(after), f"{after - before:+.4f}"]
+            cells = [_value(before), _value(after), f"{before - after:+.4f}"]  # lower is better
             lines.append((metric, PERCEPTUAL_TITLES[metric], cells))
         return lines
 

@@ -119,7 +119,8 @@ def _measured(config: str, runs: Path, notes: list[str]) -> str:
     mean = report.mean("result", "uint8")
     trained = report.record.get("trained", {})
     steps = f", trained for {trained['step']:,} steps" if isinstance(trained.get("step"), int) else ""
-    notes.append(f"- `{name_of(config)}`: {len(report.pictures)} pictures{steps}; {path}")
+    dataset = report.record.get("dataset", "an unknown set")
+    notes.append(f"- `{name_of(config)}`: {len(report.pictures)} pictures of {dataset}{steps}; {path}")
     return f"{mean.psnr:.2f} / {mean.ssim:.3f}"
 
 

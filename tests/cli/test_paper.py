@@ -61,7 +61,9 @@ def test_commands():
 
 def write_report(runs: Path, name: str, psnr: float) -> None:
     scores = {family: Score(psnr, 0.5) for family in ("uint8", "double", "rgb")}
-    report = Report((PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}})
+    report = Report(
+        (PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}, "dataset": "rain200l"}
+    )
     folder = runs / name / "evaluation"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(report.to_json())
@@ -73,7 +75,7 @@ def test_reports_are_filled_in(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "| Ours | 30.17 / 0.906 | not run | 40.38 / 0.987 | 33.33 / 0.500 | 35.00 / 0.940 | not run |" in text
     assert "| GMM | 14.50 / 0.418 |  | 28.56 / 0.870 |  | 25.81 / 0.796 |  |" in text
-    assert "1 pictures, trained for 1,200 steps" in text
+    assert "1 pictures of rain200l, trained for 1,200 steps" in text
     assert "configs/rain200l.py" not in text.split("Not run")[1]
 
 
