@@ -1,0 +1,131 @@
+"""What the paper leaves open, compared by short trainings of equal budget: python -m benchmarks.choices OUT.
+
+Every run trains the demo's network on the embedded photographs for the same number of steps and pixels, and scores
+the demo's two test photographs. A run takes about a minute on two quiet cores; a finished one is kept in OUT as JSON
+and not repeated, so the command may be stopped and started at will. It prints the table of docs/reconstruction.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import apply_overrides, load_config
+
+STEPS = 300
+BASE = {"train.steps": STEPS, "train.batch_size": 4, "train.tensorboard": False, "train.checkpoint_every": STEPS}
+
+# Title, and fields of the config that differ. All runs see equally many pixels.
+CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("default", {}),
+    "residual1": ("1 residual block per module and level", {"model.residual_blocks": 1}),
+    "residual2": ("2 residual blocks", {"model.residual_blocks": 2}),
+    "softmax_query": ("channel softmax over the query's channels", {"model.channel_softmax": "query"}),
+    "no_value_projection": ("V not projected", {"model.value_projection": False}),
+    "projection3": ("Q, K, V by 3×3 convs", {"model.projection_kernel": 3}),
+    "no_global_skip": ("no global skip", {"model.global_skip": False}),
+    "rate_quarter": ("learning rate 5e-4", {"train.learning_rate": 5e-4}),
+    "rate_half": ("learning rate 1e-3", {"train.learning_rate": 1e-3}),
+    "rate_double": ("learning rate 4e-3", {"train.learning_rate": 4e-3}),
+    "crop32": ("16 crops of 32×32", {"data.crop_size": 32, "train.batch_size": 16}),
+    "crop128": ("1 crop of 128×128", {"data.crop_size": 128, "train.batch_size": 1}),
+    "charbonnier": ("Charbonnier loss", {"train.loss": "charbonnier"}),
+    "frequency": ("with 0.05 × L1 of the Fourier transform", {"train.frequency_weight": 0.05}),
+    "ema": ("mean of the weights, decay 0.99", {"train.ema_decay": 0.99}),
+}
+
+
+def configure(choice: str, seed: int) -> ExperimentConfig:
+    """The config of one run."""
+    base = load_config(str(Path(__file__).resolve().parent.parent / "configs" / "demo.py"))
+    fields = BASE | CHOICES[choice][1] | {"train.seed": seed, "name": f"{choice}-{seed}"}
+    return apply_overrides(base, [(name, str(value)) for name, value in fields.items()])
+
+
+def run(config: ExperimentConfig) -> dict[str, Any]:
+    """Train and score once."""
+    import jax
+    import numpy as np
+
+    from multifocal_jax.data.sources import open_source
+    from multifocal_jax.evaluation.inference import Derainer
+    from multifocal_jax.evaluation.metrics import score
+    from multifocal_jax.training.loop import train
+    from multifocal_jax.weights import load_weights
+
+    with tempfile.TemporaryDirectory() as workdir:
+        result = train(config, workdir, quiet=True)
+        assert result.weights is not None
+        weights = load_weights(result.weights)
+    derainer = Derainer(weights.params, weights.model)
+    pairs = open_source(config.data.test, config.data.root)
+    scores = []
+    for index in range(len(pairs)):
+        rainy, clean = pairs.load(index)
+        scores.append(dataclasses.astuple(score(derainer(rainy), clean)))
+    psnr, ssim = np.mean(scores, axis=0)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(weights.params))
+    return {"psnr": float(psnr), "ssim": float(ssim), "parameters": parameters}
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown; `results` holds the finished runs of each choice."""
+    lines = [
+        "| what changed | parameters | PSNR in dB, mean | lowest to highest | SSIM | seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for choice, (title, _) in CHOICES.items():
+        runs = results.get(choice, [])
+        if not runs:
+            lines.append(f"| {title} | | not run | | | 0 |")
+            continue
+        psnr = [entry["psnr"] for entry in runs]
+        cells = [
+            title,
+            f"{runs[0]['parameters']:,}",
+            f"{statistics.mean(psnr):.2f}",
+            f"{min(psnr):.2f} to {max(psnr):.2f}",
+            f"{statistics.mean(entry['ssim'] for entry in runs):.4f}",
+            str(len(runs)),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def finished(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The runs in a folder, by choice."""
+    return {
+        choice: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{choice}-*.json"))] for choice in CHOICES
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder of the finished runs")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--only", nargs="+", choices=list(CHOICES), default=list(CHOICES), metavar="CHOICE")
+    parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    arguments = parser.parse_args(argv)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for seed in () if arguments.table else arguments.seeds:
+        for choice in arguments.only:
+            file = arguments.output / f"{choice}-{seed}.json"
+            if not file.exists():
+                entry = run(configure(choice, seed))
+                partial = file.with_suffix(".partial")
+                partial.write_text(json.dumps(entry))
+                partial.replace(file)
+                print(f"{choice}, seed {seed}: {entry['psnr']:.2f} dB", file=sys.stderr)
+    print(table(finished(arguments.output)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

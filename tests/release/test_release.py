@@ -1,0 +1,163 @@
+"""Packing a training and writing its card, with a tiny network on one demo photograph."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import jax
+import numpy as np
+import pytest
+
+from multifocal_jax.cli.release import main
+from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from multifocal_jax.config_files import load_config, to_dict
+from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack
+from multifocal_jax.release.plot import plot_curve
+from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
+from multifocal_jax.weights import Weights, WeightsError, load_weights, save_weights
+
+MODEL = ModelConfig(channels=4, modules=0, heads=1, levels=1, interaction="convolution")
+CONFIG = """
+from multifocal_jax.config import *
+
+def get_config():
+    return ExperimentConfig(name="demo", model={model}, data=DataConfig(crop_size=32), train=TrainConfig(steps=9))
+"""
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """What a training leaves behind, as far as packing reads it."""
+    (tmp_path / "config.py").write_text(CONFIG.format(model=MODEL))
+    trained = load_config(str(tmp_path / "config.py"))
+    run = tmp_path / "run"
+    run.mkdir()
+    shapes = jax.eval_shape(MultifocalNet(MODEL).init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32), shapes["params"])
+    record = {"config": to_dict(trained), "step": 9, "images": 36, "seed": 0, "commit": "0123456789", "date": "today"}
+    save_weights(run / "weights.safetensors", Weights(params, MODEL, record))
+    (run / "metrics.jsonl").write_text('{"step": 3, "loss": 0.5}\n{"step": 9, "loss": 0.25}\n{"step"')
+    return run
+
+
+def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_path, capsys):
+    config, folder = str(tmp_path / "config.py"), tmp_path / "packed"
+    assert main(["pack", str(workdir), "--config", config, "--folder", str(folder), "--limit", "1"]) == 0
+    assert re.search(r"packed into .*demo\.safetensors \(0\.0 MB\)", capsys.readouterr().out)
+    assert [path.name for path in folder.iterdir()] == ["demo.safetensors"]
+    packed, trained = load_weights(folder / "demo.safetensors"), load_weights(workdir / "weights.safetensors")
+    for mine, original in zip(jax.tree.leaves(packed.params), jax.tree.leaves(trained.params), strict=True):
+        np.testing.assert_array_equal(mine, original.astype(np.float16).astype(np.float32))
+    assert packed.record["curve"] == [[3, 0.5], [9, 0.25]]
+    assert abs(packed.record["float16_loss_db"]) < 0.01
+    heavy, dry = packed.record["scores"]
+    assert (heavy["title"], heavy["pictures"]) == ("demo under heavy rain, test", 1)
+    assert dry["input"] is None
+    assert set(dry["result"]) == {"uint8", "double", "rgb"}
+
+    assert main(["card", str(folder / "demo.safetensors"), "--folder", str(tmp_path / "cards")]) == 0
+    card = (tmp_path / "cards" / "demo.md").read_text()
+    assert "# Weights `demo`" in card
+    assert "commit `0123456`" in card
+    assert "| GPU | not measured |" in card
+    for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
+        assert (tmp_path / "cards" / picture).stat().st_size < 200_000
+
+
+def test_what_cannot_be_released(workdir, tmp_path):
+    base = load_config(str(tmp_path / "config.py"))
+    with pytest.raises(ReleaseError, match=r"nothing says what weights 'mine' are for; known: general, rain100l, demo"):
+        pack(workdir, tmp_path, base=base, base_file="config.py", name="mine")
+    with pytest.raises(WeightsError, match="has no scores; make it with"):
+        main(["card", str(workdir), "--folder", str(tmp_path / "cards")])
+
+
+def test_overrides_name_every_field_that_differs_but_where_files_lie():
+    base = ExperimentConfig()
+    changed = ExperimentConfig(
+        name="small",
+        data=DataConfig(root="elsewhere", crop_size=64),
+        train=TrainConfig(learning_rate=6e-4, init_weights="here"),
+    )
+    expected = ["--config.name=small", "--config.data.crop_size=64", "--config.train.learning_rate=0.0006"]
+    assert overrides(base, changed) == expected
+
+
+def test_the_curve_keeps_the_later_line_of_a_step_and_means_of_equal_stretches(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    lines = [{"step": step, "loss": float(step)} for step in range(1, 121)]
+    lines += [{"step": 2, "loss": 4.0}, {"step": 120, "held_out_psnr": 30.0}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    points = curve(file)
+    assert len(points) == 60
+    assert points[:2] == [(2, 2.5), (4, 3.5)]
+    assert points[-1] == (120, 119.5)
+    assert curve(tmp_path / "none.jsonl") == []
+
+
+def test_the_plot_is_svg_whose_line_ends_where_the_points_do():
+    root = ET.fromstring(plot_curve([(0, 1.0), (50, 0.5), (100, 0.25)], "step", "loss"))
+    *_, line = [node.get("d") for node in root.iter("{http://www.w3.org/2000/svg}path")]
+    points = [tuple(map(float, point.split())) for point in line.removeprefix("M").split("L")]
+    assert [x for x, _ in points] == [64, 344, 624]
+    floor, top = 216, 14
+    assert [y for _, y in points] == [top, floor - (floor - top) / 2, floor - (floor - top) / 4]
+    ET.fromstring(plot_curve([], "step", "loss"))
+
+
+class Pictures:
+    """Grey pictures: rainy ones are brighter by 20."""
+
+    def __init__(self, *levels):
+        self.levels = levels
+
+    def __len__(self):
+        return len(self.levels)
+
+    def name(self, index):
+        return str(index)
+
+    def load(self, index):
+        ramp = np.arange(24, dtype=np.uint8)[:, None, None] + np.zeros((24, 24, 3), np.uint8)
+        clean = ramp + np.uint8(self.levels[index])
+        return clean + np.uint8(20), clean
+
+
+def test_scores_are_means_over_pictures_of_every_family():
+    group = Group("grey", Pictures(10, 60, 110))
+    row = score_group(lambda rainy: rainy - np.uint8(15), group, limit=2)
+    assert (row.title, row.pictures) == ("grey", 2)
+    assert row.input is not None
+    rainy, clean = group.pairs.load(0)
+    for family in ("uint8", "double", "rgb"):
+        first = score(rainy - np.uint8(15), clean, family)
+        assert row.result[family][0] == pytest.approx(first.psnr, abs=0.3)
+        assert row.input[family][0] == pytest.approx(score(rainy, clean, family).psnr, abs=0.3)
+    assert row.result["rgb"][0] == pytest.approx(20 * np.log10(255 / 5))
+
+
+def test_a_clean_picture_that_is_held_out_twice_is_counted_once():
+    groups = [Group("one", Pictures(10, 60)), Group("two", Pictures(60, 110))]
+    row = score_unharmed(lambda picture: picture + np.uint8(1), groups)
+    assert row.pictures == 3
+    assert row.input is None
+    assert row.result["rgb"][0] == pytest.approx(20 * np.log10(255))
+
+
+def test_groups_are_the_held_out_pictures_of_each_source_or_the_test_source():
+    light, heavy = (
+        SourceConfig(dataset="demo", rain=rain, held_out=count) for rain, count in (("light", 2), ("heavy", 1))
+    )
+    dry = SourceConfig(dataset="demo", rain="identity")
+    groups = held_out_groups(DataConfig(train=(light, dry, heavy), crop_size=32))
+    assert [(group.title, len(group.pairs)) for group in groups] == [
+        ("demo under light rain", 2),
+        ("demo under heavy rain", 1),
+    ]
+    (test,) = held_out_groups(DataConfig(crop_size=32))
+    assert test.title == "demo under heavy rain, test"
+    assert spell_source(SourceConfig(dataset="clean", root="sets/photos", rain="identity")) == "photos without rain"
+    assert spell_source(SourceConfig(dataset="rain100l", root="elsewhere")) == "rain100l"
