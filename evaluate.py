@@ -4,7 +4,13 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
+from multifocal_jax import processes
+from multifocal_jax.cli.flags import (
+    add_distributed_arguments,
+    exit_on_user_error,
+    parse_experiment,
+    start_distributed,
+)
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.evaluation.perceptual import PERCEPTUAL
 
@@ -34,7 +40,9 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
     parser.add_argument("--devices", type=int, default=1, help="spread the rows of a picture over so many devices")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
+    start_distributed(arguments, preemptible=False)
     if arguments.photographs:
         test = SourceConfig(dataset="rainy", root=str(Path(arguments.photographs).resolve()))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
@@ -56,7 +64,7 @@ def main() -> int:
     )
     if len(reports) + len(earlier) > 1:
         table = write_comparison([*reports, *earlier], output)
-        if not arguments.quiet:
+        if processes.index() == 0 and not arguments.quiet:
             print(f"\n{table}")
     return 0
 

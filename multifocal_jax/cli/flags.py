@@ -2,8 +2,10 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
+from multifocal_jax import processes
 from multifocal_jax.config import ConfigError, ExperimentConfig
 from multifocal_jax.config_files import apply_overrides, load_config
 from multifocal_jax.errors import UserError
@@ -12,8 +14,6 @@ OVERRIDES_HELP = (
     "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
     "--config.data.train.0.root=DIR."
 )
-
-HEARTBEAT_SECONDS = 30
 
 
 def parse_experiment(
@@ -54,10 +54,12 @@ def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1, on plain machines")
 
 
-def start_distributed(arguments: argparse.Namespace) -> None:
+def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -> None:
     """Join the other processes if the command line says so; must precede any other use of JAX.
 
-    A process that stops answering is noticed after half a minute, and all others end.
+    Args:
+        arguments: of a parser that `add_distributed_arguments` was called with.
+        preemptible: see `processes.join`.
 
     Raises:
         ConfigError: only some of the arguments for plain machines are given.
@@ -66,9 +68,7 @@ def start_distributed(arguments: argparse.Namespace) -> None:
     if any(value is not None for value in manual) and None in manual:
         raise ConfigError("--coordinator, --process-count and --process-id go together; give all three or none")
     if arguments.distributed or arguments.coordinator:
-        import jax
-
-        jax.distributed.initialize(*manual, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        processes.join(*manual, preemptible=preemptible)
 
 
 def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:
@@ -91,13 +91,26 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
     """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
 
     The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
-    defect of the program and keeps its traceback. Ctrl-C ends with status 130.
+    defect of the program and keeps its traceback. Ctrl-C ends with status 130. One of several processes that loses
+    another ends with a line that says so and status 1; none waits for the others after an error.
     """
     try:
         sys.exit(main())
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        status = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        status = 130
+    except Exception as error:
+        if processes.count() == 1:
+            raise
+        lost = processes.loss_of_process(error)
+        if lost:
+            print(f"error: {lost}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        status = 1
+    if processes.count() > 1:
+        processes.abandon(status)
+    sys.exit(status)

@@ -1,6 +1,8 @@
 """Scoring a de-rainer on pairs of rainy and clean pictures."""
 
 import itertools
+import json
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,13 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from multifocal_jax import processes
 from multifocal_jax.data.sources import PairSource, RainySource
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.files import make_folder, write_whole
 from multifocal_jax.evaluation.journal import Journal
 from multifocal_jax.evaluation.metrics import Family
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual
-from multifocal_jax.evaluation.report import PictureScores, Report
+from multifocal_jax.evaluation.report import PictureScores, Report, picture_from_dict, picture_to_dict
 from multifocal_jax.evaluation.scoring import score_picture
 
 Item = TypeVar("Item")
@@ -24,6 +27,7 @@ Result = TypeVar("Result")
 Pair = tuple[str, np.ndarray, np.ndarray | None]
 
 _THREADS = 2  # that decode, encode and score beside the network
+_MAIL_SECONDS = 0.2  # between looks at what other processes have scored
 _AHEAD = 4  # pictures that wait before and behind the network
 
 
@@ -47,7 +51,8 @@ def evaluate(
 ) -> Report:
     """De-rain the pictures of a source and compare them with their ground truth.
 
-    A picture is clamped, scaled and rounded to 8 bits as it is written, and that is scored.
+    A picture is clamped, scaled and rounded to 8 bits as it is written, and that is scored. Several processes
+    (`processes.join`) share the pictures; process 0 keeps all scores, and every one returns the same report.
 
     Args:
         derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
@@ -73,10 +78,21 @@ def evaluate(
         raise EvaluationError("there are no pictures to score")
     record = record or {}
     names = [source.name(index) for index in range(count)]
-    journal = Journal(make_folder(output) if output else None, record, resume)
-    images = make_folder(output / "images") if output and save_images else None
+    main = processes.index() == 0
+    journal = Journal(make_folder(output) if output and main else None, record, resume)
+    images = output / "images" if output and save_images else None
+    if images and main:
+        make_folder(images)
     done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
-    todo = [index for index, name in enumerate(names) if name not in done]
+    known = set(processes.broadcast(list(done)))
+    if images and not images.is_dir():
+        raise EvaluationError(
+            f"process {processes.index()} does not see {images}, which process 0 made; --output must lie on a file "
+            "system that all of them share, or pass --config.eval.save_images=False"
+        )
+    todo = [index for index, name in enumerate(names) if name not in known]
+    share = todo[processes.index() :: processes.count()]
+    mailbox = processes.Mailbox()
 
     def load(index: int) -> Pair:
         rainy, clean = source.load(index)
@@ -94,22 +110,37 @@ def evaluate(
         bar.update(count - len(todo))
         waiting: deque[Future[PictureScores]] = deque()
 
+        def keep(scores: PictureScores) -> None:
+            journal.add(scores)
+            done[scores.name] = scores
+            bar.update(1)
+
         def collect(most: int) -> None:
             while len(waiting) > most:
                 scores = waiting.popleft().result()
-                journal.add(scores)
-                done[scores.name] = scores
-                bar.update(1)
+                if main:
+                    keep(scores)
+                else:
+                    mailbox.send(json.dumps(picture_to_dict(scores)))
+            if main:
+                for text in mailbox.receive():
+                    keep(picture_from_dict(json.loads(text)))
 
         try:
-            for batch in _batches(_ahead(pool, load, todo), batch_size):
+            for batch in _batches(_ahead(pool, load, share), batch_size):
                 for (name, rainy, clean), result in zip(batch, _derain(derain, batch, batch_size), strict=False):
                     waiting.append(pool.submit(finish, name, rainy, clean, result))
                 collect(_AHEAD)
             collect(0)
+            while main and not done.keys() >= set(names):
+                time.sleep(_MAIL_SECONDS)
+                collect(0)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    if processes.count() > 1:
+        rows = processes.broadcast([picture_to_dict(done[name]) for name in names] if main else None)
+        done = {row["name"]: picture_from_dict(row) for row in rows}
     return Report(tuple(done[name] for name in names), family, record)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, to_dict
 from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
@@ -32,6 +33,8 @@ def run(
     quiet: bool = False,
 ) -> list[tuple[str, Report]]:
     """Evaluate weights, print the tables, write `report.{json,csv,md,html}`, `scores.jsonl` and the pictures.
+
+    Several processes share the pictures; all return the reports, and process 0 alone prints and writes them.
 
     Args:
         config: pictures, architecture and `EvalConfig`.
@@ -80,9 +83,10 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
 
 
 def write_comparison(reports: Sequence[tuple[str, Report]], output: Path) -> str:
-    """Write several reports as one table, `comparison.md`; returns the table."""
+    """Write several reports as one table, `comparison.md`, in process 0; returns the table."""
     table = side_by_side(reports)
-    write_text(make_folder(output) / "comparison.md", table)
+    if processes.index() == 0:
+        write_text(make_folder(output) / "comparison.md", table)
     return table
 
 
@@ -97,7 +101,7 @@ def _run_one(
     devices: int,
     quiet: bool,
 ) -> Report:
-    options = config.eval
+    options, main = config.eval, processes.index() == 0
     derainer = Derainer(
         weights.params,
         weights.model,
@@ -118,12 +122,14 @@ def _run_one(
             output=folder,
             save_images=options.save_images,
             resume=resume,
-            progress=not quiet,
+            progress=main and not quiet,
             record=record,
         )
     except KeyboardInterrupt:
         print(f"scores so far are kept in {folder}; the same command with --resume goes on", file=sys.stderr)
         raise
+    if not main:
+        return report
     write_text(folder / REPORT, report.to_json())
     write_text(folder / "report.csv", report.to_csv())
     write_text(folder / "report.md", report.to_markdown())

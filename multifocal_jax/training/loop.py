@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 
 import multifocal_jax
+from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.pipeline import TrainingData
@@ -26,7 +27,7 @@ from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
 from multifocal_jax.training.state import TrainState, create_state
 from multifocal_jax.training.step import Metrics, make_step
-from multifocal_jax.training.validation import Validation
+from multifocal_jax.training.validation import TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
 from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
 
@@ -105,7 +106,11 @@ class _Run:
         self.parallel = DataParallel(config.train.parallel, step)
         workdir.mkdir(parents=True, exist_ok=True)
         self.checkpoints = Checkpoints(workdir, config)
+        processes.restarts_from(self.checkpoints.folder)
         self.validation = Validation(config, self.data.held_out) if len(self.data.held_out) else None
+        self.samples = self.validation
+        if self.samples is None and self.main and config.train.image_every:
+            self.samples = Validation(config, TrainingCrops(self.data))
         self.best = -math.inf
         self.scores: dict[str, float] = {}
 
@@ -121,12 +126,18 @@ class _Run:
         try:
             with _Stop() as stop:
                 state = self._steps(state, start, stop)
-            return self._finish(state)
+            result = self._finish(state)
+            self.checkpoints.close()
+            return result
+        except BaseException:
+            if jax.process_count() == 1:  # of several the others, who may be gone, would be waited for
+                with contextlib.suppress(Exception):  # the error that is being raised says more
+                    self.checkpoints.close()
+            raise
         finally:
             self.progress.close()
             if self.writer:
                 self.writer.close()
-            self.checkpoints.close()
 
     def _start(self) -> tuple[TrainState, str]:
         blank = create_state(self.config, self.optimizer)
@@ -195,6 +206,9 @@ class _Run:
             if last or (train.eval_every and step % train.eval_every == 0):
                 scores = self._validate(state, step)
                 clock.restart()
+            if (step % train.image_every == 0 or last) if train.image_every else scores:
+                self._write_pictures(state, step)
+                clock.restart()
             if last or stopped or scores or step % train.checkpoint_every == 0:
                 self._save(state, scores)
                 clock.restart()
@@ -245,14 +259,16 @@ class _Run:
         )
         if self.writer:
             self.writer.scalars(step, {f"held_out_{name}": value for name, value in self.scores.items()})
-            every = self.config.train.image_every
-            if step == self.total or not every or step % every == 0:
-                for name, picture in self.validation.samples():
-                    self.writer.picture(step, name, picture)
         if self.scores["psnr"] > self.best:
             self.best = self.scores["psnr"]
             self._write_weights(state, step)
         return self.scores
+
+    def _write_pictures(self, state: TrainState, step: int) -> None:
+        """Write sample pictures: the first held out or, where there are none, crops that are trained on."""
+        if self.writer and self.samples:
+            for name, picture in self.samples.samples(to_host(state.weights)):
+                self.writer.picture(step, name, picture)
 
     def _write_weights(self, state: TrainState, step: int) -> None:
         if not self.main:

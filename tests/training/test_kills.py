@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 import numpy as np
 import pytest
 from conftest import with_train
-from test_processes import ROOT, free_port, parameters, write_config
+from launch import ROOT, finish, read_until, start
+from test_processes import parameters, write_config
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -42,23 +44,22 @@ def test_killed_at_random_moments(tiny, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_others_end_when_a_process_dies(tiny, tmp_path):
-    file = write_config(with_train(tiny, steps=10**6, log_every=5), tmp_path)
-    environment = os.environ | {"XLA_FLAGS": ""}
-    port = free_port()
-    command = [sys.executable, ROOT / "train.py", "--config", file, "--workdir", tmp_path / "run"]
-    command += [f"--coordinator=127.0.0.1:{port}", "--process-count=2"]
-    with (
-        subprocess.Popen([*command, "--process-id=0"], env=environment, stderr=subprocess.PIPE, text=True) as first,
-        subprocess.Popen([*command, "--process-id=1"], env=environment, stderr=subprocess.DEVNULL) as second,
-    ):
-        assert first.stderr is not None
-        for line in first.stderr:
-            if line.startswith("step 10/"):
-                break
-        second.send_signal(signal.SIGKILL)
-        begin = time.monotonic()
-        rest = first.stderr.read()
-        assert first.wait(timeout=90) != 0
-        assert time.monotonic() - begin < 60
-    assert "process" in rest.lower() or "task" in rest.lower()
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_others_end_when_a_process_dies_and_a_restart_goes_on(tiny, tmp_path, killed):
+    config = with_train(tiny, steps=10**6, log_every=5, checkpoint_every=10)
+    command = ["--config", write_config(config, tmp_path), "--workdir", tmp_path / "run"]
+    both = start("train.py", command, processes=2)
+    read_until(both[0], "step 40/")
+    both[killed].send_signal(signal.SIGKILL)
+    begin = time.monotonic()
+    _, errors = both[1 - killed].communicate(timeout=90)
+    assert time.monotonic() - begin < 60
+    assert both[1 - killed].returncode != 0
+    both[killed].communicate()
+    (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
+    assert re.search("process died|lost another", line)
+    step = int(re.search(r"goes on from checkpoint (\d+) in ", line)[1])
+    assert step >= 20
+    again = start("train.py", [*command, f"--config.train.steps={step + 20}"], processes=2)
+    assert any(f"going on from step {step} of " in text for text in read_until(again[0], "first step"))
+    finish(again)

@@ -1,27 +1,16 @@
 """Several processes on one machine train as one process with as many devices does, and resume each other's runs."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
+import signal
 
 import jax
 import numpy as np
 import pytest
 from conftest import with_train
+from launch import finish, read_until, start
 
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.weights import load_weights
-
-ROOT = Path(__file__).parents[2]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def write_config(config, folder):
@@ -45,25 +34,7 @@ def parameters(workdir):
 def run(config, folder, processes, devices):
     """Train in so many processes of so many devices each; returns the losses and the final parameters."""
     file = write_config(config, folder)
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, str(ROOT / "train.py"), "--config", str(file)]
-    command += ["--workdir", str(folder / "run")]
-    port = free_port()
-    started = []
-    for index in range(processes):
-        several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]
-        started.append(
-            subprocess.Popen(
-                command + (several if processes > 1 else []),
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    for process in started:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    finish(start("train.py", ["--config", file, "--workdir", folder / "run"], processes, devices))
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     return losses, parameters(folder / "run")
@@ -78,3 +49,16 @@ def test_two_processes_train_as_one_and_one_resumes_what_two_began(tiny, tmp_pat
     _, resumed = run(config, tmp_path / "two", processes=1, devices=2)
     for a, b in zip(resumed, params, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_sigterm_to_one_of_two_processes_saves_and_ends_both_at_one_step(tiny, tmp_path):
+    file = write_config(with_train(tiny, steps=10**6, log_every=5, checkpoint_every=10**6), tmp_path)
+    both = start("train.py", ["--config", file, "--workdir", tmp_path / "run"], processes=2)
+    read_until(both[0], "step 10/")
+    both[1].send_signal(signal.SIGTERM)
+    errors = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [143, 143], errors
+    assert "saved; the same command goes on from here" in errors[0]
+    stopped = errors[0].split("stopped by a signal at step ")[1].split(",")[0]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [stopped]
+    assert "error" not in errors[0].replace("InitGoogle", "")

@@ -1,0 +1,48 @@
+"""Two processes go on with an evaluation that one began, and write what one alone writes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from launch import finish, start
+from PIL import Image
+from test_run import CONFIG, door
+from tiny import save_tiny
+
+SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory with a config, weights as training leaves them, and seven pairs of several sizes."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.py").write_text(CONFIG)
+    Path("runs/folder").mkdir(parents=True)
+    save_tiny("runs/folder/weights.safetensors")
+    rng = np.random.default_rng(0)
+    for folder in ("rain", "norain"):
+        Path("pairs", folder).mkdir(parents=True)
+    for number, size in enumerate(SIZES):
+        clean = rng.integers(0, 200, (*size, 3)).astype(np.uint8)
+        Image.fromarray(clean).save(f"pairs/norain/{number}.png")
+        Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{number}.png")
+    return tmp_path
+
+
+def test_two_processes_evaluate_as_one(here):
+    assert door("--quiet", "--output", "one") == 0
+    assert door("--quiet", "--output", "two", "--config.eval.limit=3") == 0
+    kept = {name: Path(f"two/images/{name}.png").stat().st_mtime_ns for name in "01"}
+    Path("two/images/2.png").unlink()  # its score is there, but not its picture
+    arguments = ["--config", "config.py", "--quiet", "--output", "two", "--resume"]
+    finish(start("evaluate.py", arguments, processes=2, cwd=here))
+    for name in ("report.json", "report.csv", "report.md", "report.html"):
+        assert Path("two", name).read_text() == Path("one", name).read_text(), name
+    pictures = sorted(path.name for path in Path("one/images").iterdir())
+    assert pictures == [f"{number}.png" for number in range(len(SIZES))]
+    for name in pictures:
+        assert Path("two/images", name).read_bytes() == Path("one/images", name).read_bytes()
+    assert kept == {name: Path(f"two/images/{name}.png").stat().st_mtime_ns for name in kept}
+    # header, three of one process, then the five that were missing, in the order in which they were scored
+    rows = [line for line in Path("two/scores.jsonl").read_text().splitlines() if line]
+    assert len(rows) == 1 + 3 + 5

@@ -1,0 +1,51 @@
+"""Starts a door several times on this machine, as one program of several processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(
+    door: str, arguments: Sequence[str | Path], processes: int, devices: int = 1, cwd: Path | None = None
+) -> list["subprocess.Popen[str]"]:
+    """`python DOOR ARGUMENTS` in so many processes of so many devices each; stderr can be read."""
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    port, started = free_port(), []
+    for index in range(processes):
+        several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]
+        command = [sys.executable, str(ROOT / door), *map(str, arguments), *(several if processes > 1 else [])]
+        started.append(
+            subprocess.Popen(
+                command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+        )
+    return started
+
+
+def finish(started: Sequence["subprocess.Popen[str]"], timeout: float = 600) -> None:
+    """Wait for all of them to end well."""
+    for process in started:
+        _, errors = process.communicate(timeout=timeout)
+        assert process.returncode == 0, errors
+
+
+def read_until(process: "subprocess.Popen[str]", beginning: str) -> list[str]:
+    """Lines of stderr up to the first that begins so."""
+    lines = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith(beginning):
+            return lines
+    raise AssertionError("".join(lines))
