@@ -3,6 +3,7 @@
 #   make test     all tests; make test TORCH=0 leaves PyTorch out where no CPU build of it is to be had
 #   make lint     ruff and pyright
 #   make stress   the long tests: kills, damage, several processes
+#   make bench    times this project beside the PyTorch twin; BENCH='--rows cpu-inference' selects rows
 PYTHON ?= python3
 TORCH ?= 1
 VENV := .venv
@@ -27,6 +28,9 @@ lint: $(VENV)/.test $(VENV)/.torch
 
 stress: $(VENV)/.test $(VENV)/.torch
 	$(BIN)/python -m pytest -q -m slow
+
+bench: $(VENV)/.test $(VENV)/.torch
+	$(BIN)/python -m benchmarks --json benchmarks.json $(BENCH)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'

@@ -1,0 +1,70 @@
+"""The time that the hardware allows: arithmetic over the measured matrix-product rate, traffic over copy bandwidth."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from benchmarks.work import Work
+from multifocal_jax.cost import count_macs, count_parameters
+from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models.channel_cssab import ChannelCSSAB
+from multifocal_jax.models.layers import Conv
+from multifocal_jax.models.spatial_cssab import SpatialCSSAB
+
+ADAM_VALUES = 7  # read gradient, parameter and both moments; write the last three
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one run asks of the hardware.
+
+    Attributes:
+        flops: of convolutions and attention products; twice their multiply-accumulates.
+        bytes: moved if every convolution and attention reads its input once and writes its result once, and all else
+            (activations, wavelets, pooling, sums) happens on the way.
+    """
+
+    flops: float
+    bytes: float
+
+
+def demand_of(work: Work) -> Demand:
+    """Of one run. A training step is three passes (result, gradient of inputs, gradient of weights), then Adam."""
+    flops = 2.0 * sum(count_macs(work.model, *_padded(work)).values()) * work.batch
+    traffic = float(count_traffic(work) * work.bytes_per_value)
+    if work.task != "training":
+        return Demand(flops, traffic)
+    return Demand(3 * flops, 3 * traffic + 4 * ADAM_VALUES * count_parameters(work.model))
+
+
+def count_traffic(work: Work) -> int:
+    """Values read and written by one pass, layer by layer, parameters included once."""
+    values = 0
+
+    def count(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+        nonlocal values
+        result = call(*arguments, **keywords)
+        if context.method_name == "__call__":
+            if isinstance(context.module, Conv):
+                values += math.prod(arguments[0].shape) + math.prod(result.shape)
+            elif isinstance(context.module, SpatialCSSAB | ChannelCSSAB):  # query or value, the skip, the result
+                values += 3 * math.prod(arguments[0].shape)
+        return result
+
+    network = MultifocalNet(work.model)
+    picture = jax.ShapeDtypeStruct((work.batch, *_padded(work), 3), jnp.float32)
+    with nn.intercept_methods(count):
+        params = jax.eval_shape(network.init, jax.random.key(0), picture)["params"]
+        values = count_parameters(work.model)
+        jax.eval_shape(network.apply, {"params": params}, picture)
+    return values
+
+
+def _padded(work: Work) -> tuple[int, int]:
+    """Height and width as the network sees them."""
+    multiple = work.model.multiple
+    return math.ceil(work.height / multiple) * multiple, math.ceil(work.width / multiple) * multiple

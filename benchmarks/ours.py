@@ -1,0 +1,192 @@
+"""This project's side, on the code that users run: `Derainer` for pictures, the step of `train.py` for training."""
+
+import dataclasses
+import functools
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from PIL import Image
+
+from benchmarks.kernels import count_kernels
+from benchmarks.limits import demand_of
+from benchmarks.side import Task, resident_peak
+from benchmarks.work import Work
+from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, TrainConfig
+from multifocal_jax.data.pipeline import TrainingData
+from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.models import MultifocalNet, initial_parameters
+from multifocal_jax.training.optimizer import make_optimizer, make_schedule
+from multifocal_jax.training.parallel import DataParallel, to_host
+from multifocal_jax.training.state import create_state
+from multifocal_jax.training.step import make_step
+
+PAIRS = 8  # on disk, to train on
+PAPER_STEPS = 315_000
+
+
+def make_task(work: Work) -> Task:
+    """The task, set up but for what its first run compiles."""
+    return {"inference": Inference, "training": Training, "parity": Parity, "rates": Rates}[work.task](work)
+
+
+class _Ours:
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def facts(self) -> dict[str, Any]:
+        return dataclasses.asdict(demand_of(self.work))
+
+    def peak_memory(self) -> int:
+        if self.work.platform == "cpu":
+            return resident_peak()
+        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+
+
+class Inference(_Ours):
+    """uint8 pictures on the host, de-rained to uint8 pictures on the host."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        params = initial_parameters(MultifocalNet(work.model), 0)
+        self.derainer = Derainer(params, work.model, precision=work.precision)
+        rng = np.random.default_rng(0)
+        self.pictures = rng.integers(0, 256, (work.batch, work.height, work.width, 3), dtype=np.uint8)
+
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self.derainer(self.pictures)
+
+
+class Training(_Ours):
+    """Steps as `multifocal_jax.training.loop` takes them: batches from pictures, no waiting between steps."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        config, data, self.batches = open_pairs(work)
+        optimizer, schedule = optimization(config)
+        self.parallel = DataParallel(config.train.parallel, make_step(config, optimizer, schedule, data.prepare))
+        self.state = self.parallel.replicate(create_state(config, optimizer))
+        self.resident = self.parallel.replicate(data.resident)
+
+    def run(self, count: int) -> None:
+        metrics: Any = None
+        for _ in range(count):
+            self.state, metrics = self.parallel(self.state, self.resident, next(self.batches))
+        jax.block_until_ready((self.state, metrics))
+
+    def facts(self) -> dict[str, Any]:
+        batch = self.parallel.split(next(self.batches))
+        step: Any = self.parallel.step
+        program = step.lower(self.state, self.resident, batch).compile()
+        return super().facts() | {"kernels": count_kernels(program.as_text())}
+
+
+class Parity(_Ours):
+    """One training step in float32, matrix products in full precision, on the accelerator and on the CPU."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self.config, self.data, batches = open_pairs(work)
+        self.batch = next(batches)
+        self.deviations: dict[str, float] = {}
+
+    def run(self, count: int) -> None:
+        with jax.default_matmul_precision("highest"):
+            loss, gradient = self.step_on(jax.devices()[0])
+            expected_loss, expected = self.step_on(jax.devices("cpu")[0])
+        difference = jax.tree.map(np.subtract, gradient, expected)
+        leaves = zip(jax.tree.leaves(difference), jax.tree.leaves(expected), strict=True)
+        self.deviations = {
+            "loss_deviation": abs(loss - expected_loss) / expected_loss,
+            "gradient_deviation": float(optax.tree.norm(difference) / optax.tree.norm(expected)),
+            "worst_parameter_deviation": max(float(np.linalg.norm(d) / np.linalg.norm(e)) for d, e in leaves),
+        }
+
+    def step_on(self, device: Any) -> tuple[float, Any]:
+        """Loss, and the gradient by what Adam keeps of the first one: (1 − β₁)·g."""
+        config = self.config
+        optimizer, schedule = optimization(config)
+        step = make_step(config, optimizer, schedule, self.data.prepare)
+        parallel = DataParallel("shard_map", step, [device])
+        state = parallel.replicate(create_state(config, optimizer))
+        state, metrics = parallel(state, parallel.replicate(self.data.resident), self.batch)
+        return float(metrics["loss"]), to_host(optax.tree.get(state.opt_state, "mu"))
+
+    def facts(self) -> dict[str, Any]:
+        return dict(self.deviations)
+
+
+class Rates(_Ours):
+    """Matrix products and copies, for the limits; and what the machine is."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        self.product, self.copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
+        rng = np.random.default_rng(0)
+        self.matrix = jnp.asarray(rng.standard_normal((work.height, work.height)), work.precision)
+        self.vector = jnp.zeros(work.width, jnp.float32)
+
+    def run(self, count: int) -> None:
+        self.rates = {
+            "flops_per_second": 2 * self.work.height**3 / best_seconds(self.product, self.matrix, self.matrix),
+            "bytes_per_second": 2 * self.vector.nbytes / best_seconds(self.copy, self.vector),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        device = jax.devices()[0]
+        return self.rates | {"platform": device.platform, "device": device.device_kind, "version": jax.__version__}
+
+
+def best_seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    """The shortest of several calls, each long enough to hide its launch."""
+    run = functools.partial(function, *arguments)
+    jax.block_until_ready(run())
+    best = float("inf")
+    for _ in range(10):
+        begin = time.perf_counter()
+        jax.block_until_ready([run() for _ in range(5)])
+        best = min(best, (time.perf_counter() - begin) / 5)
+    return best
+
+
+def optimization(config: ExperimentConfig) -> tuple[Any, Any]:
+    """Optimiser and schedule of the paper's run."""
+    epochs = PAIRS / config.train.batch_size
+    return make_optimizer(config.train, epochs, PAPER_STEPS), make_schedule(config.train, epochs, PAPER_STEPS)
+
+
+def open_pairs(work: Work) -> tuple[ExperimentConfig, TrainingData, Iterator[dict[str, Any]]]:
+    """The paper's training on pairs made on the spot, and its batches; nothing stays on disk."""
+    source = SourceConfig(dataset="folder")
+    with tempfile.TemporaryDirectory() as folder:
+        write_pairs(Path(folder), work)
+        config = ExperimentConfig(
+            model=work.model,
+            data=DataConfig(root=folder, train=(source,), test=source, crop_size=work.height),
+            train=TrainConfig(batch_size=work.batch, precision=work.precision),
+        )
+        data = TrainingData(config.data, config.train.batch_size, config.train.seed)
+        batches = data.batches()
+        first = next(batches)  # decodes all pictures
+    return config, data, itertools.chain([first], batches)
+
+
+def write_pairs(root: Path, work: Work) -> None:
+    """Pairs of pictures half as large again as the crops: noise, and the same with bright bars."""
+    rng = np.random.default_rng(0)
+    for side in ("rain", "norain"):
+        (root / side).mkdir()
+    for number in range(PAIRS):
+        clean = rng.integers(0, 200, (work.height * 3 // 2, work.width * 3 // 2, 3), dtype=np.uint8)
+        rainy = clean.copy()
+        rainy[:, ::7] += 50
+        Image.fromarray(clean).save(root / "norain" / f"{number}.png", compress_level=1)
+        Image.fromarray(rainy).save(root / "rain" / f"{number}.png", compress_level=1)

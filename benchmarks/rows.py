@@ -1,0 +1,170 @@
+"""The rows of the table: what is timed, against whom, and what is wanted of it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.work import Platform, SideConfig, Work
+from multifocal_jax.config import ModelConfig
+
+Kind = Literal["together", "alone", "start"]
+
+OURS = SideConfig("jax")
+EAGER = tuple(
+    SideConfig("torch", channels_last=channels_last, fused=fused)
+    for channels_last in (False, True)
+    for fused in (False, True)
+)
+COMPILED = tuple(SideConfig("torch", channels_last=True, fused=fused, compiled=True) for fused in (True, False))
+FUSED = SideConfig("torch", channels_last=True, fused=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        name: to select it by.
+        title: for the table.
+        kind: "together" takes turns between sides that are all ready, "alone" runs one side after the other (peak
+            memory), "start" times whole processes.
+        work: the task.
+        sides: who does it, this project first.
+        rounds: samples a side.
+        unit: what a run makes `work.batch` of (or one, for steps).
+        wanted: the aim, as in docs/performance.md.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    work: Work
+    sides: tuple[SideConfig, ...]
+    rounds: int
+    unit: Literal["pictures/s", "steps/s", "images/s", ""]
+    wanted: str
+
+    @property
+    def per_run(self) -> int:
+        """Units a run."""
+        return 1 if self.unit == "steps/s" else self.work.batch
+
+
+ROWS = (
+    Row(
+        "cpu-inference",
+        "CPU, float32: inference 481×321",
+        "together",
+        Work("inference", "cpu", 321, 481),
+        (OURS, *EAGER),
+        7,
+        "pictures/s",
+        "≥ 3.5× and < 1.35 s; towards 5× and 1.0 s",
+    ),
+    Row(
+        "cpu-training",
+        "CPU, float32: training step, 4 × 128²",
+        "together",
+        Work("training", "cpu", 128, 128, batch=4),
+        (OURS, *EAGER),
+        7,
+        "steps/s",
+        "≥ 2×",
+    ),
+    Row(
+        "cpu-memory",
+        "CPU, float32: peak memory of inference 1920×1080",
+        "alone",
+        Work("inference", "cpu", 1080, 1920),
+        (OURS, SideConfig("torch"), SideConfig("torch", fused=True)),
+        1,
+        "pictures/s",
+        "< 1/3 of the twin's",
+    ),
+    Row(
+        "cpu-start",
+        "CPU: start of `derain` to the first picture (481×321) written",
+        "start",
+        Work("inference", "cpu", 321, 481),
+        (OURS,),
+        3,
+        "",
+        "second start ≤ 3 s",
+    ),
+    Row(
+        "gpu-training",
+        "GPU, bfloat16: training, 64 × 128²",
+        "together",
+        Work("training", "gpu", 128, 128, batch=64, precision="bfloat16"),
+        (OURS, *COMPILED),
+        10,
+        "images/s",
+        "≥ 2× and ≥ 2,000 images/s",
+    ),
+    Row(
+        "gpu-steps",
+        "GPU, bfloat16: the paper's batch, 4 × 128²",
+        "together",
+        Work("training", "gpu", 128, 128, batch=4, precision="bfloat16"),
+        (OURS, FUSED),
+        10,
+        "steps/s",
+        "report; 250 make the paper's run 20 minutes",
+    ),
+    Row(
+        "gpu-inference",
+        "GPU, bfloat16: inference 16 × 481×321",
+        "together",
+        Work("inference", "gpu", 321, 481, batch=16, precision="bfloat16"),
+        (OURS, FUSED),
+        10,
+        "pictures/s",
+        "≥ 200 pictures/s",
+    ),
+    Row(
+        "gpu-4k",
+        "GPU, bfloat16: inference 3840×2160, whole",
+        "together",
+        Work("inference", "gpu", 2160, 3840, precision="bfloat16"),
+        (OURS, FUSED),
+        10,
+        "pictures/s",
+        "≤ 0.5 s and ≤ 20 GB",
+    ),
+    Row(
+        "gpu-parity",
+        "GPU against CPU: one training step, 4 × 128², float32, products in full precision",
+        "together",
+        Work("parity", "gpu", 128, 128, batch=4),
+        (OURS,),
+        0,
+        "",
+        "equal but for rounding",
+    ),
+)
+
+RATES = {
+    "cpu": Work("rates", "cpu", 2048, 64 << 20),
+    "gpu": Work("rates", "gpu", 8192, 512 << 20, precision="bfloat16"),
+}
+
+
+SMALL = ModelConfig(channels=8, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
+
+
+def quick(row: Row) -> Row:
+    """The same row in miniature, to see that everything runs."""
+    work = dataclasses.replace(
+        row.work,
+        height=32,
+        width=40 if row.work.task == "inference" else 32,
+        batch=min(row.work.batch, 2),
+        model=SMALL,
+    )
+    return dataclasses.replace(row, work=work, rounds=min(row.rounds, 2))
+
+
+def rates_work(platform: Platform, small: bool) -> Work:
+    """What measures the machine."""
+    work = RATES[platform]
+    return dataclasses.replace(work, height=256, width=1 << 18) if small else work

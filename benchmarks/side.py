@@ -1,0 +1,78 @@
+"""One side of a comparison, in a process of its own: sets its task up and runs it when told to.
+
+    python -m benchmarks.side '{"work": {…}, "side": {…}}'
+
+Every line of stdin is a number of runs, every line of stdout an answer in JSON. A process of its own gives each side
+its own peak memory, its own CUDA libraries, and lets the two take turns on one machine.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from benchmarks.work import SideConfig, Work
+
+
+class Task(Protocol):
+    """Something to time."""
+
+    def run(self, count: int) -> None:
+        """Do the work `count` times and wait until all of it is done."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to know beside the time; asked for once, after the last run."""
+        ...
+
+    def peak_memory(self) -> int:
+        """Bytes."""
+        ...
+
+
+def resident_peak() -> int:
+    """The most memory that this process has held so far (VmHWM), in bytes."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+def task_of(work: Work, side: SideConfig) -> Task:
+    """The task, set up."""
+    if side.framework == "torch":
+        from benchmarks.twin import make_task
+
+        return make_task(work, side)
+    from benchmarks.ours import make_task
+
+    return make_task(work)
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print to stdout is no answer
+
+    def answer(values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    def seconds(run: Callable[[int], None], count: int) -> float:
+        begin = time.perf_counter()
+        run(count)
+        return (time.perf_counter() - begin) / count
+
+    arguments = json.loads(sys.argv[1])
+    begin = time.perf_counter()
+    task = task_of(Work.from_json(arguments["work"]), SideConfig(**arguments["side"]))
+    answer({"setup_seconds": time.perf_counter() - begin})
+    for line in sys.stdin:
+        count = int(line)
+        if count:
+            answer({"seconds": seconds(task.run, count)})
+        else:
+            answer({"peak_memory": task.peak_memory(), **task.facts()})
+
+
+if __name__ == "__main__":
+    main()

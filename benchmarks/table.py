@@ -1,0 +1,126 @@
+"""Results as a Markdown table and as JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.rows import Row
+from benchmarks.timing import Times
+
+COLUMNS = ("row", "side", "median", "quartiles", "rate", "of the limit", "ours is", "peak memory", "compile", "wanted")
+HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+@dataclass
+class Result:
+    """A row measured, or why not.
+
+    Attributes:
+        row: what was asked.
+        sides: this project first; empty if the row was not measured.
+        reason: why it was not, or what failed.
+        limit: seconds that the hardware needs at least, not a number if unknown.
+    """
+
+    row: Row
+    sides: list[Times] = field(default_factory=list)
+    reason: str = ""
+    limit: float = math.nan
+
+    @property
+    def failed(self) -> bool:
+        """Whether something that should have run did not."""
+        return bool(self.reason and self.sides) or any(times.failed for times in self.sides)
+
+    @property
+    def twin(self) -> Times | None:
+        """The fastest of the other sides."""
+        others = [times for times in self.sides[1:] if times.seconds and self.row.kind != "start"]
+        return min(others, key=lambda times: times.median) if others else None
+
+    def to_json(self) -> dict[str, Any]:
+        """All there is."""
+        sides = [vars(times) | {"median": times.median, "quartiles": times.quartiles} for times in self.sides]
+        return {
+            "row": self.row.name,
+            "title": self.row.title,
+            "work": self.row.work.to_json(),
+            "wanted": self.row.wanted,
+            "limit_seconds": self.limit,
+            "reason": self.reason,
+            "sides": sides,
+        }
+
+
+def limit_of(times: Times, rates: dict[str, float]) -> float:
+    """The larger of arithmetic and traffic, each at the rate measured."""
+    if not {"flops", "bytes"} <= times.facts.keys() or not rates:
+        return math.nan
+    return max(times.facts["flops"] / rates["flops_per_second"], times.facts["bytes"] / rates["bytes_per_second"])
+
+
+def lines(result: Result) -> list[str]:
+    """One line of the table a side."""
+    if not result.sides:
+        return [_line(result.row.title, "", f"not measured: {result.reason}", *[""] * 6, result.row.wanted)]
+    return [_side(result, index, times) for index, times in enumerate(result.sides)]
+
+
+def notes(result: Result) -> list[str]:
+    """What the columns have no room for."""
+    found = []
+    for times in result.sides:
+        facts = {name: value for name, value in times.facts.items() if name not in ("flops", "bytes")}
+        if facts:
+            listed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in facts.items())
+            found.append(f"{result.row.title}, {times.side}: {listed}")
+    return found
+
+
+def _side(result: Result, index: int, times: Times) -> str:
+    row, first = result.row, result.sides[0]
+    title, wanted = (row.title, row.wanted) if index == 0 else ("", "")
+    if times.failed:
+        return _line(title, times.side, f"failed: {times.failed}", *[""] * 6, wanted)
+    if not times.seconds:
+        return _line(title, times.side, *[""] * 7, wanted)
+    factor = f"{times.median / first.median:.2f}× faster" if index and row.kind != "start" else ""
+    if times is result.twin:
+        factor = f"**{factor}**"
+    return _line(
+        title,
+        times.side,
+        seconds(times.median),
+        f"{seconds(times.quartiles[0])} to {seconds(times.quartiles[1])}",
+        f"{row.per_run / times.median:,.3g} {row.unit}" if row.unit else "",
+        f"{result.limit / times.median:.0%} of {seconds(result.limit)}" if not math.isnan(result.limit) else "",
+        factor,
+        f"{times.peak_memory / 1e9:.2f} GB" if times.peak_memory else "",
+        f"{times.first_extra:.1f} s" if times.first_extra >= 0.5 else "",
+        wanted,
+    )
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def seconds(value: float) -> str:
+    """With three digits."""
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def describe_rates(rates: dict[str, float]) -> str:
+    """The two rates behind the limits."""
+    return (
+        f"matrix products {rates['flops_per_second'] / 1e9:,.0f} GFLOP/s, "
+        f"copies {rates['bytes_per_second'] / 1e9:,.1f} GB/s"
+    )
+
+
+def table(results: Sequence[Result]) -> str:
+    """The whole table with its notes."""
+    body = [line for result in results for line in lines(result)]
+    remarks = [f"- {note}" for result in results for note in notes(result)]
+    return "\n".join([HEADER, *body, *(["", *remarks] if remarks else [])])

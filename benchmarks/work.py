@@ -1,0 +1,75 @@
+"""What is timed: one task, one size, one precision, on one side."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from multifocal_jax.config import ModelConfig, Precision
+from multifocal_jax.config_files import from_dict, to_dict
+
+TaskName = Literal["inference", "training", "parity", "rates"]
+Platform = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task.
+
+    Attributes:
+        task: "inference" de-rains pictures as `multifocal_jax.load(…)` does, "training" takes steps as `train.py`
+            does, "parity" compares one training step with the CPU's, "rates" measures the machine.
+        platform: where it runs.
+        height, width: of a picture or a training crop in pixels.
+        batch: pictures at once.
+        precision: of the computation.
+        model: the architecture.
+    """
+
+    task: TaskName
+    platform: Platform
+    height: int = 128
+    width: int = 128
+    batch: int = 1
+    precision: Precision = "float32"
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+    @property
+    def bytes_per_value(self) -> int:
+        """Of an activation."""
+        return {"bfloat16": 2, "float32": 4, "float64": 8}[self.precision]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"model": to_dict(self.model)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Work":
+        """The inverse of `to_json`."""
+        fields: dict[str, Any] = values | {"model": from_dict(ModelConfig, values["model"])}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class SideConfig:
+    """Who does the work, and how.
+
+    Attributes:
+        framework: "jax" is this project, "torch" the twin.
+        channels_last: the twin's memory format.
+        fused: the twin uses `scaled_dot_product_attention`.
+        compiled: the twin runs under `torch.compile`.
+    """
+
+    framework: Literal["jax", "torch"]
+    channels_last: bool = False
+    fused: bool = False
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        """For the table."""
+        if self.framework == "jax":
+            return "this project"
+        words = ["PyTorch", "compiled" if self.compiled else "eager"]
+        words += ["channels_last"] if self.channels_last else []
+        words += ["fused"] if self.fused else []
+        return " ".join(words)
