@@ -21,7 +21,7 @@ def time_starts(work: Work, rounds: int) -> list[Times]:
         _write_inputs(root, work)
         command = [sys.executable, "-m", "multifocal_jax.cli.derain", str(root / "rainy.png"), "--overwrite", "--quiet"]
         command += ["-o", str(root / "clean.png"), "--weights", str(root / "weights.safetensors")]
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(root / "cache")}
+        cache = {"MULTIFOCAL_CACHE": str(root / "cache")}
         try:
             first.seconds.append(seconds_of_command(command, work.platform, **cache))
             for _ in range(rounds):

@@ -5,6 +5,7 @@ import os
 # Several devices in every session, so that sharding is always exercised. Must precede the import of JAX.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["MULTIFOCAL_CACHE"] = "off"  # tests neither read nor fill the user's folder of compiled programs
 
 import jaxtyping
 import numpy as np

@@ -82,9 +82,11 @@ class _ListWeights(argparse.Action):
 
 
 def _load(arguments: argparse.Namespace) -> "Derainer":
+    from multifocal_jax.cli.cache import keep_programs
     from multifocal_jax.evaluation.inference import load
     from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
 
+    keep_programs()
     return load(
         arguments.weights or DEFAULT_NAME,
         precision=arguments.precision,

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,13 @@ from jax.stages import Compiled
 
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation import memory
+from multifocal_jax.evaluation import memory, programs
 from multifocal_jax.evaluation.tiles import blend_tiles
 from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
-from multifocal_jax.models import MultifocalNet
 from multifocal_jax.weights import load_weights
+
+if TYPE_CHECKING:
+    from multifocal_jax.models import MultifocalNet
 
 _KEPT_PROGRAMS = 32  # compiled sizes that are kept
 
@@ -33,7 +35,8 @@ class Derainer:
 
     Pictures are reflected at the right and bottom to the next multiple of `model.multiple` (8 by default) and cut
     back. No further padding is added, as the network's pooling looks at the whole picture and would see it; so every
-    padded size is compiled once, on first use. `JAX_COMPILATION_CACHE_DIR` keeps the programs from run to run.
+    padded size is compiled once, on first use. `programs.keep_in` keeps the programs from run to run, as does JAX's own
+    `JAX_COMPILATION_CACHE_DIR`.
 
     Args:
         params: the network's parameters, nested as Flax names them.
@@ -156,14 +159,8 @@ class Derainer:
         """The network compiled for a shape; refused if the device has less memory than the compiler has planned."""
         key = (shape, str(dtype))
         if key not in self._programs:
-            network = MultifocalNet(
-                self.model, dtype=self._dtype_of_computation, param_dtype=jnp.promote_types(self._dtype, jnp.float32)
-            )
-            program = (
-                jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
-                .lower(self._params, jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows))
-                .compile()
-            )
+            ingredients = (self.model, self.precision, shape, str(dtype))
+            program = programs.kept(ingredients, self._devices, partial(self._compile, shape, dtype))
             if len(self._programs) >= _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
             self._programs[key] = program
@@ -172,6 +169,18 @@ class Derainer:
         if free is not None and memory.needed(program) > free:
             raise self._too_large(shape, memory.needed(program), free)
         return program
+
+    def _compile(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
+        from multifocal_jax.models import MultifocalNet  # late: a program that was kept needs no network
+
+        network = MultifocalNet(
+            self.model, dtype=self._dtype_of_computation, param_dtype=jnp.promote_types(self._dtype, jnp.float32)
+        )
+        return (
+            jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
+            .lower(self._params, jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows))
+            .compile()
+        )
 
     def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
         _, height, width, _ = shape
@@ -194,7 +203,7 @@ class Derainer:
 
     def _place(self, params: Any) -> Any:
         with self._settings():
-            return jax.device_put(jax.tree.map(lambda value: jnp.asarray(value, self._dtype), params), self._everywhere)
+            return jax.device_put(jax.tree.map(lambda value: np.asarray(value, self._dtype), params), self._everywhere)
 
     @contextlib.contextmanager
     def _settings(self) -> Iterator[None]:
@@ -233,7 +242,7 @@ def load(
     )
 
 
-def _forward(network: MultifocalNet, dtype: Any, params: Any, batch: jax.Array) -> jax.Array:
+def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array) -> jax.Array:
     """(B, H, W, 3) of integers or floats to floats, not clipped."""
     scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
     result = network.apply({"params": params}, batch.astype(dtype) / scale)
