@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 from multifocal_jax import processes
 from multifocal_jax.cli.flags import (
@@ -13,6 +12,7 @@ from multifocal_jax.cli.flags import (
 )
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.evaluation.perceptual import PERCEPTUAL
+from multifocal_jax.paths import as_path
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         help="files, workdirs or packaged names instead of the workdir's; several give one table side by side",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="of the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
+        "--output", metavar="DIR", help="of the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
     )
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="DIR", help="put reports of earlier evaluations into the table"
@@ -44,14 +44,14 @@ def main() -> int:
     config, arguments = parse_experiment(parser)
     start_distributed(arguments, preemptible=False)
     if arguments.photographs:
-        test = SourceConfig(dataset="rainy", root=str(Path(arguments.photographs).resolve()))
+        test = SourceConfig(dataset="rainy", root=str(as_path(arguments.photographs).resolve()))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
 
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison
 
     workdir = arguments.workdir or f"runs/{config.name}"
     weights = arguments.weights or [config.eval.weights or workdir]
-    output = arguments.output or Path(workdir) / ("photographs" if arguments.photographs else "evaluation")
+    output = arguments.output or as_path(workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
     reports = run(
         config,

@@ -1,13 +1,13 @@
 """Reading pictures of any common format as uint8 RGB, and finding them in folders."""
 
-import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.paths import as_path, walk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif")
 _TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
@@ -68,23 +68,25 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     Raises:
         DataError: there is no such folder.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist")
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
-        found += [Path(parent, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    for parent, folders, files in walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [parent / name for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+        if not recursive:
+            break
     return sorted(found)
 
 
 def _open(path: str | Path) -> BinaryIO:
     try:
-        return open(path, "rb")
+        return cast(BinaryIO, as_path(path).open("rb"))
     except FileNotFoundError:
         raise ImageError(f"picture {path} does not exist") from None
     except OSError as error:
-        raise ImageError(f"picture {path} cannot be opened: {error.strerror}") from None
+        raise ImageError(f"picture {path} cannot be opened: {error.strerror or error}") from None
 
 
 def _to_rgb(picture: Image.Image, name: str) -> Image.Image:

@@ -5,7 +5,6 @@ picture that is rainy is a property of the set and never guessed.
 """
 
 import dataclasses
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
 from multifocal_jax.data.images import find_images, image_size, read_image
 from multifocal_jax.data.published import PUBLISHED, Arrangement
+from multifocal_jax.paths import as_path, subfolders
 
 RAINY_FOLDERS = ("rain", "rainy", "input", "inputs", "rainy_image", "rainy_images", "rain_image")
 CLEAN_FOLDERS = ("norain", "no_rain", "clean", "target", "targets", "gt", "ground_truth", "groundtruth")
@@ -111,7 +111,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
         DataError: nothing is there, or more than one reading is possible. The message names the folder looked in, the
             layout expected and what to do.
     """
-    root = Path(root)
+    root = as_path(root)
     if not root.exists():
         raise DataError(
             f"{dataset}: {root} does not exist; expected there: {_expected(dataset)}{_advice(dataset, root)}"
@@ -186,8 +186,8 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     """The split's folder at or up to two levels below root; root itself where it has no such folder."""
     other = "test" if split == "train" else "train"
     ignored = PUBLISHED[dataset].ignored
-    children = [child for child in _subfolders(root) if child.name not in ignored]
-    grandchildren = [folder for child in children for folder in _subfolders(child) if folder.name not in ignored]
+    children = [child for child in subfolders(root) if child.name not in ignored]
+    grandchildren = [folder for child in children for folder in subfolders(child) if folder.name not in ignored]
     matches = [folder for folder in children if _is_split(folder.name, split)]
     if len(matches) > 1:
         names = ", ".join(folder.name for folder in matches)
@@ -203,11 +203,6 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
             f"{dataset}: no {split} split under {root}; expected: {_expected(dataset)}{_advice(dataset, root)}"
         )
     return root
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _split_lists(root: Path, split: str) -> list[Path]:
@@ -239,7 +234,7 @@ def _from_list(path: Path) -> Layout:
     def exists(file: Path) -> bool:
         # One listing per folder instead of one query per file: lists run to 638,492 lines.
         if file.parent not in known:
-            known[file.parent] = set(os.listdir(file.parent)) if file.parent.is_dir() else set()
+            known[file.parent] = {path.name for path in file.parent.iterdir()} if file.parent.is_dir() else set()
         return file.name in known[file.parent]
 
     def locate(column: str) -> Path:
@@ -275,7 +270,7 @@ def _from_folder(root: Path) -> Layout:
     """Pairs of a folder of any layout that tells its sides by name."""
     if root.name.lower() in TWO_SIDED_FOLDERS:
         return _two_sided(root, TWO_SIDED_FOLDERS[root.name.lower()])
-    folders = _subfolders(root)
+    folders = subfolders(root)
     rainy = [folder for folder in folders if folder.name.lower() in RAINY_FOLDERS]
     clean = [folder for folder in folders if folder.name.lower() in CLEAN_FOLDERS]
     sided = [folder for folder in folders if folder.name.lower() in TWO_SIDED_FOLDERS]
@@ -330,7 +325,7 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
             raise DataError(f"{by_place[place]} and {path} differ in their suffix alone; keep one of them")
         by_place[place] = path
         by_stem.setdefault(path.stem, []).append(path)
-    subfolders = {parent for parent, _ in by_place}
+    places = {parent for parent, _ in by_place}
     pairs, lonely, partnered = [], [], set()
     for path in rainy:
         parent = str(path.parent.relative_to(rainy_folder))
@@ -341,7 +336,7 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
                     f"{path} has several clean partners: {', '.join(map(str, candidates))}; use the same subfolders on "
                     "both sides"
                 )
-            if candidates and (parent not in subfolders or (parent, stem) in by_place):
+            if candidates and (parent not in places or (parent, stem) in by_place):
                 pairs.append(Pair("", Picture(path), Picture(candidates[0])))
                 partnered.add(candidates[0])
                 break
@@ -354,7 +349,8 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
             lonely.append(
                 f"no rainy partner for {path.relative_to(clean_folder)} under {rainy_folder}; expected {expected}"
             )
-    return Layout(_named(pairs, rainy_folder), lonely, Path(os.path.commonpath([rainy_folder, clean_folder])))
+    common = next(folder for folder in (rainy_folder, *rainy_folder.parents) if clean_folder.is_relative_to(folder))
+    return Layout(_named(pairs, rainy_folder), lonely, common)
 
 
 def _suffix_in_use(pairs: list[Pair]) -> str:

@@ -11,6 +11,7 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
+from multifocal_jax.paths import as_path
 
 # Of the rain over pictures that are scored. No seed that a training run is likely to have, as the run's crop i would be
 # under the very rain of test picture i.
@@ -219,7 +220,7 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
     Raises:
         DataError: the source is not there or is incomplete; the message says where it was looked for and what to do.
     """
-    root = Path(os.path.join(data_root, source.root))
+    root = as_path(os.path.join(data_root, source.root))
     if source.dataset == "demo":
         from multifocal_jax.data.demo import demo_photographs
 
@@ -241,7 +242,7 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
 
 def open_rainy(source: SourceConfig, data_root: str = "") -> RainyFiles:
     """The pictures of a source of dataset "rainy"; arguments and errors as for `open_source`."""
-    return RainyFiles(_open_folder(source.dataset, Path(os.path.join(data_root, source.root))))
+    return RainyFiles(_open_folder(source.dataset, as_path(os.path.join(data_root, source.root))))
 
 
 def _open_folder(dataset: str, root: Path) -> PhotographFiles:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from etils import epath
 from PIL import Image
 
 from multifocal_jax import processes
@@ -21,6 +22,7 @@ from multifocal_jax.evaluation.metrics import Family
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual
 from multifocal_jax.evaluation.report import PictureScores, Report, picture_from_dict, picture_to_dict
 from multifocal_jax.evaluation.scoring import score_picture
+from multifocal_jax.paths import as_path
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +45,7 @@ def evaluate(
     measures: Mapping[Perceptual, Measure] | None = None,
     limit: int = 0,
     batch_size: int = 1,
-    output: Path | None = None,
+    output: epath.PathLike | None = None,
     save_images: bool = True,
     resume: bool = False,
     progress: bool = False,
@@ -80,7 +82,7 @@ def evaluate(
     names = [source.name(index) for index in range(count)]
     main = processes.index() == 0
     journal = Journal(make_folder(output) if output and main else None, record, resume)
-    images = output / "images" if output and save_images else None
+    images = as_path(output) / "images" if output and save_images else None
     if images and main:
         make_folder(images)
     done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}

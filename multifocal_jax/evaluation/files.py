@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from etils import epath
 
 from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_path
 
 
 class OutputError(UserError):
     """A result cannot be written."""
 
 
-def make_folder(folder: Path) -> Path:
+def make_folder(folder: epath.PathLike) -> Path:
     """Make a folder and those above it.
 
     Raises:
         OutputError: it cannot be made or written to.
     """
+    folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe.partial"
@@ -27,17 +31,18 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_whole(path: epath.PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file beside `path`, then rename it; what was there stays until then.
 
     Raises:
         OutputError: the disk does not take it.
     """
+    path = as_path(path)
     partial = path.with_name(path.name + ".partial")
     try:
         try:
             with partial.open("wb") as file:
-                write(file)
+                write(cast(BinaryIO, file))
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -47,6 +52,6 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: epath.PathLike, text: str) -> None:
     """Write UTF-8 text; errors as for `write_whole`."""
     write_whole(path, lambda file: file.write(text.encode()))

@@ -7,6 +7,7 @@ from typing import Any, Self, TextIO
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.report import PictureScores, picture_from_dict, picture_to_dict
+from multifocal_jax.paths import Mirror
 
 FILE = "scores.jsonl"
 
@@ -34,6 +35,7 @@ class Journal:
         self._path = folder / FILE if folder else None
         self._header = json.dumps({"record": record})
         self._file: TextIO | None = None
+        self._mirror: Mirror | None = None
         self.done: dict[str, PictureScores] = {}
         if resume and self._path and self._path.is_file():
             self._read(self._path)
@@ -53,7 +55,8 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._path:
-            self._file = self._path.open("a" if self.done else "w")
+            self._mirror = Mirror(self._path.parent, *([FILE] if self.done else []))
+            self._file = (self._mirror.folder / FILE).open("a" if self.done else "w")
             self._write("" if self.done else self._header)  # an empty line ends one that was cut short
         return self
 
@@ -62,6 +65,8 @@ class Journal:
     ) -> None:
         if self._file:
             self._file.close()
+        if self._mirror:
+            self._mirror.close()
 
     def add(self, picture: PictureScores) -> None:
         """Write down one more picture."""
@@ -70,3 +75,5 @@ class Journal:
     def _write(self, line: str) -> None:
         if self._file:
             print(line, file=self._file, flush=True)
+        if self._mirror:
+            self._mirror.update()

@@ -41,7 +41,8 @@ def write_page(report: Report, source: PairSource | RainySource, folder: Path) -
     def figures() -> Iterator[str]:
         for picture in worst[:MOST_PICTURES]:
             rainy, clean = source.load(index[picture.name])
-            with Image.open(folder / "images" / f"{picture.name}.png") as result:
+            path = folder / "images" / f"{picture.name}.png"
+            with path.open("rb") as file, Image.open(file) as result:
                 yield _figure(report, picture, rainy, np.asarray(result), clean)
 
     template = Template((files("multifocal_jax.evaluation") / "page.html").read_text())

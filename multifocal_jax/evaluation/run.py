@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, to_dict
@@ -17,6 +19,7 @@ from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
 from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.paths import as_path
 from multifocal_jax.weights import Weights, WeightsError, load_weights
 
 REPORT = "report.json"
@@ -25,7 +28,7 @@ REPORT = "report.json"
 def run(
     config: ExperimentConfig,
     weights: Sequence[str],
-    output: Path,
+    output: epath.PathLike,
     *,
     metrics: Sequence[Perceptual] = (),
     resume: bool = False,
@@ -57,7 +60,7 @@ def run(
     source = _open(config)
     reports = []
     for title, (name, held) in zip(titles, loaded, strict=True):
-        folder = output if len(weights) == 1 else output / title
+        folder = as_path(output) if len(weights) == 1 else as_path(output) / title
         record = _record(config, name, held, list(measures))
         report = _run_one(config, held, record, source, measures, folder, resume, devices, quiet)
         reports.append((title, report))
@@ -75,14 +78,14 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
     """
     reports = []
     for title, place in zip(_titles(places), places, strict=True):
-        path = Path(place) / REPORT if Path(place).is_dir() else Path(place)
+        path = as_path(place) / REPORT if as_path(place).is_dir() else as_path(place)
         if not path.is_file():
             raise ReportError(f"{place} holds no {REPORT}; evaluate.py writes one into its output folder")
         reports.append((title, Report.from_json(path.read_text(), str(path))))
     return reports
 
 
-def write_comparison(reports: Sequence[tuple[str, Report]], output: Path) -> str:
+def write_comparison(reports: Sequence[tuple[str, Report]], output: epath.PathLike) -> str:
     """Write several reports as one table, `comparison.md`, in process 0; returns the table."""
     table = side_by_side(reports)
     if processes.index() == 0:

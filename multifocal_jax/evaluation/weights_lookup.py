@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from etils import epath
+
+from multifocal_jax.paths import as_path
 from multifocal_jax.weights import Description, WeightsError, describe_weights
 
 WORKDIR_FILE = "weights.safetensors"  # what training writes into its workdir
@@ -51,7 +54,7 @@ def list_weights() -> list[PackagedWeights]:
     return sorted(found, key=lambda weights: weights.name != DEFAULT_NAME)
 
 
-def find_weights(name_or_path: str | Path = DEFAULT_NAME) -> Path:
+def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
     """The file of these weights.
 
     Args:
@@ -61,7 +64,7 @@ def find_weights(name_or_path: str | Path = DEFAULT_NAME) -> Path:
     Raises:
         WeightsError: there is nothing of this name; the message lists what there is.
     """
-    path = Path(name_or_path)
+    path = as_path(name_or_path)
     if path.is_file():
         return path
     if (path / WORKDIR_FILE).is_file():

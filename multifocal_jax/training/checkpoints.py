@@ -1,6 +1,11 @@
 """Checkpoints: asynchronous, atomic, complete enough to go on exactly, and checked when they are read."""
 
+import contextlib
+import errno
+import os
+import sys
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -8,6 +13,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, from_dict, to_dict
 from multifocal_jax.errors import UserError
@@ -58,6 +64,40 @@ def _digest(arrays: Any) -> int:
     return checksum
 
 
+def _reason(error: Exception) -> str:
+    """The system's words where a message holds them, as TensorStore's fill pages."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    known = (os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+    return next((words for words in known if words in text), text[:200])
+
+
+def _quiet_threads() -> None:
+    """Leave the errors of Orbax's threads to the line that `Checkpoints` makes of them.
+
+    Orbax logs a traceback for each before it raises it, and TensorStore's late answers find the event loop closed.
+    """
+
+    before = sys.unraisablehook
+    if not isinstance(before, _Unraisable):
+        sys.unraisablehook = _Unraisable(before)
+    logging.get_absl_logger().addFilter(_wanted)
+
+
+class _Unraisable:
+    """`sys.unraisablehook` but for event loops that are closed."""
+
+    def __init__(self, before: Callable[[Any], object]) -> None:
+        self.before = before
+
+    def __call__(self, unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            self.before(unraisable)
+
+
+def _wanted(record: Any) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
 class Checkpoints:
     """The checkpoints of one workdir: the newest `keep` and the best.
 
@@ -70,6 +110,7 @@ class Checkpoints:
         from orbax.checkpoint import checkpoint_managers
 
         self.ocp, self.config = ocp, config
+        _quiet_threads()
         self.folder = epath.Path(workdir) / "checkpoints"
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -91,17 +132,18 @@ class Checkpoints:
         Args:
             state: of the step that it holds.
             metrics: scores at this step; their "psnr" decides which checkpoint is the best.
+
+        Raises:
+            CheckpointError: this one or the one before could not be written, as on a full disk.
         """
         arrays = to_host(state)
         step = int(arrays.step)
         if step in self.manager.all_steps():
             return
         meta = {"config": to_dict(self.config), "crc32": _digest(arrays), "step": step, "metrics": metrics or {}}
-        self.manager.save(
-            step,
-            args=self.ocp.args.Composite(state=self.ocp.args.StandardSave(arrays), meta=self.ocp.args.JsonSave(meta)),
-            metrics=metrics,
-        )
+        items = self.ocp.args.Composite(state=self.ocp.args.StandardSave(arrays), meta=self.ocp.args.JsonSave(meta))
+        with self._writing():
+            self.manager.save(step, args=items, metrics=metrics)
 
     def restore(self, blank: TrainState) -> TrainState | None:
         """The newest checkpoint that is whole, as NumPy arrays, or None if there is none.
@@ -155,13 +197,36 @@ class Checkpoints:
         return reason
 
     def newest(self) -> int | None:
-        """Step of the newest finished checkpoint."""
+        """Step of the newest checkpoint, that under way included if it ends well."""
+        with contextlib.suppress(Exception):
+            self.manager.wait_until_finished()
+        return self._finished()
+
+    def _finished(self) -> int | None:
+        self.manager.reload()  # forgets one that could not be written
         return self.manager.latest_step()
 
     def wait(self) -> None:
-        """Return once everything is written."""
-        self.manager.wait_until_finished()
+        """Return once everything is written; errors as for `save`."""
+        with self._writing():
+            self.manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, and release the threads."""
-        self.manager.close()
+        """Wait, and release the threads; errors as for `save`."""
+        with self._writing():
+            self.manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Names what went wrong and what is left; Orbax and TensorStore raise errors of many types."""
+        try:
+            yield
+        except Exception as error:
+            if processes.loss_of_process(error):
+                raise
+            newest = self._finished()
+            left = "there is no older one" if newest is None else f"older ones are intact, the newest is step {newest}"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.folder}: {_reason(error)}; {left}. Free some space if the "
+                "disk is full, and run the same command again"
+            ) from error

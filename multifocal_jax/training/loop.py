@@ -21,7 +21,9 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.files import write_text
 from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.paths import as_path
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
@@ -72,7 +74,7 @@ def train(config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False
         UserError: the data, the workdir or the config cannot be used, or the loss is not finite any more.
     """
     with _precision(config):
-        return _Run(config, epath.Path(workdir), quiet).run()
+        return _Run(config, epath.Path(as_path(workdir)), quiet).run()
 
 
 @contextlib.contextmanager
@@ -118,7 +120,7 @@ class _Run:
         state, origin = self._start()
         start = int(state.step)
         if self.main:
-            (self.workdir / "config.json").write_text(json.dumps(to_dict(self.config), indent=2) + "\n")
+            write_text(self.workdir / "config.json", json.dumps(to_dict(self.config), indent=2) + "\n")
         self.writer = MetricWriter(self.workdir, self.config.train.tensorboard) if self.main else None
         self.progress = Progress(start, self.total, quiet=self.quiet or not self.main)
         self._announce(state, origin)
@@ -129,15 +131,21 @@ class _Run:
             result = self._finish(state)
             self.checkpoints.close()
             return result
-        except BaseException:
+        except BaseException as error:
             if jax.process_count() == 1:  # of several the others, who may be gone, would be waited for
                 with contextlib.suppress(Exception):  # the error that is being raised says more
                     self.checkpoints.close()
+            if isinstance(error, OSError) and processes.loss_of_process(error) is None:
+                raise TrainingError(
+                    f"training cannot go on: {error}; checkpoints in {self.checkpoints.folder} are intact. Free some "
+                    "space if the disk is full, and run the same command again"
+                ) from error
             raise
         finally:
             self.progress.close()
             if self.writer:
-                self.writer.close()
+                with contextlib.suppress(OSError):  # flushing to a full disk fails once more
+                    self.writer.close()
 
     def _start(self) -> tuple[TrainState, str]:
         blank = create_state(self.config, self.optimizer)
@@ -288,24 +296,11 @@ class _Run:
         save_weights(self.workdir / "weights.safetensors", weights)
 
     def _save(self, state: TrainState, scores: dict[str, float]) -> None:
-        metrics = {"psnr": scores["psnr"]} if scores else None
-        try:
-            self.checkpoints.save(state, metrics)
-        except OSError as error:
-            raise TrainingError(
-                f"checkpoint of step {int(to_host(state.step))} could not be written to {self.checkpoints.folder}: "
-                f"{error}; older checkpoints are intact. Free some space and run the same command again"
-            ) from None
+        self.checkpoints.save(state, {"psnr": scores["psnr"]} if scores else None)
 
     def _finish(self, state: TrainState) -> TrainingResult:
         step = int(to_host(state.step))
-        try:
-            self.checkpoints.wait()
-        except (OSError, ValueError) as error:
-            raise TrainingError(
-                f"the last checkpoint could not be written to {self.checkpoints.folder}: {error}; older checkpoints "
-                "are intact. Free some space and run the same command again"
-            ) from None
+        self.checkpoints.wait()
         finished = step >= self.total
         file = self.workdir / "weights.safetensors"
         if finished and (self.validation is None or not file.exists()):

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from multifocal_jax.paths import Mirror
+
 
 class MetricWriter:
     """Writes scalars to `metrics.jsonl` and TensorBoard, and pictures to `images/` and TensorBoard.
 
-    Used by process 0 alone. JSON lines are flushed one by one, so that a killed run loses none.
+    Used by process 0 alone. Everything is flushed at once, so that a killed run loses nothing; in a bucket the files
+    that grow are some half a minute old.
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool = True) -> None:
@@ -24,12 +27,14 @@ class MetricWriter:
             tensorboard: write TensorBoard events too.
         """
         self.workdir = epath.Path(workdir)
-        self.lines = (self.workdir / "metrics.jsonl").open("a")
+        self.mirror = Mirror(workdir, "metrics.jsonl")
+        self.lines = (self.mirror.folder / "metrics.jsonl").open("a")
         self.events = None
         if tensorboard:
-            from tensorboardX import SummaryWriter
+            # Not SummaryWriter: its thread dies of a full disk, and training would wait for it for ever.
+            from tensorboardX.event_file_writer import EventsWriter
 
-            self.events = SummaryWriter(str(self.workdir), flush_secs=10)
+            self.events = EventsWriter(str(self.mirror.folder / "events"))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one line of named values; values that are not finite become null in JSON."""
@@ -38,8 +43,11 @@ class MetricWriter:
         self.lines.write(json.dumps(line) + "\n")
         self.lines.flush()
         if self.events:
+            from tensorboardX import summary
+
             for name, value in values.items():
-                self.events.add_scalar(name, value, step)
+                self._event(step, summary.scalar(name, value))
+        self.mirror.update()
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
         """Write a picture.
@@ -56,13 +64,23 @@ class MetricWriter:
         with (folder / f"{step:07d}_{name}.png").open("wb") as file:
             Image.fromarray(image).save(file, "PNG")
         if self.events:
-            self.events.add_image(name, image, step, dataformats="HWC")
+            from tensorboardX import summary
+
+            self._event(step, summary.image(name, image, dataformats="HWC"))
+
+    def _event(self, step: int, content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made by protobuf
+
+        assert self.events is not None
+        self.events.write_event(Event(wall_time=time.time(), step=step, summary=content))
+        self.events.flush()
 
     def close(self) -> None:
         """Flush and close."""
         self.lines.close()
         if self.events:
             self.events.close()
+        self.mirror.close()
 
 
 class Progress:

@@ -1,0 +1,99 @@
+"""Paths that may lie in a bucket (`gs://BUCKET/FOLDER`): pathlib's where they are local, etils' epath elsewhere."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from etils import epath
+
+from multifocal_jax.errors import UserError
+
+_SECONDS = 30  # between copies of files that grow
+
+
+class PathError(UserError):
+    """A path cannot be used here. The message says what it takes."""
+
+
+def is_remote(path: epath.PathLike) -> bool:
+    """Whether a path is an address such as gs://BUCKET/FOLDER."""
+    return "://" in os.fspath(path)
+
+
+def as_path(path: epath.PathLike) -> Path:
+    """A path with pathlib's methods, whatever holds the file.
+
+    Raises:
+        PathError: the package that reads addresses of this kind is not installed.
+    """
+    if not is_remote(path):
+        return Path(path)
+    import fsspec
+
+    scheme = os.fspath(path).split("://")[0]
+    try:
+        fsspec.get_filesystem_class("gcs" if scheme == "gs" else scheme)  # as epath names it
+    except (ImportError, ValueError) as error:
+        raise PathError(f"{path} cannot be reached: {error}; for gs:// run: pip install gcsfs") from None
+    return cast(Path, epath.Path(path))
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk`, links followed: every folder with the names of its folders and files, beginning with `folder`."""
+    if is_remote(folder):
+        top = ""
+        for found, folders, files in epath.Path(folder).walk():
+            top = top or os.fspath(found)  # without the scheme
+            yield folder / os.fspath(found)[len(top) :].strip("/"), folders, files
+    else:
+        for parent, folders, files in os.walk(folder, followlinks=True):
+            yield Path(parent), folders, files
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; hidden ones are left out."""
+    _, names, _ = next(walk(folder), (folder, [], []))
+    return sorted(folder / name for name in names if not name.startswith("."))
+
+
+class Mirror:
+    """A local folder for files that grow: the wanted one itself, or one that is copied to a bucket now and then.
+
+    Objects in a bucket can only be written whole.
+
+    Attributes:
+        folder: to write into.
+    """
+
+    def __init__(self, target: epath.PathLike, *names: str) -> None:
+        """Open a folder.
+
+        Args:
+            target: where the files are wanted; exists.
+            names: of files in it that are to be appended to.
+        """
+        self._target = self._temporary = None
+        self.folder = Path(target)
+        self._copied = time.monotonic()
+        if is_remote(target):
+            self._target, self._temporary = epath.Path(target), tempfile.TemporaryDirectory()
+            self.folder = Path(self._temporary.name)
+            for file in (self._target / name for name in names):
+                if file.exists():
+                    (self.folder / file.name).write_bytes(file.read_bytes())
+
+    def update(self, at_once: bool = False) -> None:
+        """Copy to the bucket what was written, if the last copy is half a minute old; files must be flushed."""
+        if self._target and (at_once or time.monotonic() - self._copied > _SECONDS):
+            for file in self.folder.iterdir():
+                (self._target / file.name).write_bytes(file.read_bytes())
+            self._copied = time.monotonic()
+
+    def close(self) -> None:
+        """Copy at once, and remove the local folder of a bucket."""
+        self.update(at_once=True)
+        if self._temporary:
+            self._temporary.cleanup()

@@ -1,0 +1,96 @@
+"""Data, workdir and reports in a bucket (in memory): everything but Orbax's checkpoints, which need a true one."""
+
+import dataclasses
+import json
+import runpy
+import sys
+
+import bucket
+import numpy as np
+import pytest
+from etils import epath
+from launch import ROOT
+
+import multifocal_jax
+from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from multifocal_jax.config_files import to_dict
+from multifocal_jax.data.sources import open_source
+from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.training import loop
+from multifocal_jax.training.checkpoints import Checkpoints
+from multifocal_jax.weights import load_weights
+
+
+@pytest.fixture
+def pairs(rng):
+    """Four pairs in gs://data/set."""
+    from PIL import Image
+
+    bucket.install()
+    root = epath.Path("gs://data/set")
+    for side in ("rain", "norain"):
+        (root / side).mkdir(parents=True, exist_ok=True)
+    for number in range(4):
+        clean = rng.integers(0, 200, (24, 32, 3)).astype(np.uint8)
+        for side, picture in (("norain", clean), ("rain", clean + np.uint8(30))):
+            image = Image.fromarray(picture)
+            write_whole(root / side / f"{number}.png", lambda file, image=image: image.save(file, "png"))
+    return root
+
+
+@pytest.fixture
+def config():
+    return ExperimentConfig(
+        name="bucket",
+        model=ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3)),
+        data=DataConfig(
+            root="gs://data",
+            train=(SourceConfig(dataset="folder", root="set"),),
+            test=SourceConfig(dataset="folder", root="set"),
+            crop_size=16,
+        ),
+        train=TrainConfig(steps=2, batch_size=8, log_every=1, checkpoint_every=2, image_every=2),
+    )
+
+
+def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatch):
+    assert [open_source(config.data.test, config.data.root).name(index) for index in range(4)] == list("0123")
+    # Orbax writes through TensorStore, whose own client speaks to Google alone
+    monkeypatch.setattr(loop, "Checkpoints", lambda workdir, config: Checkpoints(tmp_path, config))
+    workdir = epath.Path("gs://runs/first")
+    result = loop.train(config, workdir, quiet=True)
+    assert str(result.weights) == "gs://runs/first/weights.safetensors"
+    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=4))
+    loop.train(longer, workdir, quiet=True)
+
+    assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(longer)))
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]  # the second run's lines follow those of the first
+    assert len([path for path in workdir.iterdir() if path.name.startswith("events.out.tfevents")]) == 2
+    images = {path.name for path in (workdir / "images").iterdir()}
+    assert images == {f"{step:07d}_crop-{crop}.png" for step in (2, 4) for crop in range(3)}
+    assert load_weights(workdir / "weights.safetensors").record["step"] == 4
+
+    (tmp_path / "config.py").write_text(
+        "import json\nfrom multifocal_jax.config import ExperimentConfig\n"
+        "from multifocal_jax.config_files import from_dict\n"
+        f"def get_config():\n    return from_dict(ExperimentConfig, json.loads({json.dumps(to_dict(longer))!r}))\n"
+    )
+    command = ["evaluate.py", "--config", str(tmp_path / "config.py"), "--workdir", str(workdir), "--quiet"]
+    monkeypatch.setattr(sys, "argv", [*command, "--config.eval.limit=2"])
+    door = runpy.run_path(str(ROOT / "evaluate.py"))["main"]
+    assert door() == 0
+    monkeypatch.setattr(sys, "argv", [*command, "--resume"])
+    assert door() == 0
+    folder = workdir / "evaluation"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["count"] == 4
+    assert len((folder / "scores.jsonl").read_text().split()) > 4
+    assert {path.name for path in (folder / "images").iterdir()} == {f"{name}.png" for name in range(4)}
+    assert "data:image/webp" in (folder / "report.html").read_text()
+
+    rainy, _ = open_source(config.data.test, config.data.root).load(1)
+    from PIL import Image
+
+    with (folder / "images" / "1.png").open("rb") as file, Image.open(file) as written:
+        np.testing.assert_array_equal(multifocal_jax.load(str(workdir))(rainy), np.asarray(written))
