@@ -130,8 +130,13 @@ def curve(metrics: Path) -> list[tuple[int, float]]:
 
 
 def _origin(init_weights: str) -> dict[str, Any]:
+    """What a training started from; its crops are those of the whole chain of trainings before."""
     record = load_weights(find_weights(init_weights)).record
-    return {key: record.get(key) for key in ("experiment", "step", "images", "commit")}
+    origin = {key: record.get(key) for key in ("experiment", "step", "images", "commit")}
+    before = record["config"]["train"]["init_weights"]
+    if before and "started_from" not in record:  # packed weights have counted theirs
+        origin["images"] += _origin(before)["images"]
+    return origin
 
 
 def _without_paths(config: ExperimentConfig) -> ExperimentConfig:

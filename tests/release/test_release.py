@@ -37,7 +37,15 @@ def workdir(tmp_path):
     shapes = jax.eval_shape(MultifocalNet(MODEL).init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32), shapes["params"])
-    record = {"config": to_dict(trained), "step": 9, "images": 36, "seed": 0, "commit": "0123456789", "date": "today"}
+    record = {
+        "experiment": "demo",
+        "config": to_dict(trained),
+        "step": 9,
+        "images": 36,
+        "seed": 0,
+        "commit": "0123456789",
+        "date": "today",
+    }
     save_weights(run / "weights.safetensors", Weights(params, MODEL, record))
     (run / "metrics.jsonl").write_text('{"step": 3, "loss": 0.5}\n{"step": 9, "loss": 0.25}\n{"step"')
     return run
@@ -65,6 +73,23 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert "| GPU | not measured |" in card
     for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
         assert (tmp_path / "cards" / picture).stat().st_size < 200_000
+
+
+def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
+    trained = load_weights(workdir / "weights.safetensors")
+    previous = str(workdir)
+    for number in (1, 2):
+        record = dict(trained.record)
+        record["config"] = record["config"] | {"train": record["config"]["train"] | {"init_weights": previous}}
+        previous = str(tmp_path / f"run{number}")
+        (tmp_path / f"run{number}").mkdir()
+        save_weights(tmp_path / f"run{number}" / "weights.safetensors", Weights(trained.params, MODEL, record))
+    base = load_config(str(tmp_path / "config.py"))
+    packed = pack(previous, tmp_path / "packed", base=base, base_file="config.py", limit=1)
+    record = load_weights(packed).record
+    assert record["images"] == 3 * 36
+    assert record["started_from"] == {"experiment": "demo", "step": 9, "images": 2 * 36, "commit": "0123456789"}
+    assert str(tmp_path) not in json.dumps(record)
 
 
 def test_what_cannot_be_released(workdir, tmp_path):
