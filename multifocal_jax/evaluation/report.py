@@ -238,7 +238,7 @@ def picture_from_dict(values: dict[str, Any]) -> PictureScores:
 
 
 def side_by_side(reports: Sequence[tuple[str, Report]]) -> str:
-    """Several evaluations in one Markdown table, a line each; the rainy input leads where all have the same.
+    """Several evaluations in one Markdown table, a line each; the rainy input leads those that have the same.
 
     Args:
         reports: pairs of a title and a report.
@@ -261,12 +261,12 @@ def side_by_side(reports: Sequence[tuple[str, Report]]) -> str:
             for picture in report.pictures
         ]
 
-    if all(inputs(other) == inputs(reports[0][1]) for _, other in reports):
-        lines.append(line("rainy input", reports[0][1], "input"))
-        lines += [line(title, report, "result") for title, report in reports]
-    else:
-        for title, report in reports:
-            lines += [line(f"{title}: rainy input", report, "input"), line(title, report, "result")]
+    shown: list[Any] = []
+    for title, report in reports:
+        if inputs(report) not in shown:
+            shown.append(inputs(report))
+            lines.append(line(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
+        lines.append(line(title, report, "result"))
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,8 @@ from etils import epath
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, to_dict
+from multifocal_jax.data.errors import NoPairsError
+from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.files import make_folder, write_text
@@ -161,7 +163,11 @@ def _open(config: ExperimentConfig) -> PairSource | RainySource:
     if config.eval.split == "test":
         if config.data.test.dataset == "rainy":
             return open_rainy(config.data.test, config.data.root)
-        return open_source(config.data.test, config.data.root)
+        try:
+            return open_source(config.data.test, config.data.root)
+        except NoPairsError as error:
+            hint = "; pictures without ground truth: --photographs DIR" if config.data.test.dataset == "folder" else ""
+            raise EvaluationError(f"{error}{hint}") from None
     from multifocal_jax.data.pipeline import TrainingData
 
     source = TrainingData(config.data, config.train.batch_size, config.train.seed).held_out
@@ -180,12 +186,20 @@ def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequ
         "weights": name,
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
-        "dataset": config.data.test.dataset,
+        "dataset": _dataset(config),
         "model": to_dict(config.model),
         "data": to_dict(config.data),
-        **{key: options[key] for key in ("split", "family", "precision", "tile", "overlap", "ensemble")},
+        **{key: options[key] for key in ("family", "precision", "tile", "overlap", "ensemble")},
         **({"metrics": list(metrics)} if metrics else {}),
     }
+
+
+def _dataset(config: ExperimentConfig) -> str:
+    """What is scored: `rain200h/test`, or `rain200h/train, held out`."""
+    held_out = config.eval.split == "held_out"
+    sources = config.data.train if held_out else (config.data.test,)
+    names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
+    return " + ".join(names) + ", held out" * held_out
 
 
 def _titles(places: Sequence[str]) -> list[str]:

@@ -89,7 +89,7 @@ def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
     assert Path("both/other/report.json").is_file()
     lines = Path("both/comparison.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
-        *("folder: rainy input", "folder", "other: rainy input", "other", "first: rainy input", "first")
+        *("rainy input", "folder", "other", "rainy input of first", "first")
     ]
     assert lines[2] in capsys.readouterr().out
 
@@ -126,7 +126,9 @@ def test_held_out_pictures(here):
     assert (
         door("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet") == 0
     )
-    assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 1
+    (_, report), *_ = read_reports(["runs/folder/evaluation"])
+    assert len(report.pictures) == 1
+    assert report.record["dataset"] == "folder, held out"
 
 
 def test_photographs_without_ground_truth(here, capsys):
@@ -145,6 +147,8 @@ def test_photographs_without_ground_truth(here, capsys):
     Path("empty").mkdir()
     with pytest.raises(UserError, match=r"no pictures in .*empty"):
         door("--photographs", "empty")
+    with pytest.raises(UserError, match=r"no pairs under .*; pictures without ground truth: --photographs DIR"):
+        door("--config.data.test.root=rain")
     with pytest.raises(UserError, match="have no ground truth; they can be evaluated"):
         open_source(SourceConfig(dataset="rainy", root="pairs/rain"))
 
