@@ -139,7 +139,7 @@ def derain_files(
                 account.done.append(job.source)
             except (UserError, OSError) as error:
                 account.failed.append(f"{job.source}: {error}" if str(job.source) not in str(error) else str(error))
-                if not quiet:
+                if not quiet and len(jobs) > 1:  # of one, the summary says the same
                     bar.write(f"failed: {account.failed[-1]}", file=sys.stderr)
     return account
 
