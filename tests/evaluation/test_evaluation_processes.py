@@ -1,5 +1,7 @@
 """Two processes go on with an evaluation that one began, and write what one alone writes."""
 
+import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +48,22 @@ def test_two_processes_evaluate_as_one(here):
     # header, three of one process, then the five that were missing, in the order in which they were scored
     rows = [line for line in Path("two/scores.jsonl").read_text().splitlines() if line]
     assert len(rows) == 1 + 3 + 5
+
+
+@pytest.mark.slow
+def test_the_other_process_ends_too_when_one_finds_a_broken_picture(here):
+    Path("pairs/rain/3.png").write_bytes(b"broken")  # of the share of process 1
+    both = start("evaluate.py", ["--config", "config.py", "--quiet", "--output", "two"], processes=2, cwd=here)
+    _, errors = both[1].communicate(timeout=300)
+    assert both[1].returncode == 2
+    assert [line for line in errors.splitlines() if line.startswith("error:")] == [
+        "error: picture pairs/rain/3.png cannot be read: cannot identify image file <_io.BufferedReader "
+        "name='pairs/rain/3.png'>; replace or remove it"
+    ]
+    begin = time.monotonic()
+    _, errors = both[0].communicate(timeout=300)
+    assert time.monotonic() - begin < 60
+    assert both[0].returncode not in (0, None)
+    assert "error: a process died" in errors or "lost another one" in errors
+    scored = [json.loads(line) for line in Path("two/scores.jsonl").read_text().splitlines()[1:]]
+    assert {"0", "2", "4", "6"} <= {row["name"] for row in scored}
