@@ -75,5 +75,5 @@ def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
     if path.is_dir():
         raise WeightsError(f"{path} holds no {WORKDIR_FILE}; training writes it into its workdir when it ends")
     raise WeightsError(
-        f"weights {str(name_or_path)!r} are neither a file, nor a workdir, nor packaged ({', '.join(packaged)})"
+        f"weights {str(name_or_path)!r} are neither a file nor a workdir nor packaged; packaged: {', '.join(packaged)}"
     )
