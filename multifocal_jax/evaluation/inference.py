@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from multifocal_jax.models import MultifocalNet
 
 _KEPT_PROGRAMS = 32  # compiled sizes that are kept
+_BYTES_BESIDE_TILES = 24  # per pixel of the whole picture: float32 sums and weights, picture, result
 
 
 class InferenceError(UserError):
@@ -184,12 +185,14 @@ class Derainer:
 
     def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
         _, height, width, _ = shape
-        share = 0.7 * (free if free is not None else needed / 2) / max(needed, 1)
-        side = max(64, int(math.sqrt(height * width * share)) // 64 * 64)
+        room: float = free if free is not None else needed / 2
+        if self._devices[0].platform == "cpu":  # where the tiles' results are put together in the same memory
+            room -= _BYTES_BESIDE_TILES * height * width
+        side = int(math.sqrt(height * width * max(0.0, 0.7 * room / max(needed, 1)))) // 64 * 64
         has = "the device has less" if free is None else f"{memory.spell(free)} are free"
+        fits = f"tiles of {side} pixels would fit (--tile {side})" if side else "even tiles would not fit"
         return InferenceError(
-            f"a picture of {width}x{height} pixels needs {memory.spell(needed)} at once and {has}; "
-            f"tiles of {side} pixels would fit (--tile {side})"
+            f"a picture of {width}x{height} pixels needs {memory.spell(needed)} at once and {has}; {fits}"
         )
 
     @property
@@ -251,8 +254,9 @@ def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array
 
 
 def _finish(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Clamp to [0, 1], scale, round half up."""
-    result = np.clip(result, 0, 1)
-    if not np.issubdtype(dtype, np.integer):
-        return result.astype(dtype)
-    return np.floor(result * np.iinfo(dtype).max + 0.5).astype(dtype)
+    """Clamp to [0, 1], scale, round half up; row by row, as copies of a large picture would need much memory."""
+    finished = np.empty(result.shape, dtype)
+    for rows, target in zip(np.moveaxis(result, 1, 0), np.moveaxis(finished, 1, 0), strict=True):
+        clipped = np.clip(rows, 0, 1)
+        target[...] = np.floor(clipped * np.iinfo(dtype).max + 0.5) if np.issubdtype(dtype, np.integer) else clipped
+    return finished

@@ -143,12 +143,15 @@ def test_blending_has_no_seams():
 
 
 def test_too_large_a_picture_is_refused_with_a_tile_that_fits(params, monkeypatch):
-    free = 4_000_000
+    free = 12_000_000
     monkeypatch.setattr(memory, "available", lambda device: free)
     with pytest.raises(InferenceError, match=r"512x512 pixels needs .* MB are free; .*--tile \d+\)") as caught:
         Derainer(params, MODEL)(picture(512, 512))
     tile = int(str(caught.value).split("--tile ")[1].rstrip(")"))
     assert Derainer(params, MODEL, tile=tile)(picture(512, 512)).shape == (512, 512, 3)
+    monkeypatch.setattr(memory, "available", lambda device: 20 * 512 * 512)  # less than the picture and its sums
+    with pytest.raises(InferenceError, match="even tiles would not fit"):
+        Derainer(params, MODEL)(picture(512, 512))
 
 
 @pytest.mark.parametrize(
