@@ -35,10 +35,10 @@ def get_config() -> ExperimentConfig:
 
 
 def synthesised(dataset: Dataset, root: str, held_out: int = 0) -> tuple[SourceConfig, ...]:
-    """The clean pictures of a set under rain of every style, and without rain."""
+    """The clean pictures of a set under rain of every style, and as often without rain."""
     return (
         SourceConfig(dataset=dataset, root=root, rain="light", held_out=held_out),
         SourceConfig(dataset=dataset, root=root, rain="heavy", held_out=held_out),
         SourceConfig(dataset=dataset, root=root, rain="varied", held_out=held_out),
-        SourceConfig(dataset=dataset, root=root, rain="identity"),
+        SourceConfig(dataset=dataset, root=root, rain="identity", repeat=3),
     )
