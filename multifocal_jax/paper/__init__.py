@@ -90,7 +90,7 @@ def table_text(name: str, runs: Path) -> str:
     lines += ["| | " + " | ".join(header) + " |", "|---" * (len(header) + 1) + "|"]
     notes: list[str] = []
     for row in table.rows:
-        lines.append("| " + " | ".join([row.label, *_cells(row, runs, notes)]) + " |")
+        lines.append("| " + " | ".join([row.label, *_cells(table, row, runs, notes)]) + " |")
     lines += ["", "PSNR in dB / SSIM on luma, family `uint8`. The paper's numbers are quoted; measured ones are ours."]
     lines += notes
     missing = [config for config in _configs(table) if not _report(config, runs).is_file()]
@@ -101,15 +101,16 @@ def table_text(name: str, runs: Path) -> str:
     return "\n".join(lines)
 
 
-def _cells(row: Row, runs: Path, notes: list[str]) -> list[str]:
+def _cells(table: Table, row: Row, runs: Path, notes: list[str]) -> list[str]:
     cells = []
-    for index, quoted in enumerate(row.quoted):
+    for index, (column, quoted) in enumerate(zip(table.columns, row.quoted, strict=True)):
         cells.append(f"{quoted.psnr:.2f} / {quoted.ssim:.3f}")
-        cells.append(_measured(row.configs[index], runs, notes) if row.configs else "")
+        cells.append(_measured(row.configs[index], column, runs, notes) if row.configs else "")
     return cells
 
 
-def _measured(config: str, runs: Path, notes: list[str]) -> str:
+def _measured(config: str, column: str, runs: Path, notes: list[str]) -> str:
+    """The cell of a column; says so where the overrides of a run had it score another set's pictures."""
     path = _report(config, runs)
     if not path.is_file():
         return "not run"
@@ -121,7 +122,8 @@ def _measured(config: str, runs: Path, notes: list[str]) -> str:
     steps = f", trained for {trained['step']:,} steps" if isinstance(trained.get("step"), int) else ""
     dataset = report.record.get("dataset", "an unknown set")
     notes.append(f"- `{name_of(config)}`: {len(report.pictures)} pictures of {dataset}{steps}; {path}")
-    return f"{mean.psnr:.2f} / {mean.ssim:.3f}"
+    elsewhere = "" if dataset == f"{column.lower().removesuffix('-data')}/test" else f" on {dataset}"
+    return f"{mean.psnr:.2f} / {mean.ssim:.3f}{elsewhere}"
 
 
 def _report(config: str, runs: Path) -> Path:

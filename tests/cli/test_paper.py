@@ -59,10 +59,10 @@ def test_commands():
     ]
 
 
-def write_report(runs: Path, name: str, psnr: float) -> None:
+def write_report(runs: Path, name: str, psnr: float, dataset="rain200l/test") -> None:
     scores = {family: Score(psnr, 0.5) for family in ("uint8", "double", "rgb")}
     report = Report(
-        (PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}, "dataset": "rain200l"}
+        (PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}, "dataset": dataset}
     )
     folder = runs / name / "evaluation"
     folder.mkdir(parents=True)
@@ -75,8 +75,12 @@ def test_reports_are_filled_in(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "| Ours | 30.17 / 0.906 | not run | 40.38 / 0.987 | 33.33 / 0.500 | 35.00 / 0.940 | not run |" in text
     assert "| GMM | 14.50 / 0.418 |  | 28.56 / 0.870 |  | 25.81 / 0.796 |  |" in text
-    assert "1 pictures of rain200l, trained for 1,200 steps" in text
+    assert "1 pictures of rain200l/test, trained for 1,200 steps" in text
     assert "configs/rain200l.py" not in text.split("Not run")[1]
+    write_report(tmp_path, "did", 30, dataset="rain100l/train")
+    assert "| 35.00 / 0.940 | 30.00 / 0.500 on rain100l/train |" in table_text("table6", tmp_path)
+    write_report(tmp_path, "spa", 31, dataset="spa/test")
+    assert "| Ours | 35.25 / 0.955 | 31.00 / 0.500 |" in table_text("table5", tmp_path)
 
 
 def test_running(tmp_path):
