@@ -1,6 +1,7 @@
 """What the doors share: `--config FILE`, `--config.FIELD=VALUE`, and errors of the user's as one line."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -95,7 +96,12 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
     another ends with a line that says so and status 1; none waits for the others after an error.
     """
     try:
-        sys.exit(main())
+        code = main()
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141  # as shells tell of a program that SIGPIPE ends
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2

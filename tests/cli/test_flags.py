@@ -65,3 +65,13 @@ def test_doors_report_a_missing_data_set_in_one_line(door, tmp_path):
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
+
+
+def test_a_reader_that_has_seen_enough():
+    code = "from multifocal_jax.cli.flags import exit_on_user_error as run; run(lambda: print('x' * 100_000) or 0)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=120)
+    assert errors == b""
+    assert process.returncode == 141
