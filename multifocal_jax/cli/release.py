@@ -23,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--data-root", default="", metavar="DIR", help="where the data lies now, if it has moved")
     pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
     pack.add_argument("--limit", type=int, default=0, metavar="N", help="score at most N pictures of each kind")
+    pack.add_argument("--note", default="", help="what the card shall say of how the training went")
     pack.set_defaults(run=_pack)
 
     card = commands.add_parser("card", help="write the model card of weights that were packed, with its pictures")
@@ -45,6 +46,7 @@ def _pack(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         data_root=arguments.data_root,
         limit=arguments.limit,
+        note=arguments.note,
     )
     print(f"packed into {file} ({file.stat().st_size / 1e6:.1f} MB)")
 

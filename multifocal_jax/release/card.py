@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -109,32 +110,52 @@ def _origin(about: Description) -> str:
     train, data = record["config"]["train"], record["config"]["data"]
     purpose = purpose_of(record["name"]) or PURPOSES["demo"]
     sources = "\n".join(f"- {line}" for line in purpose.sources)
-    start, first = record["started_from"], ""
     words = [f"python train.py --config {record['config_file']} --workdir runs/{record['name']}"]
     if any(source["root"] for source in data["train"]):
         words.append("--config.data.root=DIR")
-    if start:
-        words.append(f"--config.train.init_weights=runs/{start['experiment']}")
-        first = (
-            f" It started from the weights `{start['experiment']}` ({start['images']:,} crops, commit "
-            f"`{start['commit'][:7]}`), whose crops are counted above."
-        )
+    stages = record["stages"]
+    if len(stages) > 1:
+        words.append("--config.train.init_weights=WORKDIR_BEFORE")
     command = " \\\n    ".join([*words, *record["overrides"]])
+    last = "The last training: " if len(stages) > 1 else ""
+    note = f" {record['note']}" if record["note"] else ""
     return f"""## Data
 {sources}
 
 ## Training
-{record["images"]:,} crops of {data["crop_size"]}×{data["crop_size"]} in all; {record["step"]:,} steps of \
-{train["batch_size"]}, seed {record["seed"]}, commit `{(record["commit"] or "unknown")[:7]}`, {record["date"]}.{first}
+{record["images"]:,} crops in all, {record["date"]}.{note}
+
+| trained as | steps | crops | highest learning rate | seed | commit |
+|---|---|---|---|---|---|
+{_stage_rows(stages)}
+
+{last}batches of {train["batch_size"]}, crops of {data["crop_size"]}×{data["crop_size"]}.
 
 ```
 {command}
 python -m multifocal_jax.release pack runs/{record["name"]} --config {record["config_file"]}
 ```
 
-![Training loss]({record["name"]}/curve.svg)
+![Training loss of the last training]({record["name"]}/curve.svg)
 
 {_curve_table(record["curve"])}"""
+
+
+def _stage_rows(stages: list[dict[str, Any]]) -> str:
+    rows = []
+    for stage in stages:
+        steps = f"{stage['step']:,}" + ("" if stage["step"] == stage["planned"] else f" of {stage['planned']:,}")
+        commit = (stage["commit"] or "unknown")[:7]
+        cells = (
+            stage["experiment"],
+            steps,
+            f"{stage['images']:,}",
+            stage["learning_rate"],
+            stage["seed"],
+            f"`{commit}`",
+        )
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
 
 
 def _curve_table(curve: list[tuple[int, float]]) -> str:

@@ -33,6 +33,7 @@ def pack(
     name: str = "",
     data_root: str = "",
     limit: int = 0,
+    note: str = "",
 ) -> Path:
     """Score the weights of a finished training and write them as `folder/NAME.safetensors`.
 
@@ -47,6 +48,7 @@ def pack(
         name: of the weights; the name in the training's config if empty. One that the table of purposes knows.
         data_root: `DataConfig.root` now; that of the training if empty.
         limit: score at most so many pictures of each group; 0 scores all.
+        note: for the card, on how the training went.
 
     Raises:
         ReleaseError: the name is unknown, the training is not finished, or the file would be too large.
@@ -68,11 +70,10 @@ def pack(
         "overrides": overrides(base, config),
         "config_file": base_file,
         "curve": curve(Path(workdir) / "metrics.jsonl"),
-        "started_from": None,
+        "stages": stages(trained.record),
+        "note": note,
     }
-    if config.train.init_weights:
-        record["started_from"] = _origin(config.train.init_weights)
-        record["images"] += record["started_from"]["images"]
+    record["images"] = sum(stage["images"] for stage in record["stages"])
     record["config"] = to_dict(_without_paths(config))
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
@@ -129,14 +130,15 @@ def curve(metrics: Path) -> list[tuple[int, float]]:
     return [(chunk[-1][0], round(sum(loss for _, loss in chunk) / len(chunk), 6)) for chunk in chunks]
 
 
-def _origin(init_weights: str) -> dict[str, Any]:
-    """What a training started from; its crops are those of the whole chain of trainings before."""
-    record = load_weights(find_weights(init_weights)).record
-    origin = {key: record.get(key) for key in ("experiment", "step", "images", "commit")}
-    before = record["config"]["train"]["init_weights"]
-    if before and "started_from" not in record:  # packed weights have counted theirs
-        origin["images"] += _origin(before)["images"]
-    return origin
+def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that led to some weights, the first one first: each started from the weights of the one before."""
+    if "stages" in record:  # of packed weights
+        return record["stages"]
+    train = record["config"]["train"]
+    before = train["init_weights"]
+    stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
+    stage |= {"planned": train["steps"], "learning_rate": train["learning_rate"]}
+    return [*(stages(load_weights(find_weights(before)).record) if before else []), stage]
 
 
 def _without_paths(config: ExperimentConfig) -> ExperimentConfig:

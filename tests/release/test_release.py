@@ -13,7 +13,7 @@ from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, Sou
 from multifocal_jax.config_files import load_config, to_dict
 from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.models import MultifocalNet
-from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack
+from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack, stages
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
 from multifocal_jax.weights import Weights, WeightsError, load_weights, save_weights
@@ -53,7 +53,9 @@ def workdir(tmp_path):
 
 def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_path, capsys):
     config, folder = str(tmp_path / "config.py"), tmp_path / "packed"
-    assert main(["pack", str(workdir), "--config", config, "--folder", str(folder), "--limit", "1"]) == 0
+    assert (
+        main(["pack", str(workdir), "--config", config, "--folder", str(folder), "--limit", "1", "--note", "Two."]) == 0
+    )
     assert re.search(r"packed into .*demo\.safetensors \(0\.0 MB\)", capsys.readouterr().out)
     assert [path.name for path in folder.iterdir()] == ["demo.safetensors"]
     packed, trained = load_weights(folder / "demo.safetensors"), load_weights(workdir / "weights.safetensors")
@@ -69,7 +71,8 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert main(["card", str(folder / "demo.safetensors"), "--folder", str(tmp_path / "cards")]) == 0
     card = (tmp_path / "cards" / "demo.md").read_text()
     assert "# Weights `demo`" in card
-    assert "commit `0123456`" in card
+    assert "36 crops in all, today. Two.\n" in card
+    assert "| demo | 9 | 36 | 0.0002 | 0 | `0123456` |" in card
     assert "| GPU | not measured |" in card
     for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
         assert (tmp_path / "cards" / picture).stat().st_size < 200_000
@@ -88,7 +91,9 @@ def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
     packed = pack(previous, tmp_path / "packed", base=base, base_file="config.py", limit=1)
     record = load_weights(packed).record
     assert record["images"] == 3 * 36
-    assert record["started_from"] == {"experiment": "demo", "step": 9, "images": 2 * 36, "commit": "0123456789"}
+    stage = {"experiment": "demo", "step": 9, "planned": 9, "images": 36, "seed": 0, "commit": "0123456789"}
+    assert record["stages"] == [stage | {"learning_rate": 2e-4}] * 3
+    assert stages(record) == record["stages"]
     assert str(tmp_path) not in json.dumps(record)
 
 
