@@ -114,8 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     arguments = parser.parse_args(argv)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for seed in () if arguments.table else arguments.seeds:
-        for choice in arguments.only:
+    for choice in () if arguments.table else arguments.only:
+        for seed in arguments.seeds:
             file = arguments.output / f"{choice}-{seed}.json"
             if not file.exists():
                 entry = run(configure(choice, seed))
