@@ -21,7 +21,10 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (lambda: TrainConfig(learning_rate=-1.0), r"TrainConfig.learning_rate is -1.0; allowed: a positive number"),
         (lambda: TrainConfig(beta1=1.0), r"TrainConfig.beta1 is 1.0; allowed: 0 to below 1"),
         (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
-        (lambda: SourceConfig(dataset="clean"), r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy', 'varied' or 'identity'"),
+        (
+            lambda: SourceConfig(dataset="clean"),
+            r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy', 'varied' or 'identity'",
+        ),
         (lambda: DataConfig(train=()), r"DataConfig.train is \(\); allowed: one or more sources"),
         (
             lambda: ExperimentConfig(data=DataConfig(crop_size=100)),

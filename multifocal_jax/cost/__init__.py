@@ -75,7 +75,7 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
     variables = {"params": _shapes(model)}
     picture = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     with nn.intercept_methods(count):
-        jax.eval_shape(MultifocalNet(model).apply, variables, picture)
+        jax.eval_shape(MultifocalNet(model, plain=True).apply, variables, picture)
     return dict(macs)
 
 

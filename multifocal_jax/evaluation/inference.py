@@ -175,7 +175,10 @@ class Derainer:
         from multifocal_jax.models import MultifocalNet  # late: a program that was kept needs no network
 
         network = MultifocalNet(
-            self.model, dtype=self._dtype_of_computation, param_dtype=jnp.promote_types(self._dtype, jnp.float32)
+            self.model,
+            dtype=self._dtype_of_computation,
+            param_dtype=jnp.promote_types(self._dtype, jnp.float32),
+            plain=len(self._devices) > 1,  # strips of rows would cut across the rows of the devices
         )
         return (
             jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ModelConfig
+from multifocal_jax.ops import convolve
 
 SomeBlock = TypeVar("SomeBlock", bound="Block")
 
@@ -34,28 +35,25 @@ class Conv(nn.Module):
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
-    @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
-        inputs, size = x.shape[-1], self.kernel_size
-        bound = 1 / math.sqrt(size * size * inputs)
+        return convolve(jnp.asarray(x, self.dtype), *self.weights(x.shape[-1]), self.stride)
+
+    @nn.compact
+    def weights(self, inputs: int) -> tuple[Float[Array, "k k c f"], Float[Array, " f"]]:
+        """Kernel and bias in the dtype of the computation, for layers that are computed together with others.
+
+        Args:
+            inputs: number of input channels.
+        """
+        bound = 1 / math.sqrt(self.kernel_size**2 * inputs)
 
         def uniform(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
             return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-        kernel = self.param("kernel", uniform, (size, size, inputs, self.features), self.param_dtype)
+        shape = (self.kernel_size, self.kernel_size, inputs, self.features)
+        kernel = self.param("kernel", uniform, shape, self.param_dtype)
         bias = self.param("bias", uniform, (self.features,), self.param_dtype)
-        x, kernel, bias = (jnp.asarray(value, self.dtype) for value in (x, kernel, bias))
-        if size == 1 and self.stride == 1:
-            return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0]) + bias
-        pad = size // 2
-        out = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=((pad, pad), (pad, pad)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return out + bias
+        return jnp.asarray(kernel, self.dtype), jnp.asarray(bias, self.dtype)
 
 
 class Block(nn.Module):
@@ -65,11 +63,13 @@ class Block(nn.Module):
         config: the architecture.
         dtype: of the computation; attention logits and softmax stay in float32 or wider.
         param_dtype: of the parameters.
+        plain: compute layer by layer, as the paper writes it, instead of layers together where that is faster.
     """
 
     config: ModelConfig = ModelConfig()
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+    plain: bool = False
 
     def conv(self, name: str, features: int, kernel_size: int = 3, stride: int = 1) -> Conv:
         """A convolution in this block's precision."""
@@ -77,7 +77,8 @@ class Block(nn.Module):
 
     def block(self, name: str, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
         """A block inside this one, of the same architecture and precision."""
-        return block_type(config=self.config, dtype=self.dtype, param_dtype=self.param_dtype, name=name, **fields)
+        shared: dict[str, Any] = {field: getattr(self, field) for field in ("config", "dtype", "param_dtype", "plain")}
+        return block_type(name=name, **shared, **fields)
 
     def capture(self, **tensors: Any) -> None:
         """Return these by name when the caller asks for intermediates; free otherwise."""
@@ -85,6 +86,6 @@ class Block(nn.Module):
             self.sow("intermediates", name, tensor)
 
     @property
-    def capturing(self) -> bool:
-        """Whether the caller asks for intermediates."""
-        return self.is_mutable_collection("intermediates")
+    def layer_by_layer(self) -> bool:
+        """Whether every layer is computed by itself: on demand, and where the caller asks for intermediates."""
+        return self.plain or self.is_mutable_collection("intermediates")

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from multifocal_jax.models.interaction import Interaction
 from multifocal_jax.models.layers import Block
 from multifocal_jax.models.pyramid import ImagePyramid
-from multifocal_jax.ops import pixel_shuffle, upsample_bilinear
+from multifocal_jax.ops import add_shuffled, merge_scales, pixel_shuffle, upsample_bilinear
 
 
 class Entrance(Block):
@@ -36,10 +36,13 @@ class BasicModule(Block):
             ]
         down = [nn.relu(self.conv(f"down_{level}", channels, stride=2)(x)) for level, x in enumerate(features)]
         mixed = self.block("channel", Interaction, kind="channel")(down)
-        up = [
-            x + nn.relu(pixel_shuffle(self.conv(f"up_{level}", 4 * channels)(small), 2))
-            for level, (x, small) in enumerate(zip(features, mixed, strict=True))
-        ]
+        up = []
+        for level, (x, small) in enumerate(zip(features, mixed, strict=True)):
+            conv = self.conv(f"up_{level}", 4 * channels)
+            if self.layer_by_layer:
+                up.append(x + nn.relu(pixel_shuffle(conv(small), 2)))
+            else:
+                up.append(add_shuffled(x, small, *conv.weights(channels)))
         return self.block("spatial", Interaction, kind="spatial")(up)
 
 
@@ -48,8 +51,12 @@ class Fusion(Block):
 
     @nn.compact
     def __call__(self, features: Sequence[Float[Array, "b _ _ c"]]) -> Float[Array, "b h w 3"]:
-        together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
-        merged = nn.relu(self.conv("merge", self.config.channels)(together))
+        merge = self.conv("merge", self.config.channels)
+        if self.layer_by_layer:
+            together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
+            merged = nn.relu(merge(together))
+        else:
+            merged = merge_scales(list(features), *merge.weights(len(features) * self.config.channels))
         self.capture(merged=merged)
         return self.conv("residual", 3)(merged)
 

@@ -4,7 +4,15 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from multifocal_jax.models.layers import Block
-from multifocal_jax.ops import recalibrate, spatial_attention, spatial_attention_maps, spatial_pyramid_pool
+from multifocal_jax.ops import (
+    add_spatial_attention,
+    pool_phases,
+    pool_recalibrated,
+    recalibrate,
+    spatial_attention,
+    spatial_attention_maps,
+    spatial_pyramid_pool,
+)
 
 
 class SpatialCSSAB(Block):
@@ -15,14 +23,23 @@ class SpatialCSSAB(Block):
 
     @nn.compact
     def __call__(self, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c"]:
-        def project(name: str, x: Array) -> Array:
-            return recalibrate(self.conv(name, self.config.channels, self.config.projection_kernel)(x))
+        channels, size = self.config.channels, self.config.projection_kernel
+        query, key, value = (self.conv(name, channels, size) for name in ("query", "key", "value"))
+        if self.layer_by_layer or size != 1:
+            return self._plain(large, recalibrate(query(large)), recalibrate(key(small)), recalibrate(value(small)))
 
-        query = project("query", large)
-        key = spatial_pyramid_pool(project("key", small), self.config.spp_sizes)
-        value = spatial_pyramid_pool(project("value", small), self.config.spp_sizes)
+        def weights(conv: nn.Module) -> tuple[Array, Array]:
+            kernel, bias = conv.weights(channels)
+            return kernel[0, 0], bias
+
+        pooled = pool_phases(small, self.config.spp_sizes)
+        anchors = [pool_recalibrated(pooled, *weights(conv)) for conv in (key, value)]
+        return add_spatial_attention(large, *weights(query), *anchors)
+
+    def _plain(self, large: Array, query: Array, key: Array, value: Array) -> Array:
+        key, value = (spatial_pyramid_pool(x, self.config.spp_sizes) for x in (key, value))
         out = large + spatial_attention(query, key, value)
-        if self.capturing:
+        if self.layer_by_layer:
             maps = spatial_attention_maps(query, key)
             self.capture(recalibrated_query=query, pooled_key=key, pooled_value=value, maps=maps, out=out)
         return out

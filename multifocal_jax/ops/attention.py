@@ -1,16 +1,17 @@
 """The two similarity searches of the paper: over space (eqs. 4 and 5) and over channels (eq. 6)."""
 
-from collections.abc import Callable
+import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BANDS = 4
+from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, whole_strip_height
+from multifocal_jax.ops.wavelet import by_phase, haar_dwt
 
-# Pixels that the CPU takes at a time: their logits of one band, 110 float32 each, stay in a core's cache.
-BLOCK = 4096
+BANDS = 4
 
 Map = Float[Array, "b h w c"]
 Anchors = Float[Array, "b s c"]
@@ -35,18 +36,8 @@ def spatial_attention_maps(query: Map, key: Anchors) -> Float[Array, "b 4 h w s"
     return jax.nn.softmax(logits, axis=-1)
 
 
-def plain_spatial_attention(query: Map, key: Anchors, value: Anchors) -> Map:
-    """`spatial_attention` as eqs. 4 and 5 have it: the reference, and what accelerators run."""
-    maps = spatial_attention_maps(query, key).astype(value.dtype)
-    return jnp.einsum("bghws,bsgd->bhwgd", maps, _split(value, BANDS)).reshape(query.shape)
-
-
-@jax.custom_vjp
 def spatial_attention(query: Map, key: Anchors, value: Anchors) -> Map:
-    """The update of eq. 5: [M_LL V_LL, M_LH V_LH, M_HL V_HL, M_HH V_HH], to be added to F_in.
-
-    The 4·S numbers per pixel of M are not kept for the gradient but computed again, and the CPU takes some rows of
-    one image and one band at a time, so that they never leave its cache (docs/performance.md).
+    """The update of eq. 5 as the paper writes it: [M_LL V_LL, M_LH V_LH, M_HL V_HL, M_HH V_HH].
 
     Args:
         query: (B, H, W, C), re-calibrated; band k is channels k·C/4 … (k+1)·C/4 − 1.
@@ -54,92 +45,126 @@ def spatial_attention(query: Map, key: Anchors, value: Anchors) -> Map:
         value: (B, S, C), likewise.
 
     Returns:
-        (B, H, W, C) in the dtype of `value`.
+        (B, H, W, C) in the dtype of `value`, to be added to F_in.
     """
-    return jax.lax.platform_dependent(query, key, value, cpu=_blockwise, default=plain_spatial_attention)
+    maps = spatial_attention_maps(query, key).astype(value.dtype)
+    return jnp.einsum("bghws,bsgd->bhwgd", maps, _split(value, BANDS)).reshape(query.shape)
 
 
-def _forward(query: Map, key: Anchors, value: Anchors) -> tuple[Map, tuple[Map, Anchors, Anchors]]:
-    return spatial_attention(query, key, value), (query, key, value)
+@jax.custom_vjp
+def add_spatial_attention(
+    x: Map, kernel: Float[Array, "c c"], bias: Float[Array, " c"], key: Anchors, value: Anchors
+) -> Map:
+    """The spatial CSSAB from its Q projection on: F_out = F_in + [M_k V_k] (eqs. 4 and 5), Q = FRCB(x·kernel + bias).
 
+    Some rows are taken through all of it at a time: on a CPU they and their 4·S numbers per pixel of M stay in the
+    cache, elsewhere they bound the memory. Nothing but the inputs is kept for the gradient (docs/performance.md).
 
-def _backward(saved: tuple[Map, Anchors, Anchors], gradient: Map) -> tuple[Map, Anchors, Anchors]:
-    def plain(query: Map, key: Anchors, value: Anchors, gradient: Map) -> tuple[Map, Anchors, Anchors]:
-        return jax.vjp(plain_spatial_attention, query, key, value)[1](gradient)
-
-    return jax.lax.platform_dependent(*saved, gradient, cpu=_blockwise_gradient, default=plain)
-
-
-spatial_attention.defvjp(_forward, _backward)
-
-
-def _rows(height: int, width: int) -> int:
-    """The divisor of `height` that makes blocks of rows of about `BLOCK` pixels; all rows of a symbolic shape."""
-    if not isinstance(height, int) or not isinstance(width, int):
-        return height
-    divisors = [rows for rows in range(1, height + 1) if height % rows == 0]
-    return min(divisors, key=lambda rows: max(rows * width / BLOCK, BLOCK / (rows * width)))
-
-
-def _over_blocks(body: Callable[..., Any], maps: tuple[Map, ...], anchors: tuple[Anchors, ...]) -> Any:
-    """Call `body(pixels of each map, anchors of one image)` for each block of rows of each image, one by one.
+    Args:
+        x: (B, H, W, C), F_in; H and W even.
+        kernel: (C, C), of the 1×1 convolution that makes Q.
+        bias: (C,).
+        key: (B, S, C), re-calibrated and pooled; band k is channels k·C/4 … (k+1)·C/4 − 1.
+        value: (B, S, C), likewise.
 
     Returns:
-        What `body` returns, with leading axes for image and block.
+        (B, H, W, C).
     """
-    b, h, w, c = maps[0].shape
-    rows = _rows(h, w)
-    blocks = tuple(x.reshape(b, h // rows, rows * w, c) for x in maps)
-
-    def image(parts: tuple[Any, Any]) -> Any:
-        pixels, of_image = parts
-        return jax.lax.map(lambda block: body(*block, *of_image), pixels)
-
-    return jax.lax.map(image, (blocks, anchors))
+    arguments = (x, by_phase(kernel), by_phase(bias), key, value)
+    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, default=partial(_forward_strips, STRIP))
 
 
-def _bands(*arrays: Array) -> list[tuple[Array, ...]]:
-    return list(zip(*(jnp.split(x, BANDS, axis=-1) for x in arrays), strict=True))
+def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
+    return add_spatial_attention(*inputs), inputs  # pyright: ignore[reportArgumentType]
 
 
-def _exponentials(
-    query: Float[Array, "n d"], key: Float[Array, "s d"]
-) -> tuple[Float[Array, "n s"], Float[Array, "n 1"]]:
-    """Softmax of Q Kᵀ before the division, and the divisor."""
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    logits = jnp.matmul(query, key.T, preferred_element_type=wide)
-    powers = jnp.exp(logits - logits.max(-1, keepdims=True))
-    return powers, powers.sum(-1, keepdims=True)
+def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
+    x, kernel, bias, key, value = saved
+    (kernel, bias), to_given = jax.vjp(lambda *weights: tuple(map(by_phase, weights)), kernel, bias)
+    dx, d_kernel, d_bias, d_key, d_value = jax.lax.platform_dependent(
+        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, default=partial(_backward_strips, STRIP)
+    )
+    return dx, *to_given((d_kernel, d_bias)), d_key, d_value
 
 
-def _blockwise(query: Map, key: Anchors, value: Anchors) -> Map:
-    def block(query: Array, key: Array, value: Array) -> Array:
-        out = []
-        for q, k, v in _bands(query, key, value):
-            powers, total = _exponentials(q, k)
-            product = jnp.matmul(powers.astype(v.dtype), v, preferred_element_type=total.dtype)
-            out.append((product / total).astype(v.dtype))
-        return jnp.concatenate(out, axis=-1)
-
-    return _over_blocks(block, (query,), (key, value)).reshape(query.shape)
+add_spatial_attention.defvjp(_keep_inputs, _backward)
 
 
-def _blockwise_gradient(query: Map, key: Anchors, value: Anchors, gradient: Map) -> tuple[Map, Anchors, Anchors]:
-    def block(query: Array, gradient: Array, key: Array, value: Array) -> tuple[Array, Array, Array]:
-        d_query, d_key, d_value = [], [], []
-        for q, g, k, v in _bands(query, gradient, key, value):
-            powers, total = _exponentials(q, k)
-            weights = powers / total
-            d_value.append(jnp.matmul(weights.T.astype(g.dtype), g, preferred_element_type=total.dtype))
-            d_weights = jnp.matmul(g, v.T, preferred_element_type=total.dtype)
-            d_logits = weights * (d_weights - jnp.sum(weights * d_weights, axis=-1, keepdims=True))
-            d_logits = d_logits.astype(q.dtype)
-            d_query.append(jnp.matmul(d_logits, k))
-            d_key.append(jnp.matmul(d_logits.T, q, preferred_element_type=total.dtype))
-        return tuple(jnp.concatenate(parts, axis=-1) for parts in (d_query, d_key, d_value))  # pyright: ignore
+def _strip(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
+    """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
+    b, h, w, c = x.shape
+    depth = c // BANDS
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    bands = haar_dwt(jnp.einsum("bhwc,cf->bhwf", x, kernel) + bias)
+    out = []
+    for band, k, v in zip(bands, jnp.split(key, BANDS, axis=-1), jnp.split(value, BANDS, axis=-1), strict=True):
+        query = band.reshape(b, h * w, depth)  # the four pixels of a block one after the other
+        logits = jnp.einsum("bnd,bsd->bns", query, k, preferred_element_type=wide)
+        powers = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+        product = jnp.einsum("bns,bsd->bnd", powers.astype(v.dtype), v, preferred_element_type=wide)
+        out.append((product / powers.sum(-1, keepdims=True)).astype(v.dtype))
+    # Without the barriers the CPU compiler works this out number by number.
+    update = jnp.concatenate(jax.lax.optimization_barrier(out), axis=-1)
+    update = jax.lax.optimization_barrier(update).reshape(b, h // 2, w // 2, 2, 2 * c).swapaxes(2, 3)
+    return x + update.reshape(x.shape)
 
-    d_query, d_key, d_value = _over_blocks(block, (query, gradient), (key, value))
-    return d_query.reshape(query.shape), d_key.sum(1).astype(key.dtype), d_value.sum(1).astype(value.dtype)
+
+def _forward_strips(strip: int, x: Map, *rest: Array) -> Map:
+    b, h, w, _ = x.shape
+    rows = strip_height(h, b * w, strip, 2)
+    return map_rows(lambda _, strip: _strip(strip, *rest), x, rows)
+
+
+def _backward_strips(
+    strip: int, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
+) -> tuple[Array, ...]:
+    rest = (kernel, bias, key, value)
+    b, h, w, c = x.shape
+    rows = whole_strip_height(h, b * w, strip, 2)
+    if rows is h or rows == h:
+        return jax.vjp(_strip, x, *rest)[1](gradient)
+
+    def step(total: Any, parts: Any) -> tuple[Any, Map]:
+        dx, *others = jax.vjp(_strip, parts[0], *rest)[1](parts[1])
+        return jax.tree.map(jnp.add, total, others), dx
+
+    zeros = [jnp.zeros_like(given) for given in rest]
+    cut = [jnp.moveaxis(y.reshape(b, h // rows, rows, w, c), 1, 0) for y in (x, gradient)]
+    total, dx = jax.lax.scan(step, zeros, cut)
+    return jnp.moveaxis(dx, 0, 1).reshape(x.shape), *total
+
+
+def _is_small(x: Map) -> bool:
+    """Whether a batch is a single strip of the CPU; a symbolic shape is not."""
+    return all(isinstance(side, int) for side in x.shape) and math.prod(x.shape[:3]) <= CPU_STRIP
+
+
+def _forward_by_image(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
+    """On a CPU large products with a batch axis are slow: one image after the other."""
+    if _is_small(x):
+        return _forward_strips(CPU_STRIP, x, kernel, bias, key, value)
+
+    def image(of_image: tuple[Array, Array, Array]) -> Array:
+        x, key, value = (part[None] for part in of_image)
+        return _forward_strips(CPU_STRIP, x, kernel, bias, key, value)[0]
+
+    return jax.lax.map(image, (x, key, value))
+
+
+def _backward_by_image(
+    x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
+) -> tuple[Array, ...]:
+    if _is_small(x):
+        return _backward_strips(CPU_STRIP, x, kernel, bias, key, value, gradient)
+
+    def image(total: tuple[Array, Array], of_image: tuple[Array, ...]) -> tuple[tuple[Array, Array], Any]:
+        x, key, value, gradient = (part[None] for part in of_image)
+        dx, d_kernel, d_bias, *others = _backward_strips(CPU_STRIP, x, kernel, bias, key, value, gradient)
+        return (total[0] + d_kernel, total[1] + d_bias), [part[0] for part in (dx, *others)]
+
+    zeros = jnp.zeros_like(kernel), jnp.zeros_like(bias)
+    (d_kernel, d_bias), (dx, d_key, d_value) = jax.lax.scan(image, zeros, (x, key, value, gradient))
+    return dx, d_kernel, d_bias, d_key, d_value
 
 
 def channel_attention_map(query: Anchors, key: Anchors, heads: int, over: str = "key") -> Float[Array, "b n d d"]:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops.rows import take_rows
+
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h*{factor} w*{factor} c/{factor}**2"]:
     """Rearrange channels into space as PyTorch's `PixelShuffle` does (reference 17 of the paper).
@@ -33,10 +35,34 @@ def upsample_bilinear(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "
     Returns:
         (B, factor·H, factor·W, C).
     """
+    columns_up = upsample_columns(x, factor)
+    return upsample_columns(columns_up.swapaxes(1, 2), factor).swapaxes(1, 2)
+
+
+def upsample_columns(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h w*{factor} c"]:
+    """`upsample_bilinear` along the width alone."""
     if factor == 1:
         return x
     b, h, w, c = x.shape
-    return jax.image.resize(x, (b, factor * h, factor * w, c), "linear")
+    left = jnp.concatenate([x[:, :, :1], x[:, :, :-1]], axis=2)
+    right = jnp.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
+    phases = []
+    for phase in range(factor):
+        offset = (phase + 0.5) / factor - 0.5
+        phases.append((1 - abs(offset)) * x + abs(offset) * (left if offset < 0 else right))
+    return jnp.stack(phases, axis=3).reshape(b, h, factor * w, c)
+
+
+def upsample_rows(x: Float[Array, "b h w c"], factor: int, first: jax.Array, rows: int) -> Float[Array, "b {rows} w c"]:
+    """Rows `first` … `first + rows − 1` of x up-sampled bilinearly along the height; zero outside the picture."""
+    height = x.shape[1]
+    wanted = first + jnp.arange(rows)
+    source = jnp.clip((wanted + 0.5) / factor - 0.5, 0, height - 1)
+    used = min(height, rows // factor + 3)
+    start = jnp.clip(first // factor - 1, 0, height - used)
+    weights = jnp.maximum(0, 1 - jnp.abs(source[:, None] - (start + jnp.arange(used))))
+    weights = jnp.where((wanted >= 0) & (wanted < factor * height), weights.T, 0).T.astype(x.dtype)
+    return jnp.einsum("rk,bkwc->brwc", weights, take_rows(x, start, used))
 
 
 def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:

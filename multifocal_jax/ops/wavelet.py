@@ -21,9 +21,12 @@ def haar_dwt(
     Returns:
         The bands LL, LH, HL, HH (the order of the paper's eqs. 4 and 5), each (B, H/2, W/2, C).
     """
-    half = x * 0.5
-    x1, x2 = half[:, 0::2, 0::2], half[:, 1::2, 0::2]
-    x3, x4 = half[:, 0::2, 1::2], half[:, 1::2, 1::2]
+    return haar_bands(x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
+
+
+def haar_bands(x1: Array, x2: Array, x3: Array, x4: Array) -> tuple[Array, Array, Array, Array]:
+    """The bands LL, LH, HL, HH of the four pixels of 2×2 blocks, see `haar_dwt`."""
+    x1, x2, x3, x4 = x1 * 0.5, x2 * 0.5, x3 * 0.5, x4 * 0.5
     return x1 + x2 + x3 + x4, -x1 + x2 - x3 + x4, -x1 - x2 + x3 + x4, x1 - x2 - x3 + x4
 
 
@@ -37,3 +40,16 @@ def recalibrate(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         (B, H, W, C); band k of LL, LH, HL, HH fills channels k·C/4 … (k+1)·C/4 − 1.
     """
     return jnp.concatenate([pixel_shuffle(band, 2) for band in haar_dwt(x)], axis=-1)
+
+
+def by_phase(weights: Float[Array, "... c"]) -> Float[Array, "... c"]:
+    """Order a layer's output channels so that a pixel shuffle after it moves whole runs of channels.
+
+    Channel 4c + 2i + j goes to pixel (2h + i, 2w + j) of channel c (`pixel_shuffle`); here it becomes channel
+    (2i + j)·C/4 + c.
+
+    Args:
+        weights: (…, C), kernel or bias.
+    """
+    channels = weights.shape[-1]
+    return weights.reshape(*weights.shape[:-1], channels // 4, 4).swapaxes(-1, -2).reshape(weights.shape)

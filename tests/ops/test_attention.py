@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from multifocal_jax.ops import attention, channel_attention_map, spatial_attention, spatial_attention_maps
-from multifocal_jax.ops.attention import plain_spatial_attention
+from multifocal_jax.ops import (
+    add_spatial_attention,
+    attention,
+    channel_attention_map,
+    recalibrate,
+    spatial_attention,
+    spatial_attention_maps,
+)
 
 B, H, W, S, C = 2, 4, 6, 10, 16
 
@@ -60,31 +66,56 @@ def test_logits_and_softmax_stay_in_float32_under_bfloat16(tensors):
     assert channel_attention_map(key, key, 4).dtype == jnp.float32
 
 
-def test_gradients_equal_finite_differences(tensors, rng):
+def composed(x, kernel, bias, key, value):
+    """The spatial CSSAB from its Q projection on, of parts that have tests of their own."""
+    return x + spatial_attention(recalibrate(jnp.einsum("bhwc,cf->bhwf", x, kernel) + bias), key, value)
+
+
+def random_inputs(rng, height, width):
+    shapes = (2, height, width, C), (C, C), (C,), (2, S, C), (2, S, C)
+    return [jnp.asarray(rng.standard_normal(shape)) for shape in shapes]
+
+
+@pytest.mark.parametrize("height", [2, 14, 36])
+@pytest.mark.parametrize("strip", [1, 64, 4096])
+def test_all_at_once_is_what_the_parts_give(rng, monkeypatch, height, strip):
+    # strips of two rows, of eight rows, which do not divide 14 or 36, and of all rows
+    monkeypatch.setattr(attention, "CPU_STRIP", strip)
     with jax.enable_x64(True):
-        inputs = [jnp.asarray(x, jnp.float64) for x in tensors]
-        directions = [jnp.asarray(rng.standard_normal(x.shape)) for x in tensors]
+        inputs = random_inputs(rng, height, 8)
+        gradient = jnp.asarray(rng.standard_normal((2, height, 8, C)))
+        expected, pull_expected = jax.vjp(composed, *inputs)
+        out, pull = jax.vjp(add_spatial_attention, *inputs)
+        np.testing.assert_allclose(out, expected, atol=1e-12)
+        for ours, reference in zip(pull(gradient), pull_expected(gradient), strict=True):
+            np.testing.assert_allclose(ours, reference, atol=1e-11)
+
+
+@pytest.mark.parametrize("strip", [16, 1 << 20])
+def test_what_accelerators_run_is_what_the_parts_give(rng, strip):
+    with jax.enable_x64(True):
+        inputs = random_inputs(rng, 12, 8)
+        gradient = jnp.asarray(rng.standard_normal((2, 12, 8, C)))
+        expected, pull_expected = jax.vjp(composed, *inputs)
+        x, kernel, bias, key, value = inputs
+        given = x, attention.by_phase(kernel), attention.by_phase(bias), key, value
+        np.testing.assert_allclose(attention._forward_strips(strip, *given), expected, atol=1e-12)
+        dx, _, _, d_key, d_value = attention._backward_strips(strip, *given, gradient)
+        ex, _, _, e_key, e_value = pull_expected(gradient)
+        for ours, reference in ((dx, ex), (d_key, e_key), (d_value, e_value)):
+            np.testing.assert_allclose(ours, reference, atol=1e-11)
+
+
+def test_gradients_equal_finite_differences(rng):
+    with jax.enable_x64(True):
+        inputs = random_inputs(rng, H, W)
+        directions = [jnp.asarray(rng.standard_normal(x.shape)) for x in inputs]
         weights = jnp.asarray(rng.standard_normal((B, H, W, C)))
 
         def along(step):
-            return jnp.sum(
-                weights * spatial_attention(*(x + step * d for x, d in zip(inputs, directions, strict=True)))
-            )
+            moved = (x + step * d for x, d in zip(inputs, directions, strict=True))
+            return jnp.sum(weights * add_spatial_attention(*moved))
 
-        _, pull = jax.vjp(spatial_attention, *inputs)
+        _, pull = jax.vjp(add_spatial_attention, *inputs)
         slope = sum(jnp.sum(g * d) for g, d in zip(pull(weights), directions, strict=True))
-        assert float(slope) == pytest.approx(float(along(1e-5) - along(-1e-5)) / 2e-5, rel=1e-7)
-
-
-@pytest.mark.parametrize("height", [1, 7, 36])
-def test_blocks_of_rows_give_what_the_plain_equations_give(rng, monkeypatch, height):
-    # blocks of about 24 pixels: one row, several rows, a height that no block divides evenly
-    monkeypatch.setattr(attention, "BLOCK", 24)
-    with jax.enable_x64(True):
-        query, gradient = (jnp.asarray(rng.standard_normal((2, height, 8, C))) for _ in range(2))
-        key, value = (jnp.asarray(rng.standard_normal((2, S, C))) for _ in range(2))
-        plain, pull = jax.vjp(plain_spatial_attention, query, key, value)
-        blockwise, pull_blockwise = jax.vjp(spatial_attention, query, key, value)
-        np.testing.assert_allclose(blockwise, plain, atol=1e-12)
-        for ours, reference in zip(pull_blockwise(gradient), pull(gradient), strict=True):
-            np.testing.assert_allclose(ours, reference, atol=1e-12)
+        assert float(slope) == pytest.approx(float(along(1e-6) - along(-1e-6)) / 2e-6, rel=1e-6)

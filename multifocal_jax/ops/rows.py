@@ -1,0 +1,69 @@
+"""Working on some rows of a picture at a time, so that what is computed in between never leaves the cache."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Pixels of a strip. A core's cache holds the 110 float32 logits per pixel of one band for so many; an accelerator wants
+# large products and only has to be kept from running out of memory.
+CPU_STRIP = 8192
+STRIP = 1 << 20
+
+
+def strip_height(height: int, pixels_per_row: int, strip: int, multiple: int = 1) -> int:
+    """Rows of strips of about `strip` pixels: a multiple of `multiple`, at most `height`.
+
+    A symbolic shape (`jax.export`) is not cut.
+    """
+    if not isinstance(height, int) or not isinstance(pixels_per_row, int):
+        return height
+    return min(height, max(multiple, strip // pixels_per_row // multiple * multiple))
+
+
+def whole_strip_height(height: int, pixels_per_row: int, strip: int, multiple: int = 1) -> int:
+    """As `strip_height`, for strips that must not overlap: a divisor of `height`."""
+    if not isinstance(height, int) or not isinstance(pixels_per_row, int):
+        return height
+    fitting = [rows for rows in range(multiple, height + 1, multiple) if height % rows == 0]
+    return min(fitting, key=lambda rows: max(rows * pixels_per_row / strip, strip / (rows * pixels_per_row)))
+
+
+def map_rows(
+    body: Callable[[jax.Array, Float[Array, "b rows w c"]], Float[Array, "b rows w c"]],
+    x: Float[Array, "b h w c"],
+    rows: int,
+) -> Float[Array, "b h w c"]:
+    """Replace x strip by strip by `body(first, strip)`, the strip being rows `first` … `first + rows − 1` of x.
+
+    In place, where x is not needed any more. Where `rows` does not divide H the last strip reaches back into rows that
+    are done already; what `body` makes of them is thrown away.
+    """
+    height = x.shape[1]
+    if rows is height or rows == height:
+        return body(jnp.int32(0), x)
+
+    def step(index: jax.Array, x: jax.Array) -> jax.Array:
+        first = jnp.minimum(index * rows, height - rows)
+        before = take_rows(x, first, rows)
+        after = body(first, before)
+        if height % rows:
+            is_new = (first + jnp.arange(rows) >= index * rows)[:, None, None]
+            after = jnp.where(is_new, after, before)
+        return jax.lax.dynamic_update_slice_in_dim(x, after, first, axis=1)
+
+    return jax.lax.fori_loop(0, -(-height // rows), step, x)
+
+
+def take_rows(x: Float[Array, "b h w c"], first: jax.Array, rows: int) -> Float[Array, "b {rows} w c"]:
+    """Rows `first` … `first + rows − 1`."""
+    return jax.lax.dynamic_slice_in_dim(x, first, rows, axis=1)
+
+
+def take_rows_around(x: Float[Array, "b h w c"], first: jax.Array, rows: int) -> Float[Array, "b {rows}+2 w c"]:
+    """Rows `first` − 1 … `first + rows`, zero outside the picture."""
+    height = x.shape[1]
+    above, below = take_rows(x, jnp.maximum(first - 1, 0), 1), take_rows(x, jnp.minimum(first + rows, height - 1), 1)
+    above, below = jnp.where(first > 0, above, 0), jnp.where(first + rows < height, below, 0)
+    return jnp.concatenate([above, take_rows(x, first, rows), below], axis=1)

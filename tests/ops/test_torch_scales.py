@@ -1,0 +1,87 @@
+"""Convolutions and the layers around them against PyTorch, strip by strip and as a whole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from multifocal_jax.ops import add_shuffled, convolve, merge_scales, scales
+from multifocal_jax.ops.convolution import winograd_rows
+
+
+def to_torch(x):
+    """Channels first for images, out-in-height-width for kernels."""
+    x = torch.from_numpy(np.asarray(x))
+    return x if x.ndim == 1 else x.permute(0, 3, 1, 2)
+
+
+def kernel_to_torch(kernel):
+    return torch.from_numpy(np.asarray(kernel)).permute(3, 2, 0, 1)
+
+
+def channels_last(x):
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 1), (3, 2), (5, 1)])
+def test_convolve_pads_as_pytorch_does(rng, size, stride):
+    x, kernel, bias = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((2, 10, 14, 3), (size, size, 3, 5), (5,))
+    )
+    expected = functional.conv2d(to_torch(x), kernel_to_torch(kernel), to_torch(bias), stride=stride, padding=size // 2)
+    ours = convolve(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), stride)
+    np.testing.assert_allclose(ours, channels_last(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 4, 7, 18])
+def test_winograd_is_the_convolution(rng, width):
+    x, kernel = rng.standard_normal((2, 6, width, 5)), rng.standard_normal((3, 3, 5, 6))
+    expected = channels_last(functional.conv2d(to_torch(x), kernel_to_torch(kernel), padding=(0, 1)))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(winograd_rows(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-12)
+    single = winograd_rows(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    np.testing.assert_allclose(single, expected, atol=3e-6 * np.abs(expected).max() + 1e-6)
+
+
+@pytest.mark.parametrize("strip", [1, 64, 4096])  # two rows, a number that does not divide the height, all rows
+@pytest.mark.parametrize("height", [4, 20])
+def test_add_shuffled(rng, monkeypatch, strip, height):
+    monkeypatch.setattr(scales, "CPU_STRIP", strip)
+    monkeypatch.setattr(scales, "STRIP", strip)
+    skip, small = rng.standard_normal((1, height, 12, 4)), rng.standard_normal((1, height // 2, 6, 4))
+    kernel, bias = rng.standard_normal((3, 3, 4, 16)), rng.standard_normal(16)
+    up = functional.conv2d(to_torch(small), kernel_to_torch(kernel), to_torch(bias), padding=1)
+    expected = channels_last(to_torch(skip) + functional.relu(functional.pixel_shuffle(up, 2)))
+    with jax.enable_x64(True):
+        given = [jnp.asarray(value) for value in (skip, small, kernel, bias)]
+        for ours in (
+            add_shuffled(*given),
+            jax.vjp(add_shuffled, *given)[0],
+            scales._add_shuffled_strips(False, *given),
+        ):
+            np.testing.assert_allclose(ours, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("strip", [1, 60, 4096])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_merge_scales(rng, monkeypatch, strip, levels):
+    monkeypatch.setattr(scales, "CPU_STRIP", strip)
+    monkeypatch.setattr(scales, "STRIP", strip)
+    features = [rng.standard_normal((1, 16 >> level, 12 >> level, 4)) for level in range(levels)]
+    kernel, bias = rng.standard_normal((3, 3, 4 * levels, 4)), rng.standard_normal(4)
+    together = [
+        functional.interpolate(to_torch(x), scale_factor=2**level, mode="bilinear", align_corners=False)
+        for level, x in enumerate(features)
+    ]
+    expected = functional.conv2d(torch.cat(together, 1), kernel_to_torch(kernel), to_torch(bias), padding=1)
+    expected = channels_last(functional.relu(expected))
+    with jax.enable_x64(True):
+        given = [jnp.asarray(x) for x in features], jnp.asarray(kernel), jnp.asarray(bias)
+        for ours in (
+            merge_scales(*given),
+            jax.vjp(merge_scales, *given)[0],
+            scales._merge_strips(False, *given),
+        ):
+            np.testing.assert_allclose(ours, expected, atol=1e-12)
