@@ -117,7 +117,7 @@ def _origin(about: Description) -> str:
     if len(stages) > 1:
         words.append("--config.train.init_weights=WORKDIR_BEFORE")
     command = " \\\n    ".join([*words, *record["overrides"]])
-    last = "The last training: " if len(stages) > 1 else ""
+    last = "The last training: batches" if len(stages) > 1 else "Batches"
     note = f" {record['note']}" if record["note"] else ""
     return f"""## Data
 {sources}
@@ -129,7 +129,7 @@ def _origin(about: Description) -> str:
 |---|---|---|---|---|---|
 {_stage_rows(stages)}
 
-{last}batches of {train["batch_size"]}, crops of {data["crop_size"]}×{data["crop_size"]}.
+{last} of {train["batch_size"]}, crops of {data["crop_size"]}×{data["crop_size"]}.
 
 ```
 {command}
