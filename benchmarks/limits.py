@@ -55,7 +55,7 @@ def count_traffic(work: Work) -> int:
                 values += 3 * math.prod(arguments[0].shape)
         return result
 
-    network = MultifocalNet(work.model)
+    network = MultifocalNet(work.model, plain=True)  # layers that can be counted one by one
     picture = jax.ShapeDtypeStruct((work.batch, *_padded(work), 3), jnp.float32)
     with nn.intercept_methods(count):
         params = jax.eval_shape(network.init, jax.random.key(0), picture)["params"]

@@ -26,9 +26,14 @@ class ExportError(UserError):
     """A network cannot be exported. The message says why, and the way out."""
 
 
-def forward(weights: Weights) -> Callable[[jax.Array], jax.Array]:
-    """What is exported: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8."""
-    network = MultifocalNet(weights.model)
+def forward(weights: Weights, *, plain: bool = False) -> Callable[[jax.Array], jax.Array]:
+    """What is exported: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8.
+
+    Args:
+        weights: of the network.
+        plain: layer by layer; a picture of open size cannot be cut into strips of rows.
+    """
+    network = MultifocalNet(weights.model, plain=plain)
     params = jax.tree.map(lambda value: np.asarray(value, np.float32), weights.params)
 
     def derain(rainy: jax.Array) -> jax.Array:
@@ -63,7 +68,7 @@ def export_stablehlo(
     _check_size(size, multiple)
     height, width = size or (f"{multiple}*h", f"{multiple}*w")
     shape = jax.export.symbolic_shape(f"{'b' if batch is None else batch}, {height}, {width}, 3")
-    derain = forward(weights)
+    derain = forward(weights, plain=batch is None or size is None)
     with jax.default_matmul_precision("highest"):
         exported = jax.export.export(jax.jit(derain), platforms=platforms)(jax.ShapeDtypeStruct(shape, jnp.float32))
         content = exported.serialize()
@@ -106,7 +111,7 @@ def export_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    derain = _jit(forward(weights))
+    derain = _jit(forward(weights, plain=True))
     sizes = [size] if size else [(2 * multiple, 3 * multiple), (3 * multiple + 3, 2 * multiple + 1)]
     for index, (h, w) in enumerate(sizes):
         rainy = _picture(batch or 1 + index, h, w)
