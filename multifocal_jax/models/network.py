@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multifocal_jax.models.interaction import Interaction
 from multifocal_jax.models.layers import Block
 from multifocal_jax.models.pyramid import ImagePyramid
-from multifocal_jax.ops import add_shuffled, merge_scales, pixel_shuffle, upsample_bilinear
+from multifocal_jax.ops import add_shuffled, merge_scales, plain_add_shuffled, plain_merge_scales
 
 
 class Entrance(Block):
@@ -40,7 +39,7 @@ class BasicModule(Block):
         for level, (x, small) in enumerate(zip(features, mixed, strict=True)):
             conv = self.conv(f"up_{level}", 4 * channels)
             if self.layer_by_layer:
-                up.append(x + nn.relu(pixel_shuffle(conv(small), 2)))
+                up.append(plain_add_shuffled(x, small, conv))
             else:
                 up.append(add_shuffled(x, small, *conv.weights(channels)))
         return self.block("spatial", Interaction, kind="spatial")(up)
@@ -53,8 +52,7 @@ class Fusion(Block):
     def __call__(self, features: Sequence[Float[Array, "b _ _ c"]]) -> Float[Array, "b h w 3"]:
         merge = self.conv("merge", self.config.channels)
         if self.layer_by_layer:
-            together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
-            merged = nn.relu(merge(together))
+            merged = plain_merge_scales(features, merge)
         else:
             merged = merge_scales(list(features), *merge.weights(len(features) * self.config.channels))
         self.capture(merged=merged)

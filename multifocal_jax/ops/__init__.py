@@ -12,7 +12,7 @@ from multifocal_jax.ops.attention import (
 from multifocal_jax.ops.convolution import convolve
 from multifocal_jax.ops.pooling import adaptive_average_pool, pool_phases, pool_recalibrated, spatial_pyramid_pool
 from multifocal_jax.ops.resize import average_downsample, gaussian_downsample, pixel_shuffle, upsample_bilinear
-from multifocal_jax.ops.scales import add_shuffled, merge_scales
+from multifocal_jax.ops.scales import add_shuffled, merge_scales, plain_add_shuffled, plain_merge_scales
 from multifocal_jax.ops.wavelet import haar_dwt, recalibrate
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "haar_dwt",
     "merge_scales",
     "pixel_shuffle",
+    "plain_add_shuffled",
+    "plain_merge_scales",
     "pool_phases",
     "pool_recalibrated",
     "recalibrate",

@@ -24,11 +24,12 @@ UpKernel = Float[Array, "3 3 c 4*c"]
 UpBias = Float[Array, " 4*c"]
 MergeKernel = Float[Array, "3 3 _ c"]
 MergeBias = Float[Array, " c"]
+Convolution = Callable[[jax.Array], jax.Array]
 
 
-def plain_add_shuffled(skip: Map, small: Small, kernel: UpKernel, bias: UpBias) -> Map:
-    """`add_shuffled` as the paper has it: the reference."""
-    return skip + jax.nn.relu(pixel_shuffle(convolve(small, kernel, bias), 2))
+def plain_add_shuffled(skip: Map, small: Small, convolution: Convolution) -> Map:
+    """`add_shuffled` as the paper has it, for any convolution: the reference."""
+    return skip + jax.nn.relu(pixel_shuffle(convolution(small), 2))
 
 
 @jax.custom_vjp
@@ -60,10 +61,10 @@ def _add_shuffled_strips(cpu: bool, skip: Map, small: Small, kernel: UpKernel, b
     return map_rows(strip, skip, rows)
 
 
-def plain_merge_scales(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias) -> Map:
-    """`merge_scales` as the paper has it: the reference."""
+def plain_merge_scales(features: Sequence[Level], convolution: Convolution) -> Map:
+    """`merge_scales` as the paper has it, for any convolution: the reference."""
     together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
-    return jax.nn.relu(convolve(together, kernel, bias))
+    return jax.nn.relu(convolution(together))
 
 
 @jax.custom_vjp
@@ -99,5 +100,15 @@ def _by_platform(strips: Callable[..., Map], *arguments: Any) -> Map:
     return jax.lax.platform_dependent(*arguments, cpu=partial(strips, True), default=partial(strips, False))
 
 
-add_shuffled.defvjp(partial(jax.vjp, plain_add_shuffled), lambda pull, gradient: pull(gradient))
-merge_scales.defvjp(partial(jax.vjp, plain_merge_scales), lambda pull, gradient: pull(gradient))
+def _differentiate_plain(plain: Callable[..., Map], *arguments: Any) -> tuple[Map, Any]:
+    """Result and pull-back of a plain form with the kernel and bias that come last."""
+
+    def run(*arguments: Any) -> Map:
+        *maps, kernel, bias = arguments
+        return plain(*maps, lambda x: convolve(x, kernel, bias))
+
+    return jax.vjp(run, *arguments)
+
+
+add_shuffled.defvjp(partial(_differentiate_plain, plain_add_shuffled), lambda pull, gradient: pull(gradient))
+merge_scales.defvjp(partial(_differentiate_plain, plain_merge_scales), lambda pull, gradient: pull(gradient))

@@ -4,12 +4,10 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from launch import finish, start
-from PIL import Image
 from test_run import CONFIG, door
-from tiny import save_tiny
+from tiny import write_experiment
 
 SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
 
@@ -18,16 +16,7 @@ SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
 def here(tmp_path, monkeypatch):
     """A working directory with a config, weights as training leaves them, and seven pairs of several sizes."""
     monkeypatch.chdir(tmp_path)
-    Path("config.py").write_text(CONFIG)
-    Path("runs/folder").mkdir(parents=True)
-    save_tiny("runs/folder/weights.safetensors")
-    rng = np.random.default_rng(0)
-    for folder in ("rain", "norain"):
-        Path("pairs", folder).mkdir(parents=True)
-    for number, size in enumerate(SIZES):
-        clean = rng.integers(0, 200, (*size, 3)).astype(np.uint8)
-        Image.fromarray(clean).save(f"pairs/norain/{number}.png")
-        Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{number}.png")
+    write_experiment(CONFIG, {str(number): size for number, size in enumerate(SIZES)})
     return tmp_path
 
 

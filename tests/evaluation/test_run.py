@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import save_tiny
+from tiny import save_tiny, write_experiment
 
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
@@ -37,16 +37,7 @@ def get_config():
 def here(tmp_path, monkeypatch):
     """A working directory with a config, weights as training leaves them, and three pairs."""
     monkeypatch.chdir(tmp_path)
-    Path("config.py").write_text(CONFIG)
-    Path("runs/folder").mkdir(parents=True)
-    save_tiny("runs/folder/weights.safetensors")
-    rng = np.random.default_rng(0)
-    for folder in ("rain", "norain"):
-        Path("pairs", folder).mkdir(parents=True)
-    for name in ("a", "b", "c"):
-        clean = rng.integers(0, 200, (24, 32, 3)).astype(np.uint8)
-        Image.fromarray(clean).save(f"pairs/norain/{name}.png")
-        Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{name}.png")
+    write_experiment(CONFIG, dict.fromkeys("abc", (24, 32)))
     return tmp_path
 
 

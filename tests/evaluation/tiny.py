@@ -1,7 +1,10 @@
 """A network so small that it compiles in a moment, with random parameters, for tests of what is around it."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
+from PIL import Image
 
 from multifocal_jax import ModelConfig, MultifocalNet
 from multifocal_jax.weights import Weights, save_weights
@@ -20,3 +23,17 @@ def random_params(model: ModelConfig = TINY):
 def save_tiny(path) -> str:
     save_weights(path, Weights(random_params(), TINY, {}))
     return str(path)
+
+
+def write_experiment(config: str, sizes: dict[str, tuple[int, int]]) -> None:
+    """In the working directory: a config, weights as training leaves them, and a pair of each (height, width)."""
+    Path("config.py").write_text(config)
+    Path("runs/folder").mkdir(parents=True)
+    save_tiny("runs/folder/weights.safetensors")
+    rng = np.random.default_rng(0)
+    for folder in ("rain", "norain"):
+        Path("pairs", folder).mkdir(parents=True)
+    for name, size in sizes.items():
+        clean = rng.integers(0, 200, (*size, 3)).astype(np.uint8)
+        Image.fromarray(clean).save(f"pairs/norain/{name}.png")
+        Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{name}.png")
