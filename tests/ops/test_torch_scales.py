@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from multifocal_jax.ops import add_shuffled, convolve, merge_scales, scales
-from multifocal_jax.ops.convolution import winograd_rows
+from multifocal_jax.ops import add_shuffled, convolution, convolve, merge_scales, scales
+from multifocal_jax.ops.winograd import transform_kernel, winograd_rows
 
 
 def to_torch(x):
@@ -39,10 +39,32 @@ def test_convolve_pads_as_pytorch_does(rng, size, stride):
 def test_winograd_is_the_convolution(rng, width):
     x, kernel = rng.standard_normal((2, 6, width, 5)), rng.standard_normal((3, 3, 5, 6))
     expected = channels_last(functional.conv2d(to_torch(x), kernel_to_torch(kernel), padding=(0, 1)))
+
+    def ours(dtype):
+        return winograd_rows(jnp.asarray(x, dtype), transform_kernel(jnp.asarray(kernel, dtype)))
+
     with jax.enable_x64(True):
-        np.testing.assert_allclose(winograd_rows(jnp.asarray(x), jnp.asarray(kernel)), expected, atol=1e-12)
-    single = winograd_rows(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
-    np.testing.assert_allclose(single, expected, atol=3e-6 * np.abs(expected).max() + 1e-6)
+        np.testing.assert_allclose(ours(np.float64), expected, atol=1e-12)
+    np.testing.assert_allclose(ours(np.float32), expected, atol=3e-6 * np.abs(expected).max() + 1e-6)
+
+
+@pytest.mark.parametrize("many", [1, 1000])  # input gradients by Winograd's products, and directly
+@pytest.mark.parametrize(("stride", "strip"), [(1, 1), (1, 300), (1, 9999), (2, 1), (2, 150), (2, 9999)])
+def test_quick_gradients_of_a_convolution(rng, monkeypatch, stride, strip, many):
+    for name, value in {"_STRIP": strip, "_FEWEST_PIXELS": 1, "_FEWEST_CHANNELS": 1, "_MANY_PRODUCTS": many}.items():
+        monkeypatch.setattr(convolution, name, value)
+    x, kernel, bias = (rng.standard_normal(shape) for shape in ((2, 20, 18, 3), (3, 3, 3, 5), (5,)))
+    gradient = rng.standard_normal((2, 20 // stride, 18 // stride, 5))
+    torch_x, torch_kernel = to_torch(x).requires_grad_(), kernel_to_torch(kernel).requires_grad_()
+    functional.conv2d(torch_x, torch_kernel, stride=stride, padding=1).backward(to_torch(gradient))
+    assert torch_x.grad is not None
+    assert torch_kernel.grad is not None
+    expected = channels_last(torch_x.grad), torch_kernel.grad.permute(2, 3, 1, 0).numpy(), gradient.sum((0, 1, 2))
+    with jax.enable_x64(True):
+        given = [jnp.asarray(value) for value in (x, kernel, bias)]
+        pull = jax.vjp(lambda x, kernel, bias: convolution.convolve(x, kernel, bias, stride), *given)[1]
+        for ours, theirs in zip(pull(jnp.asarray(gradient)), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-11)
 
 
 @pytest.mark.parametrize("strip", [1, 64, 4096])  # two rows, a number that does not divide the height, all rows
