@@ -97,8 +97,7 @@ class Block(nn.Module):
 
     def conv(self, name: str, features: int, kernel_size: int = 3, stride: int = 1) -> Conv:
         """A convolution in this block's precision."""
-        precision = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Conv(features, kernel_size, stride, **precision, padding=self.padding, name=name)
+        return Conv(features, kernel_size, stride, self.dtype, self.param_dtype, self.padding, name=name)
 
     def block(self, name: str, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
         """A block inside this one, of the same architecture and precision."""

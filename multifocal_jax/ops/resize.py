@@ -46,9 +46,7 @@ def upsample_bilinear(
     return upsample_columns(columns_up.swapaxes(1, 2), factor, height).swapaxes(1, 2)
 
 
-def upsample_columns(
-    x: Float[Array, "b h w c"], factor: int, width: Any | None = None
-) -> Float[Array, "b h w*{factor} c"]:
+def upsample_columns(x: Float[Array, "b h w c"], factor: int, width: Any = None) -> Float[Array, "b h w*{factor} c"]:
     """`upsample_bilinear` along the width alone, of which the first `width` columns are the picture."""
     if factor == 1:
         return x
@@ -65,7 +63,7 @@ def upsample_columns(
 
 
 def upsample_rows(
-    x: Float[Array, "b h w c"], factor: int, first: jax.Array, rows: int, height: Any | None = None
+    x: Float[Array, "b h w c"], factor: int, first: jax.Array, rows: int, height: Any = None
 ) -> Float[Array, "b {rows} w c"]:
     """Rows `first` … `first + rows − 1` of x up-sampled bilinearly along the height; zero outside the picture.
 
