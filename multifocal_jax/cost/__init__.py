@@ -94,7 +94,6 @@ def measure(
 
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(-0.01, 0.01, leaf.shape).astype(np.float32), _shapes(model))
-    derainer = Derainer(params, model, precision=precision)
     costs = []
     for height, width in sizes:
         height, width = (math.ceil(side / model.multiple) * model.multiple for side in (height, width))
@@ -103,6 +102,7 @@ def measure(
             costs.append(Cost(height, width, macs))
             continue
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        derainer = Derainer(params, model, precision=precision)  # one for each, as sizes would share programs
         times = []
         for _ in range(repeats + 1):
             begin = time.perf_counter()

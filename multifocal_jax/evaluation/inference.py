@@ -16,6 +16,7 @@ from jax.stages import Compiled
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory, programs
+from multifocal_jax.evaluation.sizes import Size, Sizes
 from multifocal_jax.evaluation.tiles import blend_tiles
 from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
 from multifocal_jax.weights import load_weights
@@ -23,7 +24,9 @@ from multifocal_jax.weights import load_weights
 if TYPE_CHECKING:
     from multifocal_jax.models import MultifocalNet
 
-_KEPT_PROGRAMS = 32  # compiled sizes that are kept
+_KEPT_PROGRAMS = 32  # the latest used
+_WORTH = {"cpu": 2_000_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 16 s
+_WORTH_ELSEWHERE = 1_000_000_000
 _BYTES_BESIDE_TILES = 24  # per pixel of the whole picture: float32 sums and weights, picture, result
 
 
@@ -35,8 +38,9 @@ class Derainer:
     """De-rains pictures: `derainer(image) -> image`.
 
     Pictures are reflected at the right and bottom to the next multiple of `model.multiple` (8 by default) and cut
-    back. No further padding is added, as the network's pooling looks at the whole picture and would see it; so every
-    padded size is compiled once, on first use. `programs.keep_in` keeps the programs from run to run, as does JAX's own
+    back. The network is compiled on first use, for the size of the picture. A program is told the size of what it is
+    given, and makes of a smaller picture what a program of that size would, up to rounding; so pictures of many sizes
+    share programs (`Sizes` says which). `programs.keep_in` keeps them from run to run, as does JAX's own
     `JAX_COMPILATION_CACHE_DIR`.
 
     Args:
@@ -82,6 +86,7 @@ class Derainer:
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._programs: dict[Any, Compiled] = {}
+        self._sizes: dict[Any, Sizes] = {}
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
@@ -93,6 +98,8 @@ class Derainer:
 
     def planned_memory(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> int:
         """Bytes per device that the compiler plans for a whole picture (H, W, 3) of this dtype, weights included.
+
+        That is of a program of its size; a larger one needs more, and is not used where memory does not suffice.
 
         Raises:
             InferenceError: there is less memory than that.
@@ -148,24 +155,42 @@ class Derainer:
         with self._settings():
             if batch.dtype not in (np.uint8, np.uint16):
                 batch = batch.astype(self._dtype)
-            program = self._program(batch.shape, batch.dtype)
+            count, height, width, _ = batch.shape
+            worth = _WORTH.get(self._devices[0].platform, _WORTH_ELSEWHERE)
+            sizes = self._sizes.setdefault((count, str(batch.dtype)), Sizes(worth))
+            own = height, width
+            size = sizes.program_for(own)
             try:
-                return np.asarray(program(self._params, jax.device_put(batch, self._rows)))
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
+                return self._run_program(size, batch)
+            except InferenceError:
+                sizes.discard(size)
+                if size == own:
                     raise
-                raise self._too_large(batch.shape, memory.needed(program), None) from None
+            return self._run_program(own, batch)  # for which the memory may suffice
+
+    def _run_program(self, size: Size, batch: np.ndarray) -> np.ndarray:
+        """Through the program for a size (height, width) that is not below the batch's."""
+        _, height, width, _ = batch.shape
+        batch = np.pad(batch, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)))
+        program = self._program(batch.shape, batch.dtype)
+        try:
+            placed = jax.device_put(batch, self._rows)
+            return np.asarray(program(self._params, placed, np.array([height, width], np.int32)))[:, :height, :width]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise self._too_large(batch.shape, memory.needed(program), None) from None
 
     def _program(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
         """The network compiled for a shape; refused if the device has less memory than the compiler has planned."""
         key = (shape, str(dtype))
-        if key not in self._programs:
-            ingredients = (self.model, self.precision, shape, str(dtype))
-            program = programs.kept(ingredients, self._devices, partial(self._compile, shape, dtype))
+        program = self._programs.pop(key, None)
+        if program is None:
+            compile_program = partial(self._compile, shape, dtype)
+            program = programs.kept((self.model, self.precision, *key), self._devices, compile_program)
             if len(self._programs) >= _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
-            self._programs[key] = program
-        program = self._programs[key]
+        self._programs[key] = program
         free = memory.available(self._devices[0])
         if free is not None and memory.needed(program) > free:
             raise self._too_large(shape, memory.needed(program), free)
@@ -180,11 +205,10 @@ class Derainer:
             param_dtype=jnp.promote_types(self._dtype, jnp.float32),
             plain=len(self._devices) > 1,  # strips of rows would cut across the rows of the devices
         )
-        return (
-            jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
-            .lower(self._params, jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows))
-            .compile()
-        )
+        batch = jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows)
+        size = jax.ShapeDtypeStruct((2,), np.int32, sharding=self._everywhere)
+        forward = jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
+        return forward.lower(self._params, batch, size).compile()
 
     def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
         _, height, width, _ = shape
@@ -248,10 +272,10 @@ def load(
     )
 
 
-def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array) -> jax.Array:
-    """(B, H, W, 3) of integers or floats to floats, not clipped."""
+def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
+    """(B, H, W, 3) of integers or floats, of which (height, width) are picture, to floats, not clipped."""
     scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
-    result = network.apply({"params": params}, batch.astype(dtype) / scale)
+    result = network.apply({"params": params}, batch.astype(dtype) / scale, size)
     assert isinstance(result, jax.Array)
     return result
 

@@ -22,7 +22,7 @@ class ChannelCSSAB(Block):
         together = not self.layer_by_layer and config.projection_kernel == 1
 
         def pool(x: Array) -> Array:
-            return spatial_pyramid_pool(x, config.spp_sizes)
+            return spatial_pyramid_pool(x, config.spp_sizes, self.extent(x))
 
         if together:  # a mean of projections is the projection of the mean
             pooled_query, pooled_key = (conv(pool(x)[:, None])[:, 0] for conv, x in ((query, large), (key, small)))

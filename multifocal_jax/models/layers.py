@@ -1,6 +1,7 @@
 """Convolutions that start as PyTorch's do, with PyTorch's padding, and what all blocks have in common."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import flax.linen as nn
@@ -10,9 +11,26 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.ops import convolve
+from multifocal_jax.ops import Extent, convolve, zero_beyond
 
 SomeBlock = TypeVar("SomeBlock", bound="Block")
+
+
+@dataclass(frozen=True)
+class Padding:
+    """How much of a padded batch is picture; every map of it is padded in the same proportion.
+
+    Attributes:
+        extent: of the picture in the batch.
+        rows: of the batch.
+    """
+
+    extent: Extent
+    rows: int
+
+    def extent_in(self, x: Float[Array, "b h w c"]) -> Extent:
+        """The picture's extent in a map of the batch, of any level."""
+        return self.extent.shrunk(self.rows // x.shape[1])
 
 
 class Conv(nn.Module):
@@ -27,6 +45,7 @@ class Conv(nn.Module):
         stride: 1 or 2.
         dtype: of the computation.
         param_dtype: of the parameters `kernel` (k, k, C_in, features) and `bias` (features,).
+        padding: of the batch, if any; the convolution sees zeros there.
     """
 
     features: int
@@ -34,8 +53,11 @@ class Conv(nn.Module):
     stride: int = 1
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+    padding: Padding | None = None
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
+        if self.padding and self.kernel_size == 3 and self.stride == 1:  # stride 2 ends at the picture's last pixel
+            x = zero_beyond(x, self.padding.extent_in(x))
         return convolve(jnp.asarray(x, self.dtype), *self.weights(x.shape[-1]), self.stride)
 
     @nn.compact
@@ -64,21 +86,27 @@ class Block(nn.Module):
         dtype: of the computation; attention logits and softmax stay in float32 or wider.
         param_dtype: of the parameters.
         plain: compute layer by layer, as the paper writes it, instead of layers together where that is faster.
+        padding: of the batch, if any.
     """
 
     config: ModelConfig = ModelConfig()
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     plain: bool = False
+    padding: Padding | None = None
 
     def conv(self, name: str, features: int, kernel_size: int = 3, stride: int = 1) -> Conv:
         """A convolution in this block's precision."""
-        return Conv(features, kernel_size, stride, dtype=self.dtype, param_dtype=self.param_dtype, name=name)
+        return Conv(features, kernel_size, stride, self.dtype, self.param_dtype, self.padding, name=name)
 
     def block(self, name: str, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
         """A block inside this one, of the same architecture and precision."""
-        shared: dict[str, Any] = {field: getattr(self, field) for field in ("config", "dtype", "param_dtype", "plain")}
-        return block_type(name=name, **shared, **fields)
+        names = ("config", "dtype", "param_dtype", "plain", "padding")
+        return block_type(name=name, **{field: getattr(self, field) for field in names} | fields)
+
+    def extent(self, x: Float[Array, "b h w c"]) -> Extent | None:
+        """Of the picture in a map of a padded batch."""
+        return self.padding.extent_in(x) if self.padding else None
 
     def capture(self, **tensors: Any) -> None:
         """Return these by name when the caller asks for intermediates; free otherwise."""

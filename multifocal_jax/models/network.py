@@ -1,14 +1,22 @@
 """The whole network (section 3.4, figure 2): entrance, basic modules, fusion, residual output."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from multifocal_jax.models.interaction import Interaction
-from multifocal_jax.models.layers import Block
+from multifocal_jax.models.layers import Block, Padding
 from multifocal_jax.models.pyramid import ImagePyramid
-from multifocal_jax.ops import add_shuffled, merge_scales, plain_add_shuffled, plain_merge_scales
+from multifocal_jax.ops import (
+    Extent,
+    add_shuffled,
+    merge_scales,
+    plain_add_shuffled,
+    plain_merge_scales,
+    zero_beyond,
+)
 
 
 class Entrance(Block):
@@ -41,7 +49,7 @@ class BasicModule(Block):
             if self.layer_by_layer:
                 up.append(plain_add_shuffled(x, small, conv))
             else:
-                up.append(add_shuffled(x, small, *conv.weights(channels)))
+                up.append(add_shuffled(x, small, *conv.weights(channels), self.extent(small)))
         return self.block("spatial", Interaction, kind="spatial")(up)
 
 
@@ -52,9 +60,10 @@ class Fusion(Block):
     def __call__(self, features: Sequence[Float[Array, "b _ _ c"]]) -> Float[Array, "b h w 3"]:
         merge = self.conv("merge", self.config.channels)
         if self.layer_by_layer:
-            merged = plain_merge_scales(features, merge)
+            merged = plain_merge_scales(features, merge, self.extent(features[0]))
         else:
-            merged = merge_scales(list(features), *merge.weights(len(features) * self.config.channels))
+            weights = merge.weights(len(features) * self.config.channels)
+            merged = merge_scales(list(features), *weights, self.extent(features[0]))
         self.capture(merged=merged)
         return self.conv("residual", 3)(merged)
 
@@ -68,14 +77,17 @@ class MultifocalNet(Block):
     """
 
     @nn.compact
-    def __call__(self, rainy: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, rainy: Float[Array, "..."], size: Any = None) -> Float[Array, "..."]:
         """De-rain a batch.
 
         Args:
             rainy: (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
+            size: two int32 in an array or tuple, height and width of the pictures in `rainy` where it is padded at the
+                bottom and the right with whatever it be; multiples of `config.multiple`. One program then takes many
+                sizes, and makes of each what it makes of it without the padding, up to rounding.
 
         Returns:
-            (B, H, W, 3) in the dtype of `rainy`, not clipped.
+            (B, H, W, 3) in the dtype of `rainy`, not clipped; without meaning where it is padded.
 
         Raises:
             ValueError: the shape is not as above.
@@ -86,13 +98,15 @@ class MultifocalNet(Block):
                 f"image batch has shape {rainy.shape}; the network takes (batch, height, width, 3) with height and "
                 f"width multiples of {multiple}: pad it, or use multifocal_jax.load(), which does"
             )
-        features = entrance = self.block("entrance", Entrance)(rainy.astype(self.dtype))
+        padding = None if size is None else Padding(Extent(*size), rainy.shape[1])
+        image = rainy if padding is None else zero_beyond(rainy, padding.extent)
+        features = entrance = self.block("entrance", Entrance, padding=padding)(image.astype(self.dtype))
         self.capture(entrance_features=entrance)
         for index in range(self.config.modules):
-            features = self.block(f"module_{index}", BasicModule)(features)
+            features = self.block(f"module_{index}", BasicModule, padding=padding)(features)
             self.capture(**{f"module_{index}_features": features})
         if self.config.global_skip:
             features = [x + shallow for x, shallow in zip(features, entrance, strict=True)]
-        residual = self.block("fusion", Fusion)(features)
+        residual = self.block("fusion", Fusion, padding=padding)(features)
         self.capture(residual=residual)
         return rainy - residual.astype(rainy.dtype)

@@ -17,7 +17,10 @@ class ImagePyramid(Block):
             if self.config.pyramid == "learned":
                 reduce = self.conv(f"reduce_{level}", 3, stride=2)
             else:
-                reduce = gaussian_downsample if self.config.pyramid == "gaussian" else average_downsample
+                reduce = self._blur if self.config.pyramid == "gaussian" else average_downsample
             images.append(reduce(images[-1]))
         self.capture(**{f"level_{level}": scaled for level, scaled in enumerate(images)})
         return images
+
+    def _blur(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
+        return gaussian_downsample(image, self.extent(image))

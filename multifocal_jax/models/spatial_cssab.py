@@ -32,12 +32,12 @@ class SpatialCSSAB(Block):
             kernel, bias = conv.weights(channels)
             return kernel[0, 0], bias
 
-        pooled = pool_phases(small, self.config.spp_sizes)
+        pooled = pool_phases(small, self.config.spp_sizes, self.extent(small))
         anchors = [pool_recalibrated(pooled, *weights(conv)) for conv in (key, value)]
         return add_spatial_attention(large, *weights(query), *anchors)
 
     def _plain(self, large: Array, query: Array, key: Array, value: Array) -> Array:
-        key, value = (spatial_pyramid_pool(x, self.config.spp_sizes) for x in (key, value))
+        key, value = (spatial_pyramid_pool(x, self.config.spp_sizes, self.extent(x)) for x in (key, value))
         out = large + spatial_attention(query, key, value)
         if self.layer_by_layer:
             maps = spatial_attention_maps(query, key)

@@ -10,12 +10,14 @@ from multifocal_jax.ops.attention import (
     spatial_attention_maps,
 )
 from multifocal_jax.ops.convolution import convolve
+from multifocal_jax.ops.extent import Extent, zero_beyond
 from multifocal_jax.ops.pooling import adaptive_average_pool, pool_phases, pool_recalibrated, spatial_pyramid_pool
 from multifocal_jax.ops.resize import average_downsample, gaussian_downsample, pixel_shuffle, upsample_bilinear
 from multifocal_jax.ops.scales import add_shuffled, merge_scales, plain_add_shuffled, plain_merge_scales
 from multifocal_jax.ops.wavelet import haar_dwt, recalibrate
 
 __all__ = [
+    "Extent",
     "adaptive_average_pool",
     "add_shuffled",
     "add_spatial_attention",
@@ -35,4 +37,5 @@ __all__ = [
     "spatial_attention_maps",
     "spatial_pyramid_pool",
     "upsample_bilinear",
+    "zero_beyond",
 ]

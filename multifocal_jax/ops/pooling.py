@@ -8,17 +8,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops.extent import Extent
 from multifocal_jax.ops.wavelet import by_phase, haar_bands
 
 
-def pooling_matrix(length: Any, bins: int, dtype: DTypeLike) -> Float[Array, "bins length"]:
+def pooling_matrix(length: Any, bins: int, dtype: DTypeLike, positions: Any = None) -> Float[Array, "bins _"]:
     """Row i averages positions ⌊i·length/bins⌋ … ⌈(i+1)·length/bins⌉ − 1, as PyTorch's `AdaptiveAvgPool2d` does.
 
     Bins overlap where `bins` does not divide `length`. Built from iota, so that it is a constant where the length is
-    known and still works where it is symbolic (`jax.export`).
+    known and still works where it is symbolic (`jax.export`), or traced and the first part of so many `positions`.
     """
     row = jnp.arange(bins)[:, None]
-    column = jnp.arange(length)[None, :]
+    column = jnp.arange(length if positions is None else positions)[None, :]
     start, stop = row * length // bins, -((row + 1) * -length // bins)
     inside = (column >= start) & (column < stop)
     return inside.astype(dtype) / (stop - start).astype(dtype)
@@ -38,23 +39,27 @@ def adaptive_average_pool(x: Float[Array, "b h w c"], size: int) -> Float[Array,
     return pooled.reshape(x.shape[0], size, size, x.shape[-1])
 
 
-def spatial_pyramid_pool(x: Float[Array, "b h w c"], sizes: Sequence[int]) -> Float[Array, "b s c"]:
+def spatial_pyramid_pool(
+    x: Float[Array, "b h w c"], sizes: Sequence[int], extent: Extent | None = None
+) -> Float[Array, "b s c"]:
     """SPP: adaptive average pooling to each of `sizes`, flattened and concatenated (section 3.2).
 
     Args:
         x: (B, H, W, C).
         sizes: grid sizes; 1, 3, 6, 8 give S = 1 + 9 + 36 + 64 = 110.
+        extent: of the picture, where x is padded.
 
     Returns:
         (B, S, C), the grids in the order of `sizes`, each row by row.
     """
     b, h, w, c = x.shape
-    rows = jnp.concatenate([pooling_matrix(h, size, x.dtype) for size in sizes])
+    height, width = extent or (h, w)
+    rows = jnp.concatenate([pooling_matrix(height, size, x.dtype, h) for size in sizes])
     # The map as the right factor, so that no compiler transposes it: (bin, B, W, C).
     by_row = jax.lax.dot_general(rows, x, (((1,), (1,)), ((), ())))
     grids, start = [], 0
     for size in sizes:
-        columns = pooling_matrix(w, size, x.dtype)
+        columns = pooling_matrix(width, size, x.dtype, w)
         grid = jnp.einsum("ibwc,jw->bijc", by_row[start : start + size], columns)
         grids.append(grid.reshape(b, size * size, c))
         start += size
@@ -73,7 +78,7 @@ class PooledPhases(NamedTuple):
     places: Float[Array, "s 2 2"]
 
 
-def pool_phases(x: Float[Array, "b h w c"], sizes: Sequence[int]) -> PooledPhases:
+def pool_phases(x: Float[Array, "b h w c"], sizes: Sequence[int], extent: Extent | None = None) -> PooledPhases:
     """Pool before projecting: what `pool_recalibrated` needs of a map, for any number of projections.
 
     1×1 convolution, FRCB and SPP are linear. The FRCB makes of the four pixels of a 2×2 block the values of four bands
@@ -83,16 +88,18 @@ def pool_phases(x: Float[Array, "b h w c"], sizes: Sequence[int]) -> PooledPhase
     Args:
         x: (B, H, W, C), H and W even.
         sizes: grid sizes; 1, 3, 6, 8 give S = 110.
+        extent: of the picture, where x is padded; even.
     """
     b, h, w, c = x.shape
+    height, width = extent or (h, w)
     blocks = x.reshape(b, h // 2, 2, w, c)
-    by_row = [_by_place(pooling_matrix(h, size, x.dtype)) for size in sizes]
+    by_row = [_by_place(pooling_matrix(height, size, x.dtype, h)) for size in sizes]
     # The map as the right factor, so that no compiler transposes it: (bin and place, B, phase, W, C).
     every_row = jnp.concatenate([rows.reshape(-1, h // 2) for rows in by_row])
     pooled_rows = jax.lax.dot_general(every_row, blocks, (((1,), (1,)), ((), ())))
     bands, places, start = [], [], 0
     for rows, size in zip(by_row, sizes, strict=True):
-        columns = _by_place(pooling_matrix(w, size, x.dtype))
+        columns = _by_place(pooling_matrix(width, size, x.dtype, w))
         of_size = pooled_rows[start : start + 2 * size].reshape(size, 2, b, 2, w // 2, 2, c)
         start += 2 * size
         sums = jnp.einsum("mibawdc,njw->adbmnijc", of_size, columns)

@@ -1,9 +1,12 @@
 """Changes of size: pixel shuffle, bilinear up-sampling, the fixed pyramids of table 1."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops.extent import Extent, zero_beyond
 from multifocal_jax.ops.rows import take_rows
 
 
@@ -25,27 +28,33 @@ def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h*
     return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, factor * h, factor * w, c // factor**2)
 
 
-def upsample_bilinear(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h*{factor} w*{factor} c"]:
+def upsample_bilinear(
+    x: Float[Array, "b h w c"], factor: int, extent: Extent | None = None
+) -> Float[Array, "b h*{factor} w*{factor} c"]:
     """Bilinear up-sampling, equal to PyTorch's `interpolate(…, mode="bilinear", align_corners=False)`.
 
     Args:
         x: (B, H, W, C).
         factor: how many times larger each side becomes; 1 returns x.
+        extent: of the picture in x, where x is padded.
 
     Returns:
         (B, factor·H, factor·W, C).
     """
-    columns_up = upsample_columns(x, factor)
-    return upsample_columns(columns_up.swapaxes(1, 2), factor).swapaxes(1, 2)
+    height, width = extent or (None, None)
+    columns_up = upsample_columns(x, factor, width)
+    return upsample_columns(columns_up.swapaxes(1, 2), factor, height).swapaxes(1, 2)
 
 
-def upsample_columns(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b h w*{factor} c"]:
-    """`upsample_bilinear` along the width alone."""
+def upsample_columns(x: Float[Array, "b h w c"], factor: int, width: Any = None) -> Float[Array, "b h w*{factor} c"]:
+    """`upsample_bilinear` along the width alone, of which the first `width` columns are the picture."""
     if factor == 1:
         return x
     b, h, w, c = x.shape
     left = jnp.concatenate([x[:, :, :1], x[:, :, :-1]], axis=2)
     right = jnp.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2)
+    if width is not None:
+        right = jnp.where(jnp.arange(w)[:, None] < width - 1, right, x)
     phases = []
     for phase in range(factor):
         offset = (phase + 0.5) / factor - 0.5
@@ -53,23 +62,29 @@ def upsample_columns(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b
     return jnp.stack(phases, axis=3).reshape(b, h, factor * w, c)
 
 
-def upsample_rows(x: Float[Array, "b h w c"], factor: int, first: jax.Array, rows: int) -> Float[Array, "b {rows} w c"]:
-    """Rows `first` … `first + rows − 1` of x up-sampled bilinearly along the height; zero outside the picture."""
-    height = x.shape[1]
+def upsample_rows(
+    x: Float[Array, "b h w c"], factor: int, first: jax.Array, rows: int, height: Any = None
+) -> Float[Array, "b {rows} w c"]:
+    """Rows `first` … `first + rows − 1` of x up-sampled bilinearly along the height; zero outside the picture.
+
+    The picture is all of x, or its first `height` rows.
+    """
+    height = x.shape[1] if height is None else height
     wanted = first + jnp.arange(rows)
     source = jnp.clip((wanted + 0.5) / factor - 0.5, 0, height - 1)
-    used = min(height, rows // factor + 3)
-    start = jnp.clip(first // factor - 1, 0, height - used)
+    used = min(x.shape[1], rows // factor + 3)
+    start = jnp.clip(first // factor - 1, 0, x.shape[1] - used)
     weights = jnp.maximum(0, 1 - jnp.abs(source[:, None] - (start + jnp.arange(used))))
     weights = jnp.where((wanted >= 0) & (wanted < factor * height), weights.T, 0).T.astype(x.dtype)
     return jnp.einsum("rk,bkwc->brwc", weights, take_rows(x, start, used))
 
 
-def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+def gaussian_downsample(x: Float[Array, "b h w c"], extent: Extent | None = None) -> Float[Array, "b h//2 w//2 c"]:
     """Fixed pyramid of Model-1 (table 1): Gaussian 5×5, σ = 1, per channel, zero-padded by 2, every second pixel.
 
     Args:
         x: (B, H, W, C), H and W even.
+        extent: of the picture, where x is padded.
 
     Returns:
         (B, H/2, W/2, C).
@@ -79,7 +94,7 @@ def gaussian_downsample(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2
     channels = x.shape[-1]
     kernel = jnp.broadcast_to(jnp.outer(taps, taps)[:, :, None, None], (5, 5, 1, channels)).astype(x.dtype)
     return jax.lax.conv_general_dilated(
-        x,
+        zero_beyond(x, extent),
         kernel,
         window_strides=(2, 2),
         padding=((2, 2), (2, 2)),

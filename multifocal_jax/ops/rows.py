@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops.extent import Extent, zero_beyond
+
 # Pixels of a strip. A core's cache holds the 110 float32 logits per pixel of one band for so many; an accelerator wants
 # large products and only has to be kept from running out of memory.
 CPU_STRIP = 8192
@@ -61,9 +63,11 @@ def take_rows(x: Float[Array, "b h w c"], first: jax.Array, rows: int) -> Float[
     return jax.lax.dynamic_slice_in_dim(x, first, rows, axis=1)
 
 
-def take_rows_around(x: Float[Array, "b h w c"], first: jax.Array, rows: int) -> Float[Array, "b {rows}+2 w c"]:
-    """Rows `first` − 1 … `first + rows`, zero outside the picture."""
+def take_rows_around(
+    x: Float[Array, "b h w c"], first: jax.Array, rows: int, extent: Extent | None = None
+) -> Float[Array, "b {rows}+2 w c"]:
+    """Rows `first` − 1 … `first + rows`, zero outside the picture: all of x, or `extent`."""
     height = x.shape[1]
     above, below = take_rows(x, jnp.maximum(first - 1, 0), 1), take_rows(x, jnp.minimum(first + rows, height - 1), 1)
     above, below = jnp.where(first > 0, above, 0), jnp.where(first + rows < height, below, 0)
-    return jnp.concatenate([above, take_rows(x, first, rows), below], axis=1)
+    return zero_beyond(jnp.concatenate([above, take_rows(x, first, rows), below], axis=1), extent, first - 1)

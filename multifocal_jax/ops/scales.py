@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multifocal_jax.ops.convolution import convolve, convolve_rows
+from multifocal_jax.ops.extent import Extent, zero_beyond
 from multifocal_jax.ops.resize import pixel_shuffle, upsample_bilinear, upsample_columns, upsample_rows
 from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, take_rows_around
 from multifocal_jax.ops.wavelet import by_phase
@@ -33,7 +34,7 @@ def plain_add_shuffled(skip: Map, small: Small, convolution: Convolution) -> Map
 
 
 @jax.custom_vjp
-def add_shuffled(skip: Map, small: Small, kernel: UpKernel, bias: UpBias) -> Map:
+def add_shuffled(skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None = None) -> Map:
     """The way up of a basic module: skip + ReLU(PixelShuffle₂(conv3×3(small))).
 
     Args:
@@ -41,48 +42,54 @@ def add_shuffled(skip: Map, small: Small, kernel: UpKernel, bias: UpBias) -> Map
         small: (B, H, W, C).
         kernel: (3, 3, C, 4C).
         bias: (4C,).
+        extent: of the picture in `small`, where it is padded.
 
     Returns:
         (B, 2H, 2W, C).
     """
-    return _by_platform(_add_shuffled_strips, skip, small, kernel, bias)
+    return _by_platform(_add_shuffled_strips, skip, small, kernel, bias, extent)
 
 
-def _add_shuffled_strips(cpu: bool, skip: Map, small: Small, kernel: UpKernel, bias: UpBias) -> Map:
+def _add_shuffled_strips(
+    cpu: bool, skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None = None
+) -> Map:
     b, h, w, c = skip.shape
     rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP, 2)
     kernel, bias = by_phase(kernel), by_phase(bias)
 
     def strip(first: Array, skip: Array) -> Array:
-        up = convolve_rows(take_rows_around(small, first // 2, rows // 2), kernel, cpu) + bias
+        up = convolve_rows(take_rows_around(small, first // 2, rows // 2, extent), kernel, cpu) + bias
         up = jax.nn.relu(up).reshape(b, rows // 2, w // 2, 2, 2, c).swapaxes(2, 3)
         return skip + up.reshape(b, rows, w, c)
 
     return map_rows(strip, skip, rows)
 
 
-def plain_merge_scales(features: Sequence[Level], convolution: Convolution) -> Map:
+def plain_merge_scales(features: Sequence[Level], convolution: Convolution, extent: Extent | None = None) -> Map:
     """`merge_scales` as the paper has it, for any convolution: the reference."""
-    together = jnp.concatenate([upsample_bilinear(x, 2**level) for level, x in enumerate(features)], axis=-1)
-    return jax.nn.relu(convolution(together))
+    up = [upsample_bilinear(x, 2**level, _at_level(extent, level)) for level, x in enumerate(features)]
+    return jax.nn.relu(convolution(jnp.concatenate(up, axis=-1)))
 
 
 @jax.custom_vjp
-def merge_scales(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias) -> Map:
+def merge_scales(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None = None) -> Map:
     """The fusion of all scales: ReLU(conv3×3([F_0, up₂(F_1), up₄(F_2), …])), up-sampled bilinearly.
 
     Args:
         features: level s of shape (B, H / 2^s, W / 2^s, C).
         kernel: (3, 3, levels·C, C).
         bias: (C,).
+        extent: of the picture in F_0, where the levels are padded.
 
     Returns:
         (B, H, W, C).
     """
-    return _by_platform(_merge_strips, features, kernel, bias)
+    return _by_platform(_merge_strips, features, kernel, bias, extent)
 
 
-def _merge_strips(cpu: bool, features: Sequence[Level], kernel: MergeKernel, bias: MergeBias) -> Map:
+def _merge_strips(
+    cpu: bool, features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None = None
+) -> Map:
     large, *others = features
     b, h, w, _ = large.shape
     rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP)
@@ -90,25 +97,30 @@ def _merge_strips(cpu: bool, features: Sequence[Level], kernel: MergeKernel, bia
     def strip(first: Array, _: Array) -> Array:
         together = [take_rows_around(large, first, rows)]
         for level, x in enumerate(others, start=1):
-            together.append(upsample_columns(upsample_rows(x, 2**level, first - 1, rows + 2), 2**level))
-        return jax.nn.relu(convolve_rows(jnp.concatenate(together, axis=-1), kernel, cpu) + bias)
+            height, width = _at_level(extent, level) or (None, None)
+            up = upsample_rows(x, 2**level, first - 1, rows + 2, height)
+            together.append(upsample_columns(up, 2**level, width))
+        given = zero_beyond(jnp.concatenate(together, axis=-1), extent, first - 1)
+        return jax.nn.relu(convolve_rows(given, kernel, cpu) + bias)
 
     return map_rows(strip, jnp.zeros_like(large), rows)
+
+
+def _at_level(extent: Extent | None, level: int) -> Extent | None:
+    return None if extent is None else extent.shrunk(2**level)
 
 
 def _by_platform(strips: Callable[..., Map], *arguments: Any) -> Map:
     return jax.lax.platform_dependent(*arguments, cpu=partial(strips, True), default=partial(strips, False))
 
 
-def _differentiate_plain(plain: Callable[..., Map], *arguments: Any) -> tuple[Map, Any]:
-    """Result and pull-back of a plain form with the kernel and bias that come last."""
-
-    def run(*arguments: Any) -> Map:
-        *maps, kernel, bias = arguments
-        return plain(*maps, lambda x: convolve(x, kernel, bias))
-
-    return jax.vjp(run, *arguments)
+def _add_shuffled_layers(skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None) -> Map:
+    return plain_add_shuffled(skip, small, lambda x: convolve(zero_beyond(x, extent), kernel, bias))
 
 
-add_shuffled.defvjp(partial(_differentiate_plain, plain_add_shuffled), lambda pull, gradient: pull(gradient))
-merge_scales.defvjp(partial(_differentiate_plain, plain_merge_scales), lambda pull, gradient: pull(gradient))
+def _merge_layers(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None) -> Map:
+    return plain_merge_scales(features, lambda x: convolve(zero_beyond(x, extent), kernel, bias), extent)
+
+
+add_shuffled.defvjp(partial(jax.vjp, _add_shuffled_layers), lambda pull, gradient: pull(gradient))
+merge_scales.defvjp(partial(jax.vjp, _merge_layers), lambda pull, gradient: pull(gradient))

@@ -38,7 +38,7 @@ class TrainingCrops:
 
 
 class Validation:
-    """De-rains the held-out pictures with the weights of the moment; compiled once per size for the whole run."""
+    """De-rains the held-out pictures with the weights of the moment; compiled once, for the whole run."""
 
     def __init__(self, config: ExperimentConfig, source: PairSource) -> None:
         """Score `source`, which holds one picture or more, in the metric family of `config.eval`."""

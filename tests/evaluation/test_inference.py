@@ -82,6 +82,38 @@ def test_every_padded_size_is_compiled_once(params):
     assert len(derainer._programs) == 1
 
 
+def test_many_sizes_share_few_programs(params):
+    derainer = Derainer(params, MODEL)
+    for height, width in [(30, 40), (40, 30), (29, 17), (64, 50), (50, 64), (8, 8), (41, 63)]:
+        image = picture(height, width, "float32")
+        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="reflect")
+        expected = np.clip(apply(params, padded[None])[0, :height, :width], 0, 1)
+        np.testing.assert_allclose(derainer(image), expected, atol=1e-6)
+    assert [shape[1:3] for shape, _ in derainer._programs] == [(40, 30), (30, 40), (64, 64)]
+
+
+@pytest.mark.parametrize("options", [{"tile": 40, "overlap": 8}, {"ensemble": True}, {"precision": "bfloat16"}])
+def test_a_shared_program_gives_what_the_pictures_own_would(params, options):
+    derainer = Derainer(params, MODEL, **options)
+    for size in [(30, 40), (40, 30), (50, 64)]:
+        derainer(picture(*size, "float32"))
+    image = picture(41, 17, "float32")
+    own = Derainer(params, MODEL, **options)(image)
+    np.testing.assert_allclose(derainer(image), own, atol=1e-2 if "precision" in options else 1e-6)
+    assert len(derainer._programs) == 3
+
+
+def test_where_memory_is_too_small_for_a_shared_program_a_picture_has_its_own(params, monkeypatch):
+    derainer = Derainer(params, MODEL)
+    for size in [(8, 8), (8, 16)]:
+        derainer(picture(*size))
+    monkeypatch.setattr(memory, "available", lambda device: 300_000)
+    image = picture(16, 24)
+    assert derainer.planned_memory(image.shape) < 300_000
+    np.testing.assert_array_equal(derainer(image), Derainer(params, MODEL)(image))
+    assert [shape[1:3] for shape, _ in derainer._programs] == [(8, 8), (8, 16), (64, 64), (16, 24)]
+
+
 def test_rows_over_devices_give_the_same():
     """With a basic module, as strided convolutions and pooling must look over the borders of the shares."""
     model = ModelConfig(channels=4, modules=1, heads=1, levels=2, spp_sizes=(1, 3))
@@ -89,7 +121,12 @@ def test_rows_over_devices_give_the_same():
     image = picture(43, 14, "float32")  # 44 rows: the shares of the small levels are not equal
     alone = Derainer(params, model)(image)
     assert np.abs(alone - image).max() > 0.05
-    np.testing.assert_allclose(Derainer(params, model, devices=4)(image), alone, atol=1e-6)
+    over_devices = Derainer(params, model, devices=4)
+    np.testing.assert_allclose(over_devices(image), alone, atol=1e-6)
+    smaller = image[:21, :9]
+    over_devices(smaller[:, :1])  # a second size; the third shares the program of the first
+    np.testing.assert_allclose(over_devices(smaller), Derainer(params, model)(smaller), atol=1e-6)
+    assert len(over_devices._programs) == 2
 
 
 def test_ensemble_is_the_mean_over_the_square_symmetries(params, derainer):

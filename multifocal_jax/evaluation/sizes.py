@@ -1,0 +1,43 @@
+"""Which sizes the network is compiled for, so that a folder of mixed sizes does not compile for each."""
+
+Size = tuple[int, int]
+
+_AS_THEY_ARE = 2  # sizes: the upright and the lying pictures of one camera
+_BUCKET = 64  # sides of further programs are multiples of this
+
+
+class Sizes:
+    """Decides for one picture after the other which size of program it goes through: its own, or a larger one.
+
+    The first two sizes have programs of their own. A further one goes through the smallest program that holds it, if
+    that has at most `worth` pixels more; if there is none, through one for its sides rounded up to multiples of 64.
+    A size that has been padded with `worth` pixels in all has a program of its own from then on. So padding never costs
+    much more than compiling would have, nor compiling much more than padding.
+
+    Args:
+        worth: pixels that are de-rained in the time of compiling a program.
+    """
+
+    def __init__(self, worth: int) -> None:
+        self._worth = worth
+        self._programs: set[Size] = set()
+        self._padding: dict[Size, int] = {}
+
+    def program_for(self, size: Size) -> Size:
+        """The size of the program for a picture of this (height, width)."""
+        height, width = size
+        padding = self._padding.get(size, 0)
+        if size in self._programs or len(self._programs) < _AS_THEY_ARE or padding >= self._worth:
+            self._programs.add(size)
+            return size
+        most = height * width + self._worth
+        holding = [(h, w) for h, w in self._programs if h >= height and w >= width and h * w <= most]
+        rounded = -(-height // _BUCKET) * _BUCKET, -(-width // _BUCKET) * _BUCKET
+        found = min(holding, key=lambda sides: (sides[0] * sides[1], sides), default=rounded)
+        self._programs.add(found)
+        self._padding[size] = padding + found[0] * found[1] - height * width
+        return found
+
+    def discard(self, size: Size) -> None:
+        """Do not offer the program of this size any more."""
+        self._programs.discard(size)
