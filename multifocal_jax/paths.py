@@ -45,6 +45,12 @@ def as_path(path: epath.PathLike) -> Path:
     return cast(Path, epath.Path(path))
 
 
+def as_absolute(path: epath.PathLike) -> Path:
+    """`as_path`, independent of the working directory; epath's own `resolve` takes an address for a local path."""
+    path = as_path(path)
+    return path if is_remote(path) else path.resolve()
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """`os.walk`, links followed: every folder with the names of its folders and files, beginning with `folder`."""
     if is_remote(folder):

@@ -8,6 +8,7 @@ import sys
 import bucket
 import fsspec
 import numpy as np
+import orbax.checkpoint
 import pytest
 from etils import epath
 from launch import ROOT
@@ -64,6 +65,16 @@ def test_addresses_that_no_package_here_reads_are_refused_with_the_way_out(monke
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
     with pytest.raises(PathError, match=r"gs://b/f cannot .* install gcsfs .*: pip install 'multifocal-jax\[gcs\]'"):
         as_path("gs://b/f")
+
+
+def test_checkpoints_of_a_workdir_in_a_bucket_go_there(config, tmp_path, monkeypatch):
+    bucket.install()
+    opened = []
+    monkeypatch.setattr(orbax.checkpoint, "CheckpointManager", lambda folder, **_: opened.append(str(folder)))
+    monkeypatch.chdir(tmp_path)
+    Checkpoints(epath.Path("gs://runs/first"), config)
+    Checkpoints("runs/first", config)
+    assert opened == ["gs://runs/first/checkpoints", str(tmp_path / "runs" / "first" / "checkpoints")]
 
 
 def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, from_dict, to_dict
 from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_absolute
 from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 
@@ -121,7 +122,7 @@ class Checkpoints:
             ]
         )
         self.manager = ocp.CheckpointManager(
-            epath.Path(self.folder).resolve(),
+            as_absolute(self.folder),
             item_names=("state", "meta"),
             options=ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True),
         )
