@@ -66,10 +66,10 @@ def _digest(arrays: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The system's words where a message holds them, as TensorStore's fill pages."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The system's words where a message holds them, as TensorStore's fill pages; it says the cause last."""
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
-    return next((words for words in known if words in text), text[:200])
+    return next((words for words in known if words in text), text if len(text) <= 200 else f"…{text[-200:]}")
 
 
 def _quiet_threads() -> None:
