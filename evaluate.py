@@ -12,7 +12,7 @@ from multifocal_jax.cli.flags import (
 )
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.evaluation.perceptual import PERCEPTUAL
-from multifocal_jax.paths import as_path
+from multifocal_jax.paths import as_absolute, as_path
 
 
 def main() -> int:
@@ -44,7 +44,7 @@ def main() -> int:
     config, arguments = parse_experiment(parser)
     start_distributed(arguments, preemptible=False)
     if arguments.photographs:
-        test = SourceConfig(dataset="rainy", root=str(as_path(arguments.photographs).resolve()))
+        test = SourceConfig(dataset="rainy", root=str(as_absolute(arguments.photographs)))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
 
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison

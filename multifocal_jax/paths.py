@@ -12,6 +12,7 @@ from etils import epath
 from multifocal_jax.errors import UserError
 
 _SECONDS = 30  # between copies of files that grow
+_PACKAGES = {"gs": "'multifocal-jax[gcs]'", "s3": "s3fs"}  # that read addresses of these kinds
 
 
 class PathError(UserError):
@@ -36,9 +37,18 @@ def as_path(path: epath.PathLike) -> Path:
     scheme = os.fspath(path).split("://")[0]
     try:
         fsspec.get_filesystem_class("gcs" if scheme == "gs" else scheme)  # as epath names it
-    except (ImportError, ValueError) as error:
-        raise PathError(f"{path} cannot be reached: {error}; for gs:// run: pip install gcsfs") from None
+    except ImportError as error:
+        way_out = f"; run: pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else ""
+        raise PathError(f"{path} cannot be reached: {error}{way_out}") from None
+    except ValueError as error:
+        raise PathError(f"{path} cannot be reached: {error}; take a local path, gs://… or s3://…") from None
     return cast(Path, epath.Path(path))
+
+
+def as_absolute(path: epath.PathLike) -> Path:
+    """`as_path`, independent of the working directory; epath's own `resolve` takes an address for a local path."""
+    path = as_path(path)
+    return path if is_remote(path) else path.resolve()
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -45,7 +45,9 @@ def join(
     import jax
 
     jax.config.update("jax_enable_preemption_service", preemptible)
-    jax.distributed.initialize(coordinator, count, index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    jax.distributed.initialize(
+        coordinator, count, index, local_device_ids=local_gpus(), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+    )
     from jax._src import distributed  # its key-value store has no public name; Orbax uses it in the same way
 
     state = distributed.global_state
@@ -58,6 +60,19 @@ def join(
     )
     _tell({"text": _story()})
     atexit.register(_goodbye)
+
+
+def local_gpus() -> list[int] | None:
+    """All GPUs of this machine for the only Slurm task on it; None leaves the choice to JAX.
+
+    Under Slurm JAX takes one GPU for every process, whatever number of processes and GPUs a machine has.
+    """
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
+    if "JAX_LOCAL_DEVICE_IDS" in os.environ or not re.fullmatch(r"1(\(x\d+\))?", tasks):
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = len(visible.split(",")) if visible else int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
+    return list(range(gpus)) or None
 
 
 def index() -> int:

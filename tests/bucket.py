@@ -5,7 +5,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class Bucket(MemoryFileSystem):
-    """gs:// in memory. As in a bucket, an object is written whole: nothing can be appended."""
+    """gs:// in memory. As in a bucket, an object is written whole, and a folder is there while it holds an object."""
 
     protocol = "gs"
     store = {}  # noqa: RUF012  # of the class, as fsspec's own
@@ -15,6 +15,12 @@ class Bucket(MemoryFileSystem):
     @classmethod
     def _strip_protocol(cls, path):
         return super()._strip_protocol(path.removeprefix("gs://")) if isinstance(path, str) else path
+
+    def mkdir(self, path, create_parents=True, **options):
+        pass
+
+    def makedirs(self, path, exist_ok=False):
+        pass
 
     def open(self, path, mode="rb", **options):
         if "a" in mode or "+" in mode:

@@ -17,13 +17,26 @@ def free_port() -> int:
 
 
 def start(
-    door: str, arguments: Sequence[str | Path], processes: int, devices: int = 1, cwd: Path | None = None
+    door: str,
+    arguments: Sequence[str | Path],
+    processes: int,
+    devices: int = 1,
+    cwd: Path | None = None,
+    slurm: bool = False,
 ) -> list["subprocess.Popen[str]"]:
-    """`python DOOR ARGUMENTS` in so many processes of so many devices each; stderr can be read."""
+    """`python DOOR ARGUMENTS` in so many processes of so many devices each; stderr can be read.
+
+    They are told of each other by arguments, or by the variables that Slurm sets.
+    """
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     port, started = free_port(), []
     for index in range(processes):
         several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]
+        if slurm:
+            task = {"JOB_ID": 1, "STEP_NODELIST": "localhost", "NTASKS": processes, "PROCID": index, "LOCALID": index}
+            environment |= {f"SLURM_{name}": str(value) for name, value in task.items()}
+            environment["JAX_COORDINATOR_PORT"] = str(port)
+            several = ["--distributed"]
         command = [sys.executable, str(ROOT / door), *map(str, arguments), *(several if processes > 1 else [])]
         started.append(
             subprocess.Popen(

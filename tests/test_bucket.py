@@ -6,7 +6,9 @@ import runpy
 import sys
 
 import bucket
+import fsspec
 import numpy as np
+import orbax.checkpoint
 import pytest
 from etils import epath
 from launch import ROOT
@@ -16,6 +18,7 @@ from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, Sou
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.sources import open_source
 from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.paths import PathError, as_path
 from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.weights import load_weights
@@ -51,6 +54,27 @@ def config():
         ),
         train=TrainConfig(steps=2, batch_size=8, log_every=1, checkpoint_every=2, image_every=2),
     )
+
+
+def test_addresses_that_no_package_here_reads_are_refused_with_the_way_out(monkeypatch):
+    def missing(scheme):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+    with pytest.raises(PathError, match=r"foo://x cannot be reached: .*foo; take a local path, gs://… or s3://…"):
+        as_path("foo://x")
+    monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
+    with pytest.raises(PathError, match=r"gs://b/f cannot .* install gcsfs .*: pip install 'multifocal-jax\[gcs\]'"):
+        as_path("gs://b/f")
+
+
+def test_checkpoints_of_a_workdir_in_a_bucket_go_there(config, tmp_path, monkeypatch):
+    bucket.install()
+    opened = []
+    monkeypatch.setattr(orbax.checkpoint, "CheckpointManager", lambda folder, **_: opened.append(str(folder)))
+    monkeypatch.chdir(tmp_path)
+    Checkpoints(epath.Path("gs://runs/first"), config)
+    Checkpoints("runs/first", config)
+    assert opened == ["gs://runs/first/checkpoints", str(tmp_path / "runs" / "first" / "checkpoints")]
 
 
 def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -63,13 +64,26 @@ def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -
         preemptible: see `processes.join`.
 
     Raises:
-        ConfigError: only some of the arguments for plain machines are given.
+        ConfigError: the arguments for plain machines are incomplete or wrong, or needed as nothing here starts
+            processes.
     """
     manual = (arguments.coordinator, arguments.process_count, arguments.process_id)
     if any(value is not None for value in manual) and None in manual:
         raise ConfigError("--coordinator, --process-count and --process-id go together; give all three or none")
-    if arguments.distributed or arguments.coordinator:
+    if arguments.coordinator is not None:
+        if not re.fullmatch(r".+:\d+", arguments.coordinator):
+            raise ConfigError(f"--coordinator is {arguments.coordinator!r}; allowed: HOST:PORT of process 0")
+        if not 0 <= arguments.process_id < arguments.process_count:
+            raise ConfigError(f"--process-id is {arguments.process_id}; allowed: 0 to --process-count - 1")
         processes.join(*manual, preemptible=preemptible)
+    elif arguments.distributed:
+        try:
+            processes.join(preemptible=preemptible)
+        except ValueError as error:
+            raise ConfigError(
+                f"--distributed finds no Slurm, Kubernetes or Cloud TPU here ({error}); on plain machines give "
+                "--coordinator, --process-count and --process-id"
+            ) from None
 
 
 def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tuple[list[str], list[tuple[str, str]]]:

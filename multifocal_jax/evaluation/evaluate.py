@@ -22,7 +22,7 @@ from multifocal_jax.evaluation.metrics import Family
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual
 from multifocal_jax.evaluation.report import PictureScores, Report, picture_from_dict, picture_to_dict
 from multifocal_jax.evaluation.scoring import score_picture
-from multifocal_jax.paths import as_path
+from multifocal_jax.paths import as_path, is_remote
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,7 +87,7 @@ def evaluate(
         make_folder(images)
     done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
     known = set(processes.broadcast(list(done)))
-    if images and not images.is_dir():
+    if images and not is_remote(images) and not images.is_dir():  # a bucket has no empty folders
         raise EvaluationError(
             f"process {processes.index()} does not see {images}, which process 0 made; --output must lie on a file "
             "system that all of them share, or pass --config.eval.save_images=False"

@@ -17,6 +17,7 @@ from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import differences, from_dict, to_dict
 from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_absolute
 from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 
@@ -65,10 +66,10 @@ def _digest(arrays: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The system's words where a message holds them, as TensorStore's fill pages."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """The system's words where a message holds them, as TensorStore's fill pages; it says the cause last."""
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
-    return next((words for words in known if words in text), text[:200])
+    return next((words for words in known if words in text), text if len(text) <= 200 else f"…{text[-200:]}")
 
 
 def _quiet_threads() -> None:
@@ -121,7 +122,7 @@ class Checkpoints:
             ]
         )
         self.manager = ocp.CheckpointManager(
-            epath.Path(self.folder).resolve(),
+            as_absolute(self.folder),
             item_names=("state", "meta"),
             options=ocp.CheckpointManagerOptions(preservation_policy=policy, cleanup_tmp_directories=True),
         )

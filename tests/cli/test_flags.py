@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
+from multifocal_jax import processes
+from multifocal_jax.cli.flags import (
+    add_distributed_arguments,
+    exit_on_user_error,
+    parse_experiment,
+    start_distributed,
+)
 from multifocal_jax.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +60,26 @@ def test_errors_of_the_users_are_one_line(capsys):
 def test_defects_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         exit_on_user_error(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--coordinator=a:1", "--process-count=2"], "give all three or none"),
+        (["--coordinator=a", "--process-count=2", "--process-id=0"], "'a'; allowed: HOST:PORT"),
+        (["--coordinator=a:1", "--process-count=2", "--process-id=2"], "is 2; allowed: 0 to --process-count"),
+        (["--distributed"], r"no Slurm, Kubernetes or Cloud TPU here \(no address\); .* give --coordinator"),
+    ],
+)
+def test_processes_that_cannot_be_joined(argv, message, monkeypatch):
+    def join(*_, preemptible):
+        raise ValueError("no address")  # as jax.distributed.initialize does
+
+    monkeypatch.setattr(processes, "join", join)
+    parser = argparse.ArgumentParser()
+    add_distributed_arguments(parser)
+    with pytest.raises(ConfigError, match=message):
+        start_distributed(parser.parse_args(argv))
 
 
 @pytest.mark.parametrize("door", ["train.py", "evaluate.py"])

@@ -9,6 +9,7 @@ import pytest
 from conftest import with_train
 from launch import finish, read_until, start
 
+from multifocal_jax import processes
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.weights import load_weights
 
@@ -31,24 +32,44 @@ def parameters(workdir):
     return jax.tree.leaves(load_weights(workdir / "weights.safetensors").params)
 
 
-def run(config, folder, processes, devices):
+def run(config, folder, processes, devices, slurm=False):
     """Train in so many processes of so many devices each; returns the losses and the final parameters."""
     file = write_config(config, folder)
-    finish(start("train.py", ["--config", file, "--workdir", folder / "run"], processes, devices))
+    finish(start("train.py", ["--config", file, "--workdir", folder / "run"], processes, devices, slurm=slurm))
     lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     return losses, parameters(folder / "run")
 
 
-@pytest.mark.parametrize("way", ["pmap", "shard_map"])
-def test_two_processes_train_as_one_and_one_resumes_what_two_began(tiny, tmp_path, way):
+@pytest.mark.parametrize(("way", "slurm"), [("pmap", False), ("shard_map", True)])
+def test_two_processes_train_as_one_and_one_resumes_what_two_began(tiny, tmp_path, way, slurm):
     config = with_train(tiny, precision="float64", parallel=way)
     losses, params = run(config, tmp_path / "one", processes=1, devices=4)
-    two_losses, _ = run(with_train(config, steps=4), tmp_path / "two", processes=2, devices=2)
+    two_losses, _ = run(with_train(config, steps=4), tmp_path / "two", processes=2, devices=2, slurm=slurm)
     np.testing.assert_allclose(two_losses, losses[:2], rtol=1e-12)
     _, resumed = run(config, tmp_path / "two", processes=1, devices=2)
     for a, b in zip(resumed, params, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("task", "gpus"),
+    [
+        ({}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_GPUS_ON_NODE": "8"}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_GPUS_ON_NODE": "8", "CUDA_VISIBLE_DEVICES": "4,6"}, [0, 1]),
+        ({"SLURM_STEP_TASKS_PER_NODE": "8(x4)", "SLURM_GPUS_ON_NODE": "8"}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x2),2", "SLURM_GPUS_ON_NODE": "8"}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1", "SLURM_GPUS_ON_NODE": "8", "JAX_LOCAL_DEVICE_IDS": "3"}, None),
+        ({"SLURM_STEP_TASKS_PER_NODE": "1"}, None),
+    ],
+)
+def test_the_only_slurm_task_of_a_machine_takes_all_gpus(task, gpus, monkeypatch):
+    for name in ("SLURM_STEP_TASKS_PER_NODE", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES", "JAX_LOCAL_DEVICE_IDS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in task.items():
+        monkeypatch.setenv(name, value)
+    assert processes.local_gpus() == gpus
 
 
 def test_sigterm_to_one_of_two_processes_saves_and_ends_both_at_one_step(tiny, tmp_path):
