@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 
 from multifocal_jax import processes
+from multifocal_jax.cli.cache import keep_programs
 from multifocal_jax.cli.flags import (
     add_distributed_arguments,
     exit_on_user_error,
@@ -43,6 +44,7 @@ def main() -> int:
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
     start_distributed(arguments, preemptible=False)
+    keep_programs()
     if arguments.photographs:
         test = SourceConfig(dataset="rainy", root=str(as_absolute(arguments.photographs)))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
