@@ -93,20 +93,72 @@ add_spatial_attention.defvjp(_keep_inputs, _backward)
 def _strip(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
     """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
     b, h, w, c = x.shape
-    depth = c // BANDS
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    bands = haar_dwt(jnp.einsum("bhwc,cf->bhwf", x, kernel) + bias)
     out = []
-    for band, k, v in zip(bands, jnp.split(key, BANDS, axis=-1), jnp.split(value, BANDS, axis=-1), strict=True):
-        query = band.reshape(b, h * w, depth)  # the four pixels of a block one after the other
-        logits = jnp.einsum("bnd,bsd->bns", query, k, preferred_element_type=wide)
-        powers = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
-        product = jnp.einsum("bns,bsd->bnd", powers.astype(v.dtype), v, preferred_element_type=wide)
+    for query, k, v in zip(_queries(x, kernel, bias), _bands(key), _bands(value), strict=True):
+        logits = _logits(query, k)
+        powers = jnp.exp(logits - logits.max(-1, keepdims=True))
+        product = jnp.einsum("bns,bsd->bnd", powers.astype(v.dtype), v, preferred_element_type=logits.dtype)
         out.append((product / powers.sum(-1, keepdims=True)).astype(v.dtype))
     # Without the barriers the CPU compiler works this out number by number.
     update = jnp.concatenate(jax.lax.optimization_barrier(out), axis=-1)
     update = jax.lax.optimization_barrier(update).reshape(b, h // 2, w // 2, 2, 2 * c).swapaxes(2, 3)
     return x + update.reshape(x.shape)
+
+
+def _strip_gradients(
+    x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
+) -> tuple[Array, ...]:
+    """Of `_strip`, with the softmax's gradient p∘(g Vᵀ − Σ g∘o) written out so that a CPU computes it well:
+    JAX's own takes half as long again (docs/performance.md).
+    """
+    b, h, w, c = x.shape
+    queries, pull = jax.vjp(_queries, x, kernel, bias)
+    keys, values = _bands(key), _bands(value)
+    of_update = gradient.reshape(b, h // 2, 2, w // 2, 2 * c).swapaxes(2, 3).reshape(b, h * w, c)
+    maps = [jax.nn.softmax(_logits(query, k), axis=-1) for query, k in zip(queries, keys, strict=True)]
+    out = [jnp.einsum("bns,bsd->bnd", p.astype(v.dtype), v) for p, v in zip(maps, values, strict=True)]
+    shared = _split((of_update * jnp.concatenate(out, axis=-1)).astype(maps[0].dtype), BANDS).sum(-1)
+    d_queries, d_keys, d_values = [], [], []
+    for band, (query, k, v, p, g) in enumerate(zip(queries, keys, values, maps, _bands(of_update), strict=True)):
+        d_logits = (p * (_logits(g, v) - shared[:, :, band : band + 1])).astype(k.dtype)
+        d_values.append(jnp.einsum("bnd,bns->bds", g, p.astype(g.dtype)))
+        d_keys.append(jnp.einsum("bnd,bns->bds", query, d_logits))
+        d_queries.append(jnp.einsum("bns,bsd->bnd", d_logits, k))
+    d_key, d_value = (jnp.concatenate(parts, axis=1).swapaxes(1, 2) for parts in (d_keys, d_values))
+    dx, d_kernel, d_bias = pull(d_queries)
+    return gradient + dx, d_kernel, d_bias, d_key, d_value
+
+
+def _queries(x: Map, kernel: Array, bias: Array) -> list[Float[Array, "b n d"]]:
+    """Q of every band; the four pixels of a block lie one after the other."""
+    b, h, w, c = x.shape
+    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(_project(x, kernel) + bias)]
+
+
+def _bands(x: Float[Array, "b n c"]) -> list[Float[Array, "b n d"]]:
+    return jnp.split(x, BANDS, axis=-1)
+
+
+def _logits(query: Float[Array, "b n d"], key: Float[Array, "b s d"]) -> Float[Array, "b n s"]:
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    return jnp.einsum("bnd,bsd->bns", query, key, preferred_element_type=wide)
+
+
+@jax.custom_vjp
+def _project(x: Map, kernel: Float[Array, "c f"]) -> Map:
+    return jnp.einsum("bhwc,cf->bhwf", x, kernel)
+
+
+def _gradients_of_project(saved: tuple[Map, Array], gradient: Map) -> tuple[Map, Array]:
+    """The kernel's in four parts, which the cores of a CPU share; one long product is slow there."""
+    x, kernel = saved
+    parts = [y.reshape(4, -1, y.shape[-1]) for y in (x, gradient)]
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    d_kernel = jnp.einsum("pnc,pnf->pcf", *parts, preferred_element_type=wide).sum(0)
+    return jnp.einsum("bhwf,cf->bhwc", gradient, kernel), d_kernel.astype(kernel.dtype)
+
+
+_project.defvjp(lambda x, kernel: (_project(x, kernel), (x, kernel)), _gradients_of_project)
 
 
 def _forward_strips(strip: int, x: Map, *rest: Array) -> Map:
@@ -122,10 +174,10 @@ def _backward_strips(
     b, h, w, c = x.shape
     rows = whole_strip_height(h, b * w, strip, 2)
     if rows is h or rows == h:
-        return jax.vjp(_strip, x, *rest)[1](gradient)
+        return _strip_gradients(x, *rest, gradient)
 
     def step(total: Any, parts: Any) -> tuple[Any, Map]:
-        dx, *others = jax.vjp(_strip, parts[0], *rest)[1](parts[1])
+        dx, *others = _strip_gradients(parts[0], *rest, parts[1])
         return jax.tree.map(jnp.add, total, others), dx
 
     zeros = [jnp.zeros_like(given) for given in rest]

@@ -1,12 +1,15 @@
 """Working on some rows of a picture at a time, so that what is computed in between never leaves the cache."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from multifocal_jax.ops.extent import Extent, zero_beyond
+
+Maps = TypeVar("Maps")
 
 # Pixels of a strip. A core's cache holds the 110 float32 logits per pixel of one band for so many; an accelerator wants
 # large products and only has to be kept from running out of memory.
@@ -32,33 +35,34 @@ def whole_strip_height(height: int, pixels_per_row: int, strip: int, multiple: i
     return min(fitting, key=lambda rows: max(rows * pixels_per_row / strip, strip / (rows * pixels_per_row)))
 
 
-def map_rows(
-    body: Callable[[jax.Array, Float[Array, "b rows w c"]], Float[Array, "b rows w c"]],
-    x: Float[Array, "b h w c"],
-    rows: int,
-) -> Float[Array, "b h w c"]:
+def map_rows(body: Callable[[jax.Array, Maps], Maps], x: Maps, rows: int) -> Maps:
     """Replace x strip by strip by `body(first, strip)`, the strip being rows `first` … `first + rows − 1` of x.
 
     In place, where x is not needed any more. Where `rows` does not divide H the last strip reaches back into rows that
     are done already; what `body` makes of them is thrown away.
+
+    Args:
+        body: of (first, strip); its result has the strip's shapes and dtypes.
+        x: a map (B, H, W, C), or several of the same height.
+        rows: of a strip.
     """
-    height = x.shape[1]
+    height = jax.tree.leaves(x)[0].shape[1]
     if rows is height or rows == height:
         return body(jnp.int32(0), x)
 
-    def step(index: jax.Array, x: jax.Array) -> jax.Array:
+    def step(index: jax.Array, x: Maps) -> Maps:
         first = jnp.minimum(index * rows, height - rows)
-        before = take_rows(x, first, rows)
+        before = jax.tree.map(lambda x: take_rows(x, first, rows), x)
         after = body(first, before)
         if height % rows:
             is_new = (first + jnp.arange(rows) >= index * rows)[:, None, None]
-            after = jnp.where(is_new, after, before)
-        return jax.lax.dynamic_update_slice_in_dim(x, after, first, axis=1)
+            after = jax.tree.map(lambda new, old: jnp.where(is_new, new, old), after, before)
+        return jax.tree.map(lambda x, new: jax.lax.dynamic_update_slice_in_dim(x, new, first, axis=1), x, after)
 
     return jax.lax.fori_loop(0, -(-height // rows), step, x)
 
 
-def take_rows(x: Float[Array, "b h w c"], first: jax.Array, rows: int) -> Float[Array, "b {rows} w c"]:
+def take_rows(x: Shaped[Array, "b h w c"], first: jax.Array, rows: int) -> Shaped[Array, "b {rows} w c"]:
     """Rows `first` … `first + rows − 1`."""
     return jax.lax.dynamic_slice_in_dim(x, first, rows, axis=1)
 

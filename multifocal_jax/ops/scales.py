@@ -47,22 +47,43 @@ def add_shuffled(skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent
     Returns:
         (B, 2H, 2W, C).
     """
-    return _by_platform(_add_shuffled_strips, skip, small, kernel, bias, extent)
+    return _by_platform(_add_shuffled_strips, (skip,), small, kernel, bias, extent)[0]
 
 
 def _add_shuffled_strips(
-    cpu: bool, skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None = None
-) -> Map:
-    b, h, w, c = skip.shape
+    cpu: bool, maps: tuple[jax.Array, ...], small: Level, kernel: UpKernel, bias: UpBias, extent: Extent | None = None
+) -> tuple[jax.Array, ...]:
+    """The way up into `maps`: the skip and, where a second one is given, where the ReLU lets through."""
+    b, h, w, c = maps[0].shape
     rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP, 2)
     kernel, bias = by_phase(kernel), by_phase(bias)
 
-    def strip(first: Array, skip: Array) -> Array:
+    def strip(first: Array, maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         up = convolve_rows(take_rows_around(small, first // 2, rows // 2, extent), kernel, cpu) + bias
-        up = jax.nn.relu(up).reshape(b, rows // 2, w // 2, 2, 2, c).swapaxes(2, 3)
-        return skip + up.reshape(b, rows, w, c)
+        up = up.reshape(b, rows // 2, w // 2, 2, 2, c).swapaxes(2, 3).reshape(b, rows, w, c)
+        return (maps[0] + jax.nn.relu(up), up > 0)[: len(maps)]
 
-    return map_rows(strip, skip, rows)
+    return map_rows(strip, maps, rows)
+
+
+def _add_shuffled_and_keep(skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None) -> Any:
+    maps = skip, jax.lax.empty(skip.shape, jnp.bool_)
+    result, passed = _by_platform(_add_shuffled_strips, maps, small, kernel, bias, extent)
+    return result, (passed, small, kernel, bias, extent)
+
+
+def _gradients_of_add_shuffled(saved: Any, gradient: Map) -> Any:
+    passed, small, kernel, bias, extent = saved
+    b, h, w, c = gradient.shape
+    of_up = jnp.where(passed, gradient, 0).reshape(b, h // 2, 2, w // 2, 2, c).swapaxes(2, 3)
+
+    def up(small: Level, kernel: UpKernel, bias: UpBias) -> Array:
+        return convolve(zero_beyond(small, extent), by_phase(kernel), by_phase(bias))
+
+    return gradient, *jax.vjp(up, small, kernel, bias)[1](of_up.reshape(b, h // 2, w // 2, 4 * c)), None
+
+
+add_shuffled.defvjp(_add_shuffled_and_keep, _gradients_of_add_shuffled)
 
 
 def plain_merge_scales(features: Sequence[Level], convolution: Convolution, extent: Extent | None = None) -> Map:
@@ -110,17 +131,12 @@ def _at_level(extent: Extent | None, level: int) -> Extent | None:
     return None if extent is None else extent.shrunk(2**level)
 
 
-def _by_platform(strips: Callable[..., Map], *arguments: Any) -> Map:
+def _by_platform(strips: Callable[..., Any], *arguments: Any) -> Any:
     return jax.lax.platform_dependent(*arguments, cpu=partial(strips, True), default=partial(strips, False))
-
-
-def _add_shuffled_layers(skip: Map, small: Small, kernel: UpKernel, bias: UpBias, extent: Extent | None) -> Map:
-    return plain_add_shuffled(skip, small, lambda x: convolve(zero_beyond(x, extent), kernel, bias))
 
 
 def _merge_layers(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None) -> Map:
     return plain_merge_scales(features, lambda x: convolve(zero_beyond(x, extent), kernel, bias), extent)
 
 
-add_shuffled.defvjp(partial(jax.vjp, _add_shuffled_layers), lambda pull, gradient: pull(gradient))
 merge_scales.defvjp(partial(jax.vjp, _merge_layers), lambda pull, gradient: pull(gradient))

@@ -74,16 +74,21 @@ def test_add_shuffled(rng, monkeypatch, strip, height):
     monkeypatch.setattr(scales, "STRIP", strip)
     skip, small = rng.standard_normal((1, height, 12, 4)), rng.standard_normal((1, height // 2, 6, 4))
     kernel, bias = rng.standard_normal((3, 3, 4, 16)), rng.standard_normal(16)
-    up = functional.conv2d(to_torch(small), kernel_to_torch(kernel), to_torch(bias), padding=1)
-    expected = channels_last(to_torch(skip) + functional.relu(functional.pixel_shuffle(up, 2)))
+    theirs = [x.requires_grad_() for x in (to_torch(skip), to_torch(small), kernel_to_torch(kernel), to_torch(bias))]
+    up = functional.conv2d(theirs[1], theirs[2], theirs[3], padding=1)
+    result = theirs[0] + functional.relu(functional.pixel_shuffle(up, 2))
+    gradient = rng.standard_normal(skip.shape)
+    expected = channels_last(result.detach())
+    of_skip, of_small, of_kernel, of_bias = torch.autograd.grad(result, theirs, to_torch(gradient))
+    gradients = channels_last(of_skip), channels_last(of_small), of_kernel.permute(2, 3, 1, 0).numpy(), of_bias.numpy()
     with jax.enable_x64(True):
         given = [jnp.asarray(value) for value in (skip, small, kernel, bias)]
-        for ours in (
-            add_shuffled(*given),
-            jax.vjp(add_shuffled, *given)[0],
-            scales._add_shuffled_strips(False, *given),
-        ):
+        differentiated, pull = jax.vjp(add_shuffled, *given)
+        strips = scales._add_shuffled_strips(False, (given[0],), given[1], given[2], given[3])[0]
+        for ours in (add_shuffled(*given), differentiated, strips):
             np.testing.assert_allclose(ours, expected, atol=1e-12)
+        for ours, their in zip(pull(jnp.asarray(gradient)), gradients, strict=True):
+            np.testing.assert_allclose(ours, their, atol=1e-11)
 
 
 @pytest.mark.parametrize("strip", [1, 60, 4096])
