@@ -101,8 +101,15 @@ class Block(nn.Module):
 
     def block(self, name: str, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
         """A block inside this one, of the same architecture and precision."""
+        return block_type(name=name, **self._shared_fields() | fields)
+
+    def apart(self, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
+        """A block as by `block` that is not part of this one: for `apply` with parameters of its own."""
+        return block_type(parent=None, **self._shared_fields() | fields)
+
+    def _shared_fields(self) -> dict[str, Any]:
         names = ("config", "dtype", "param_dtype", "plain", "padding")
-        return block_type(name=name, **{field: getattr(self, field) for field in names} | fields)
+        return {name: getattr(self, name) for name in names}
 
     def extent(self, x: Float[Array, "b h w c"]) -> Extent | None:
         """Of the picture in a map of a padded batch."""

@@ -1,9 +1,11 @@
 """The whole network (section 3.4, figure 2): entrance, basic modules, fusion, residual output."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multifocal_jax.models.interaction import Interaction
@@ -74,7 +76,14 @@ class MultifocalNet(Block):
     `MultifocalNet(ModelConfig()).init(key, image)` and `.apply(variables, image)` are pure functions. Named
     intermediates (pyramid levels, Q, K and V, attention maps, every module's features) come from
     `.apply(variables, image, mutable=["intermediates"])`; they cost nothing when not asked for.
+
+    Attributes:
+        looped: compile one basic module and run it in a loop over the modules' parameters: the same numbers as
+            quickly, from a smaller program that takes less time to compile and to load. For de-raining; a gradient
+            would have to copy every module's maps into arrays of all modules'.
     """
+
+    looped: bool = False
 
     @nn.compact
     def __call__(self, rainy: Float[Array, "..."], size: Any = None) -> Float[Array, "..."]:
@@ -102,11 +111,25 @@ class MultifocalNet(Block):
         image = rainy if padding is None else zero_beyond(rainy, padding.extent)
         features = entrance = self.block("entrance", Entrance, padding=padding)(image.astype(self.dtype))
         self.capture(entrance_features=entrance)
-        for index in range(self.config.modules):
-            features = self.block(f"module_{index}", BasicModule, padding=padding)(features)
-            self.capture(**{f"module_{index}_features": features})
+        one_by_one = self.is_initializing() or self.is_mutable_collection("intermediates")
+        if self.looped and self.config.modules > 1 and not one_by_one:
+            features = self._run_loop(features, padding)
+        else:
+            for index in range(self.config.modules):
+                features = self.block(f"module_{index}", BasicModule, padding=padding)(features)
+                self.capture(**{f"module_{index}_features": features})
         if self.config.global_skip:
             features = [x + shallow for x, shallow in zip(features, entrance, strict=True)]
         residual = self.block("fusion", Fusion, padding=padding)(features)
         self.capture(residual=residual)
         return rainy - residual.astype(rainy.dtype)
+
+    def _run_loop(self, features: list[Float[Array, "b _ _ c"]], padding: Padding | None) -> list[Array]:
+        every = [self.variables["params"][f"module_{index}"] for index in range(self.config.modules)]
+        stacked = jax.tree.map(lambda *values: jnp.stack(values), *every)
+        module = self.apart(BasicModule, padding=padding)
+
+        def step(features: list[Array], params: Any) -> tuple[list[Array], None]:
+            return cast("list[Array]", module.apply({"params": params}, features)), None
+
+        return jax.lax.scan(step, features, stacked)[0]
