@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """De-rain pictures, folders of pictures, and videos (where FFmpeg is installed). Format, quality, bit
 depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
-_EPILOG = """Examples: `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`, `derain 'holiday/**/*.png' -o out`,
-`cat photo.png | derain - -o - > clean.png`. Exit status: 0 all done, 1 some files failed, 2 wrong usage."""
+_EPILOG = """Examples: `derain photo.jpg`, `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`,
+`derain 'holiday/**/*.png' -o out`, `cat photo.png | derain - > clean.png`. Exit status: 0 all done, 1 some files
+failed, 2 wrong usage."""
 
 
 def derain(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +26,13 @@ def derain(argv: Sequence[str] | None = None) -> int:
         UserError: nothing was done, and why.
     """
     arguments = _parser().parse_args(argv)
+    from multifocal_jax.evaluation.derain_files import check_overwriting, derain_files, output_beside, plan
+
+    beside = arguments.output is None
+    if beside:
+        arguments.output = output_beside(arguments.inputs)
     if "-" in arguments.inputs or arguments.output == "-":
         return _pipe(arguments)
-    from multifocal_jax.evaluation.derain_files import check_overwriting, derain_files, plan
-
     jobs = plan(arguments.inputs, arguments.output)
     check_overwriting(jobs, arguments.overwrite)
     derainer = _load(arguments)
@@ -43,6 +47,8 @@ def derain(argv: Sequence[str] | None = None) -> int:
     )
     if not arguments.quiet:
         print(account.summary(time.perf_counter() - begin), file=sys.stderr)
+        if beside and not account.failed:
+            print(f"written to {arguments.output}", file=sys.stderr)
     return 1 if account.failed else 0
 
 
@@ -51,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin"
     )
-    parser.add_argument("-o", "--output", required=True, help="file, folder, or - for stdout")
+    parser.add_argument(
+        "-o", "--output", help="file, folder, or - for stdout; default: beside the input, with -derained in the name"
+    )
     parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
     parser.add_argument("--list-weights", action=_ListWeights, help="show the packaged weights and exit")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")

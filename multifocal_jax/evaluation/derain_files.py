@@ -1,6 +1,7 @@
 """De-raining files and folders: what is to be done, doing it, and keeping account of it."""
 
 import glob
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,22 @@ class Account:
             before, after = np.mean(self.niqe, axis=0)
             lines.append(f"NIQE, lower is better, mean of {len(self.niqe)}: {before:.2f} -> {after:.2f}")
         return "\n".join(lines)
+
+
+def output_beside(inputs: Sequence[str]) -> str:
+    """Where results go if nothing is said: to `photo-derained.jpg` for photo.jpg, `holiday-derained` for holiday/.
+
+    Raises:
+        InputError: there are several inputs, or a pattern.
+    """
+    if list(inputs) == ["-"]:
+        return "-"
+    path = Path(inputs[0])
+    if len(inputs) > 1 or (glob.has_magic(inputs[0]) and not path.exists()):
+        raise InputError("several inputs need a folder to write to: add -o FOLDER")
+    path = Path(os.path.normpath(path.absolute())) if path.is_dir() else path
+    suffix = "" if path.is_dir() else path.suffix
+    return str(path.with_name(f"{path.name.removesuffix(suffix)}-derained{suffix}"))
 
 
 def plan(inputs: Sequence[str], output: str) -> list[Job]:

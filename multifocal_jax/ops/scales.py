@@ -1,7 +1,7 @@
 """From scale to scale: the way up of a basic module and the fusion of all scales (section 3.4, figure 2).
 
-Both are written twice: as the paper has them, which is what training differentiates, and by strips of rows, in which a
-picture is de-rained (docs/performance.md).
+Both are written twice: as the paper has them, and by strips of rows, in which a picture is de-rained and the way up is
+trained, too; of the fusion, training differentiates the first (docs/performance.md).
 """
 
 from collections.abc import Callable, Sequence

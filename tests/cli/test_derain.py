@@ -67,6 +67,21 @@ def test_a_folder_keeps_its_structure(folder, tmp_path, brighten, capsys):
     assert "3 de-rained" in error
 
 
+def test_without_an_output_results_lie_beside_the_input(folder, brighten, capsys, monkeypatch):
+    assert derain([str(folder / "a.png")]) == 0
+    assert (folder / "a-derained.png").is_file()
+    assert f"written to {folder / 'a-derained.png'}" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"a-derained\.png exists; .*--overwrite"):
+        derain([str(folder / "a.png")])
+    monkeypatch.chdir(folder)
+    assert derain([".", "--quiet"]) == 0
+    assert (folder.parent / f"{folder.name}-derained" / "a.png").is_file()
+    with pytest.raises(UserError, match="add -o FOLDER"):
+        derain(["*.png"])
+    with pytest.raises(UserError, match=r"nowhere\.png does not exist"):
+        derain(["nowhere.png"])
+
+
 def test_a_broken_file_is_reported_and_the_rest_is_done(folder, tmp_path, brighten, capsys):
     whole = (folder / "a.png").read_bytes()
     (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
