@@ -47,7 +47,7 @@ class SideProcess:
             stderr=self.errors,
             text=True,
             cwd=Path(__file__).parents[1],
-            env=environment_for(work.platform),
+            env=environment_for(work.platform) | side.environment,
         )
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()

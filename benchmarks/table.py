@@ -35,8 +35,8 @@ class Result:
 
     @property
     def twin(self) -> Times | None:
-        """The fastest of the other sides."""
-        others = [times for times in self.sides[1:] if times.seconds and self.row.kind != "start"]
+        """The fastest of PyTorch's sides."""
+        others = [times for times in self.sides if times.side.startswith("PyTorch") and times.seconds]
         return min(others, key=lambda times: times.median) if others else None
 
     def to_json(self) -> dict[str, Any]:

@@ -57,19 +57,26 @@ class SideConfig:
         channels_last: the twin's memory format.
         fused: the twin uses `scaled_dot_product_attention`.
         compiled: the twin runs under `torch.compile`.
+        kernels: this project uses its kernels for GPUs.
     """
 
     framework: Literal["jax", "torch"]
     channels_last: bool = False
     fused: bool = False
     compiled: bool = False
+    kernels: bool = True
 
     @property
     def name(self) -> str:
         """For the table."""
         if self.framework == "jax":
-            return "this project"
+            return "this project" if self.kernels else "this project without its kernel"
         words = ["PyTorch", "compiled" if self.compiled else "eager"]
         words += ["channels_last"] if self.channels_last else []
         words += ["fused"] if self.fused else []
         return " ".join(words)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its process."""
+        return {} if self.kernels else {"MULTIFOCAL_GPU_KERNELS": "off"}

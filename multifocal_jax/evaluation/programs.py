@@ -57,7 +57,7 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
 def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     kinds = [(device.platform, device.device_kind, device.id) for device in devices]
     client = devices[0].client
-    flags = os.environ.get("XLA_FLAGS", "")
+    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "MULTIFOCAL_GPU_KERNELS")]
     text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, _processor()))
     digest = hashlib.sha256(text.encode())
     digest.update(repr([version(package) for package in _PACKAGES]).encode())

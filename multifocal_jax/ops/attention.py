@@ -1,13 +1,17 @@
 """The two similarity searches of the paper: over space (eqs. 4 and 5) and over channels (eq. 6)."""
 
 import math
+from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops import band_attention
+from multifocal_jax.ops.gpu_kernels import find_fused_attention
 from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, whole_strip_height
 from multifocal_jax.ops.wavelet import by_phase, haar_dwt
 
@@ -71,7 +75,7 @@ def add_spatial_attention(
         (B, H, W, C).
     """
     arguments = (x, by_phase(kernel), by_phase(bias), key, value)
-    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, default=partial(_forward_strips, STRIP))
+    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, **_on_accelerators(_forward_strips, x))
 
 
 def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
@@ -82,7 +86,7 @@ def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
     x, kernel, bias, key, value = saved
     (kernel, bias), to_given = jax.vjp(lambda *weights: tuple(map(by_phase, weights)), kernel, bias)
     dx, d_kernel, d_bias, d_key, d_value = jax.lax.platform_dependent(
-        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, default=partial(_backward_strips, STRIP)
+        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, **_on_accelerators(_backward_strips, x)
     )
     return dx, *to_given((d_kernel, d_bias)), d_key, d_value
 
@@ -90,41 +94,27 @@ def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
 add_spatial_attention.defvjp(_keep_inputs, _backward)
 
 
-def _strip(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
+def _on_accelerators(strips: Callable[..., Any], x: Map) -> dict[str, Callable[..., Any]]:
+    ways = {"default": partial(strips, band_attention, STRIP)}
+    if fused := find_fused_attention(x.dtype, x.shape[-1] // BANDS):
+        ways["cuda"] = partial(strips, fused, STRIP)
+    return ways
+
+
+def _strip(bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
     """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
     b, h, w, c = x.shape
-    out = []
-    for query, k, v in zip(_queries(x, kernel, bias), _bands(key), _bands(value), strict=True):
-        logits = _logits(query, k)
-        powers = jnp.exp(logits - logits.max(-1, keepdims=True))
-        product = jnp.einsum("bns,bsd->bnd", powers.astype(v.dtype), v, preferred_element_type=logits.dtype)
-        out.append((product / powers.sum(-1, keepdims=True)).astype(v.dtype))
-    # Without the barriers the CPU compiler works this out number by number.
-    update = jnp.concatenate(jax.lax.optimization_barrier(out), axis=-1)
-    update = jax.lax.optimization_barrier(update).reshape(b, h // 2, w // 2, 2, 2 * c).swapaxes(2, 3)
-    return x + update.reshape(x.shape)
+    update = bands.attend(_queries(x, kernel, bias), _bands(key), _bands(value))
+    return x + update.reshape(b, h // 2, w // 2, 2, 2 * c).swapaxes(2, 3).reshape(x.shape)
 
 
 def _strip_gradients(
-    x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
+    bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
 ) -> tuple[Array, ...]:
-    """Of `_strip`, with the softmax's gradient p∘(g Vᵀ − Σ g∘o) written out so that a CPU computes it well:
-    JAX's own takes half as long again (docs/performance.md).
-    """
     b, h, w, c = x.shape
     queries, pull = jax.vjp(_queries, x, kernel, bias)
-    keys, values = _bands(key), _bands(value)
     of_update = gradient.reshape(b, h // 2, 2, w // 2, 2 * c).swapaxes(2, 3).reshape(b, h * w, c)
-    maps = [jax.nn.softmax(_logits(query, k), axis=-1) for query, k in zip(queries, keys, strict=True)]
-    out = [jnp.einsum("bns,bsd->bnd", p.astype(v.dtype), v) for p, v in zip(maps, values, strict=True)]
-    shared = _split((of_update * jnp.concatenate(out, axis=-1)).astype(maps[0].dtype), BANDS).sum(-1)
-    d_queries, d_keys, d_values = [], [], []
-    for band, (query, k, v, p, g) in enumerate(zip(queries, keys, values, maps, _bands(of_update), strict=True)):
-        d_logits = (p * (_logits(g, v) - shared[:, :, band : band + 1])).astype(k.dtype)
-        d_values.append(jnp.einsum("bnd,bns->bds", g, p.astype(g.dtype)))
-        d_keys.append(jnp.einsum("bnd,bns->bds", query, d_logits))
-        d_queries.append(jnp.einsum("bns,bsd->bnd", d_logits, k))
-    d_key, d_value = (jnp.concatenate(parts, axis=1).swapaxes(1, 2) for parts in (d_keys, d_values))
+    d_queries, d_key, d_value = bands.attend_gradients(queries, _bands(key), _bands(value), of_update)
     dx, d_kernel, d_bias = pull(d_queries)
     return gradient + dx, d_kernel, d_bias, d_key, d_value
 
@@ -137,11 +127,6 @@ def _queries(x: Map, kernel: Array, bias: Array) -> list[Float[Array, "b n d"]]:
 
 def _bands(x: Float[Array, "b n c"]) -> list[Float[Array, "b n d"]]:
     return jnp.split(x, BANDS, axis=-1)
-
-
-def _logits(query: Float[Array, "b n d"], key: Float[Array, "b s d"]) -> Float[Array, "b n s"]:
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    return jnp.einsum("bnd,bsd->bns", query, key, preferred_element_type=wide)
 
 
 @jax.custom_vjp
@@ -161,23 +146,30 @@ def _gradients_of_project(saved: tuple[Map, Array], gradient: Map) -> tuple[Map,
 _project.defvjp(lambda x, kernel: (_project(x, kernel), (x, kernel)), _gradients_of_project)
 
 
-def _forward_strips(strip: int, x: Map, *rest: Array) -> Map:
+def _forward_strips(bands: ModuleType, strip: int, x: Map, *rest: Array) -> Map:
     b, h, w, _ = x.shape
     rows = strip_height(h, b * w, strip, 2)
-    return map_rows(lambda _, strip: _strip(strip, *rest), x, rows)
+    return map_rows(lambda _, strip: _strip(bands, strip, *rest), x, rows)
 
 
 def _backward_strips(
-    strip: int, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
+    bands: ModuleType,
+    strip: int,
+    x: Map,
+    kernel: Array,
+    bias: Array,
+    key: Anchors,
+    value: Anchors,
+    gradient: Map,
 ) -> tuple[Array, ...]:
     rest = (kernel, bias, key, value)
     b, h, w, c = x.shape
     rows = whole_strip_height(h, b * w, strip, 2)
     if rows is h or rows == h:
-        return _strip_gradients(x, *rest, gradient)
+        return _strip_gradients(bands, x, *rest, gradient)
 
     def step(total: Any, parts: Any) -> tuple[Any, Map]:
-        dx, *others = _strip_gradients(parts[0], *rest, parts[1])
+        dx, *others = _strip_gradients(bands, parts[0], *rest, parts[1])
         return jax.tree.map(jnp.add, total, others), dx
 
     zeros = [jnp.zeros_like(given) for given in rest]
@@ -194,11 +186,11 @@ def _is_small(x: Map) -> bool:
 def _forward_by_image(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
     """On a CPU large products with a batch axis are slow: one image after the other."""
     if _is_small(x):
-        return _forward_strips(CPU_STRIP, x, kernel, bias, key, value)
+        return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)
 
     def image(of_image: tuple[Array, Array, Array]) -> Array:
         x, key, value = (part[None] for part in of_image)
-        return _forward_strips(CPU_STRIP, x, kernel, bias, key, value)[0]
+        return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)[0]
 
     return jax.lax.map(image, (x, key, value))
 
@@ -207,11 +199,13 @@ def _backward_by_image(
     x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
 ) -> tuple[Array, ...]:
     if _is_small(x):
-        return _backward_strips(CPU_STRIP, x, kernel, bias, key, value, gradient)
+        return _backward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient)
 
     def image(total: tuple[Array, Array], of_image: tuple[Array, ...]) -> tuple[tuple[Array, Array], Any]:
         x, key, value, gradient = (part[None] for part in of_image)
-        dx, d_kernel, d_bias, *others = _backward_strips(CPU_STRIP, x, kernel, bias, key, value, gradient)
+        dx, d_kernel, d_bias, *others = _backward_strips(
+            band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient
+        )
         return (total[0] + d_kernel, total[1] + d_bias), [part[0] for part in (dx, *others)]
 
     zeros = jnp.zeros_like(kernel), jnp.zeros_like(bias)

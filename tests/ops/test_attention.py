@@ -9,6 +9,7 @@ from scipy.special import softmax
 from multifocal_jax.ops import (
     add_spatial_attention,
     attention,
+    band_attention,
     channel_attention_map,
     recalibrate,
     spatial_attention,
@@ -99,8 +100,8 @@ def test_what_accelerators_run_is_what_the_parts_give(rng, strip):
         expected, pull_expected = jax.vjp(composed, *inputs)
         x, kernel, bias, key, value = inputs
         given = x, attention.by_phase(kernel), attention.by_phase(bias), key, value
-        np.testing.assert_allclose(attention._forward_strips(strip, *given), expected, atol=1e-12)
-        dx, _, _, d_key, d_value = attention._backward_strips(strip, *given, gradient)
+        np.testing.assert_allclose(attention._forward_strips(band_attention, strip, *given), expected, atol=1e-12)
+        dx, _, _, d_key, d_value = attention._backward_strips(band_attention, strip, *given, gradient)
         ex, _, _, e_key, e_value = pull_expected(gradient)
         for ours, reference in ((dx, ex), (d_key, e_key), (d_value, e_value)):
             np.testing.assert_allclose(ours, reference, atol=1e-11)
