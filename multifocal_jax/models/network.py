@@ -111,8 +111,7 @@ class MultifocalNet(Block):
         image = rainy if padding is None else zero_beyond(rainy, padding.extent)
         features = entrance = self.block("entrance", Entrance, padding=padding)(image.astype(self.dtype))
         self.capture(entrance_features=entrance)
-        one_by_one = self.is_initializing() or self.is_mutable_collection("intermediates")
-        if self.looped and self.config.modules > 1 and not one_by_one:
+        if self._runs_loop:
             features = self._run_loop(features, padding)
         else:
             for index in range(self.config.modules):
@@ -123,6 +122,12 @@ class MultifocalNet(Block):
         residual = self.block("fusion", Fusion, padding=padding)(features)
         self.capture(residual=residual)
         return rainy - residual.astype(rainy.dtype)
+
+    @property
+    def _runs_loop(self) -> bool:
+        """Whether modules share a program: not while each makes its parameters or gives its intermediates away."""
+        apart = self.is_initializing() or self.is_mutable_collection("intermediates")
+        return self.looped and self.config.modules > 1 and not apart
 
     def _run_loop(self, features: list[Float[Array, "b _ _ c"]], padding: Padding | None) -> list[Array]:
         every = [self.variables["params"][f"module_{index}"] for index in range(self.config.modules)]
