@@ -46,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in ROWS:
         if arguments.rows and row.name not in arguments.rows:
             continue
-        row = replace(row, rounds=arguments.rounds or row.rounds, sides=row.sides if torch else (OURS,))
+        sides = tuple(side for side in row.sides if torch or side.framework == "jax")
+        row = replace(row, rounds=arguments.rounds or row.rounds, sides=sides)
         result = measure(quick(row) if arguments.quick else row, here, rates)
         results.append(result)
         print("\n".join(lines(result)), flush=True)

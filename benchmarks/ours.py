@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, Tr
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.models import MultifocalNet, initial_parameters
+from multifocal_jax.ops import gpu_kernels
+from multifocal_jax.ops.attention import BANDS
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, to_host
 from multifocal_jax.training.state import create_state
@@ -33,8 +36,23 @@ PAPER_STEPS = 315_000
 
 
 def make_task(work: Work) -> Task:
-    """The task, set up but for what its first run compiles."""
-    return {"inference": Inference, "training": Training, "parity": Parity, "rates": Rates}[work.task](work)
+    """The task, set up but for what its first run compiles.
+
+    Raises:
+        RuntimeError: a GPU would do without its kernels unasked, as they fail their trial.
+    """
+    if work.task != "rates":
+        anchors = sum(size**2 for size in work.model.spp_sizes)
+        gpu_kernels.find_fused_attention(jnp.dtype(work.precision), work.model.channels // BANDS, anchors)
+    for reason in gpu_kernels.failures():
+        raise RuntimeError(f"the GPU's kernels fail their trial: {reason}")
+    return {
+        "inference": Inference,
+        "training": Training,
+        "parity": Parity,
+        "kernels": KernelParity,
+        "rates": Rates,
+    }[work.task](work)
 
 
 class _Ours:
@@ -100,8 +118,7 @@ class Parity(_Ours):
 
     def run(self, count: int) -> None:
         with jax.default_matmul_precision("highest"):
-            loss, gradient = self.step_on(jax.devices()[0])
-            expected_loss, expected = self.step_on(jax.devices("cpu")[0])
+            (loss, gradient), (expected_loss, expected) = self.both()
         difference = jax.tree.map(np.subtract, gradient, expected)
         leaves = zip(jax.tree.leaves(difference), jax.tree.leaves(expected), strict=True)
         self.deviations = {
@@ -109,6 +126,10 @@ class Parity(_Ours):
             "gradient_deviation": float(optax.tree.norm(difference) / optax.tree.norm(expected)),
             "worst_parameter_deviation": max(float(np.linalg.norm(d) / np.linalg.norm(e)) for d, e in leaves),
         }
+
+    def both(self) -> tuple[tuple[float, Any], tuple[float, Any]]:
+        """The step under test and the one that it is compared with."""
+        return self.step_on(jax.devices()[0]), self.step_on(jax.devices("cpu")[0])
 
     def step_on(self, device: Any) -> tuple[float, Any]:
         """Loss, and the gradient by what Adam keeps of the first one: (1 − β₁)·g."""
@@ -122,6 +143,16 @@ class Parity(_Ours):
 
     def facts(self) -> dict[str, Any]:
         return dict(self.deviations)
+
+
+class KernelParity(Parity):
+    """One training step on a GPU with this project's kernels, and without them."""
+
+    def both(self) -> tuple[tuple[float, Any], tuple[float, Any]]:
+        with_kernels = self.step_on(jax.devices()[0])
+        os.environ[gpu_kernels.VARIABLE] = "off"
+        jax.clear_caches()
+        return with_kernels, self.step_on(jax.devices()[0])
 
 
 class Rates(_Ours):

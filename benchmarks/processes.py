@@ -25,7 +25,7 @@ class SideError(RuntimeError):
 def environment_for(platform: str) -> dict[str, str]:
     """Environment of a process that works on this platform, with nothing compiled beforehand."""
     variables = dict(os.environ)
-    for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "MULTIFOCAL_GPU_KERNELS"):
         variables.pop(name, None)
     if platform == "cpu":
         return variables | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}

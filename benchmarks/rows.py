@@ -1,7 +1,6 @@
 """The rows of the table: what is timed, against whom, and what is wanted of it."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks.work import Platform, SideConfig, Work
@@ -142,6 +141,16 @@ ROWS = (
         "",
         "equal but for rounding",
     ),
+    Row(
+        "gpu-kernels",
+        "GPU with its kernels against without: one training step, 64 × 128², bfloat16",
+        "together",
+        Work("kernels", "gpu", 128, 128, batch=64, precision="bfloat16"),
+        (OURS,),
+        0,
+        "",
+        "equal but for bfloat16's rounding",
+    ),
 )
 
 RATES = {
@@ -151,21 +160,22 @@ RATES = {
 
 
 SMALL = ModelConfig(channels=8, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
+SMALL_GPU = replace(SMALL, channels=64)  # of which the kernels take the bands
 
 
 def quick(row: Row) -> Row:
     """The same row in miniature, to see that everything runs."""
-    work = dataclasses.replace(
+    work = replace(
         row.work,
         height=32,
         width=40 if row.work.task == "inference" else 32,
         batch=min(row.work.batch, 2),
-        model=SMALL,
+        model=SMALL_GPU if row.work.platform == "gpu" else SMALL,
     )
-    return dataclasses.replace(row, work=work, rounds=min(row.rounds, 2))
+    return replace(row, work=work, rounds=min(row.rounds, 2))
 
 
 def rates_work(platform: Platform, small: bool) -> Work:
     """What measures the machine."""
     work = RATES[platform]
-    return dataclasses.replace(work, height=256, width=1 << 18) if small else work
+    return replace(work, height=256, width=1 << 18) if small else work

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.config_files import from_dict, to_dict
 
-TaskName = Literal["inference", "training", "parity", "rates"]
+TaskName = Literal["inference", "training", "parity", "kernels", "rates"]
 Platform = Literal["cpu", "gpu"]
 
 
@@ -16,7 +16,8 @@ class Work:
 
     Attributes:
         task: "inference" de-rains pictures as `multifocal_jax.load(…)` does, "training" takes steps as `train.py`
-            does, "parity" compares one training step with the CPU's, "rates" measures the machine.
+            does, "parity" compares one training step with the CPU's, "kernels" with one without our
+            kernels for GPUs, "rates" measures the machine.
         platform: where it runs.
         height, width: of a picture or a training crop in pixels.
         batch: pictures at once.

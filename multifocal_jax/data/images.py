@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.paths import as_path, walk
@@ -105,4 +105,6 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is of no known format"
     return " ".join(str(error).split()) or type(error).__name__

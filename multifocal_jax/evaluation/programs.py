@@ -50,7 +50,8 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
     program = _read(file, devices)
     if program is None:
         program = compile_program()
-        _write(file, program)
+        if not _lacks_kernels():
+            _write(file, program)
     return program
 
 
@@ -77,6 +78,13 @@ def _processor() -> str:
         return f"{platform.machine()} {platform.processor()}"
     names = ("model name", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
+
+
+def _lacks_kernels() -> bool:
+    """Whether one has failed its trial here: the next start shall try it again."""
+    from multifocal_jax.ops.gpu_kernels import failures
+
+    return bool(failures())
 
 
 def _read(file: Path, devices: Sequence[Any]) -> Compiled | None:

@@ -75,7 +75,7 @@ def add_spatial_attention(
         (B, H, W, C).
     """
     arguments = (x, by_phase(kernel), by_phase(bias), key, value)
-    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, **_on_accelerators(_forward_strips, x))
+    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, **_on_accelerators(_forward_strips, x, key))
 
 
 def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
@@ -86,7 +86,7 @@ def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
     x, kernel, bias, key, value = saved
     (kernel, bias), to_given = jax.vjp(lambda *weights: tuple(map(by_phase, weights)), kernel, bias)
     dx, d_kernel, d_bias, d_key, d_value = jax.lax.platform_dependent(
-        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, **_on_accelerators(_backward_strips, x)
+        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, **_on_accelerators(_backward_strips, x, key)
     )
     return dx, *to_given((d_kernel, d_bias)), d_key, d_value
 
@@ -94,9 +94,9 @@ def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
 add_spatial_attention.defvjp(_keep_inputs, _backward)
 
 
-def _on_accelerators(strips: Callable[..., Any], x: Map) -> dict[str, Callable[..., Any]]:
+def _on_accelerators(strips: Callable[..., Any], x: Map, key: Anchors) -> dict[str, Callable[..., Any]]:
     ways = {"default": partial(strips, band_attention, STRIP)}
-    if fused := find_fused_attention(x.dtype, x.shape[-1] // BANDS):
+    if fused := find_fused_attention(x.dtype, x.shape[-1] // BANDS, key.shape[1]):
         ways["cuda"] = partial(strips, fused, STRIP)
     return ways
 

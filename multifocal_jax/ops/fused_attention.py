@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Queries = Float[Array, "b n d"]
@@ -21,23 +20,32 @@ Anchors = Float[Array, "b s d"]
 TILE = 64  # queries that are taken through a kernel at once
 WARPS = 4
 TILES = 16  # tiles of a program, at most
-FEWEST_PROGRAMS = 1024  # several for every multiprocessor, while there are queries for them
-DTYPES = (jnp.bfloat16, jnp.float16)  # matrix units would round float32
-DEPTHS = (16, 32)  # powers of two that matrix units take and registers hold
-
-
-def fits(dtype: DTypeLike, depth: int) -> bool:
-    """Whether the kernels take queries, keys and values of this dtype and so many numbers each."""
-    return dtype in DTYPES and depth in DEPTHS
+FEWEST_PROGRAMS = 1024  # several for every multiprocessor
 
 
 def attend(
-    queries: list[Queries], keys: list[Anchors], values: list[Anchors], interpret: bool = False
+    queries: list[Queries],
+    keys: list[Anchors],
+    values: list[Anchors],
+    *,
+    fewest_programs: int = FEWEST_PROGRAMS,
+    interpret: bool = False,
 ) -> Float[Array, "b n c"]:
-    """`band_attention.attend` for `DTYPES` and `DEPTHS`; `interpret` runs it anywhere, slowly, for tests."""
+    """`band_attention.attend` for what `gpu_kernels` says suits the kernels.
+
+    Args:
+        queries: (B, N, D) of every band.
+        keys: (B, S, D), likewise.
+        values: (B, S, D), likewise.
+        fewest_programs: into which the queries are shared out where there are tiles for so many.
+        interpret: run anywhere, slowly, for tests.
+
+    Returns:
+        (B, N, C).
+    """
     query, key, value = (jnp.concatenate(bands) for bands in (queries, keys, values))
     (groups, count, depth), anchors = query.shape, key.shape[1]
-    programs, tiles = _share(groups, count)
+    programs, tiles = _share(groups, count, fewest_programs)
     of_query, of_anchors = _blocks(count, depth, anchors)
     out = pl.pallas_call(
         partial(_forward, count=count, anchors=anchors, tiles=tiles),
@@ -57,13 +65,15 @@ def attend_gradients(
     keys: list[Anchors],
     values: list[Anchors],
     gradient: Float[Array, "b n c"],
+    *,
+    fewest_programs: int = FEWEST_PROGRAMS,
     interpret: bool = False,
 ) -> tuple[list[Queries], Float[Array, "b s c"], Float[Array, "b s c"]]:
     """`band_attention.attend_gradients`, likewise."""
     bands = len(queries)
     query, key, value = (jnp.concatenate(parts) for parts in (queries, keys, values))
     (groups, count, depth), anchors = query.shape, key.shape[1]
-    programs, tiles = _share(groups, count)
+    programs, tiles = _share(groups, count, fewest_programs)
     of_query, of_anchors = _blocks(count, depth, anchors)
     padded = _padded(anchors)
     sums = jax.ShapeDtypeStruct((groups, programs, padded, depth), jnp.float32)
@@ -86,10 +96,10 @@ def _beside_each_other(x: Float[Array, "g n d"], bands: int) -> Float[Array, "b 
     return jnp.concatenate(jnp.split(x, bands), axis=-1)
 
 
-def _share(groups: int, count: int) -> tuple[int, int]:
+def _share(groups: int, count: int, fewest_programs: int) -> tuple[int, int]:
     """Programs for a group, and tiles for each of them."""
     tiles = pl.cdiv(count, TILE)
-    each = max(1, min(TILES, groups * tiles // FEWEST_PROGRAMS))
+    each = max(1, min(TILES, tiles, groups * tiles // fewest_programs))
     return pl.cdiv(tiles, each), each
 
 
@@ -119,7 +129,7 @@ def _logits(query: Array, key: Array, anchors: int) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    return jnp.dot(a, b, preferred_element_type=jnp.float32)
+    return jnp.dot(a, b, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
 
 
 def _forward(query_ref: Any, key_ref: Any, value_ref: Any, out_ref: Any, *, count: int, anchors: int, tiles: int):

@@ -5,6 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,46 +15,78 @@ from jax.typing import DTypeLike
 from multifocal_jax.ops import band_attention
 
 VARIABLE = "MULTIFOCAL_GPU_KERNELS"  # "off" uses none
-TOLERANCE = 0.02  # of the largest number; bfloat16 has 8 bits
+DTYPE = jnp.bfloat16  # matrix units would round float32
+DEPTHS = (16, 32)  # numbers per query: powers of two that matrix units take and registers hold
+MOST_ANCHORS = 128  # for more of them registers are too few
+TOLERANCE = 0.02  # of the largest number; the results are rounded to 8 bits
+
+_failed: list[str] = []
 
 
-def find_fused_attention(dtype: DTypeLike, depth: int) -> ModuleType | None:
-    """`fused_attention` where it takes queries of this dtype and depth and works on the default device, or None.
+def find_fused_attention(dtype: DTypeLike, depth: int, anchors: int) -> ModuleType | None:
+    """`fused_attention` where it suits such an attention and works on the NVIDIA GPU of this process, or None.
 
-    It is tried once, on a small batch, and compared with `band_attention`; if that fails, a line in the log says why.
+    It is tried once, on small batches, and compared with `band_attention`; if that fails, a line in the log says why.
     `MULTIFOCAL_GPU_KERNELS=off` in the environment does without it.
+
+    Args:
+        dtype: of queries, keys and values.
+        depth: numbers per query.
+        anchors: number of keys.
     """
-    if jax.default_backend() != "gpu" or os.environ.get(VARIABLE) == "off":
+    suits = dtype == DTYPE and depth in DEPTHS and anchors <= MOST_ANCHORS
+    if not suits or os.environ.get(VARIABLE) == "off" or (gpu := _nvidia_gpu()) is None:
         return None
-    module = _try_fused_attention()
-    return module if module and module.fits(dtype, depth) else None
+    return _try_fused_attention(depth, gpu)
+
+
+def failures() -> tuple[str, ...]:
+    """Why trials have failed in this process: what it compiles may be slower than it could be."""
+    return tuple(_failed)
+
+
+def _nvidia_gpu() -> Any:
+    try:
+        return jax.local_devices(backend="cuda")[0]
+    except RuntimeError:  # there is none
+        return None
 
 
 @cache
-def _try_fused_attention() -> ModuleType | None:
+def _try_fused_attention(depth: int, gpu: Any) -> ModuleType | None:
     try:
         from multifocal_jax.ops import fused_attention  # only here: elsewhere its imports would only cost time
 
         with ThreadPoolExecutor(1) as thread:  # of its own, as this one may be tracing the network
-            thread.submit(_compare, fused_attention, band_attention).result()
+            thread.submit(_compare, fused_attention, depth, gpu).result()
     except Exception as error:  # whatever a compiler, a driver or an old GPU has to say
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        logging.getLogger(__name__).warning("the GPU kernel of the attention is not used, as it fails here: %s", reason)
+        _failed.append(f"{type(error).__name__}: {error}".splitlines()[0])
+        logging.getLogger(__name__).warning(
+            "the GPU kernel of the attention is not used, as it fails here: %s", _failed[-1]
+        )
         return None
     return fused_attention
 
 
-def _compare(module: ModuleType, reference: ModuleType) -> None:
-    """Raise ArithmeticError unless both give the same attention and gradients on random numbers."""
+def _compare(fused_attention: ModuleType, depth: int, gpu: Any) -> None:
+    """Raise ArithmeticError unless it gives what `band_attention` gives in float32, by few programs and by many."""
     random = np.random.default_rng(0)
-    shapes = (4, 1, 100, 16), (4, 1, 110, 16), (4, 1, 110, 16), (1, 100, 64)
-    *bands, gradient = (jnp.asarray(random.normal(size=shape), jnp.bfloat16) for shape in shapes)
-    bands = [list(stacked) for stacked in bands]
-    ours, theirs = (
-        jax.tree.leaves((way.attend(*bands), way.attend_gradients(*bands, gradient))) for way in (module, reference)
-    )
-    for found, expected in zip(ours, theirs, strict=True):
-        found, expected = (np.asarray(x, np.float32) for x in (found, expected))
-        off, limit = np.abs(found - expected).max(), TOLERANCE * np.abs(expected).max()
-        if not off <= limit:
-            raise ArithmeticError(f"off by {off:.2g}, more than {limit:.2g}")
+    shapes = (4, 1, 1100, depth), (4, 1, 110, depth), (4, 1, 110, depth), (1, 1100, 4 * depth)
+    with jax.default_device(gpu):
+        *stacked, gradient = (jnp.asarray(random.normal(size=shape), DTYPE) for shape in shapes)
+        bands = [list(x) for x in stacked]
+
+        def run(way: ModuleType, dtype: DTypeLike, **options: Any) -> list[Any]:
+            def both(gradient: Any, *bands: Any) -> Any:
+                return way.attend(*bands, **options), way.attend_gradients(*bands, gradient, **options)
+
+            given = jax.tree.map(lambda x: x.astype(dtype), (gradient, *bands))
+            return [np.asarray(x, np.float32) for x in jax.tree.leaves(jax.jit(both)(*given))]
+
+        expected = run(band_attention, jnp.float32)
+        for fewest_programs in (1, 1024):
+            found = run(fused_attention, DTYPE, fewest_programs=fewest_programs)
+            for ours, theirs in zip(found, expected, strict=True):
+                off, limit = np.abs(ours - theirs).max(), TOLERANCE * np.abs(theirs).max()
+                if not off <= limit:
+                    raise ArithmeticError(f"off by {off:.2g}, more than {limit:.2g}")

@@ -12,13 +12,14 @@ import pytest
 
 from benchmarks.kernels import count_kernels
 from benchmarks.limits import count_traffic, demand_of
-from benchmarks.ours import Training
+from benchmarks.ours import Training, make_task
 from benchmarks.processes import SideError, SideProcess
-from benchmarks.rows import OURS, ROWS, SMALL, quick
+from benchmarks.rows import OURS, ROWS, SMALL, SMALL_GPU, quick
 from benchmarks.table import Result, limit_of, lines
 from benchmarks.timing import Times, time_together
 from benchmarks.work import SideConfig, Work
 from multifocal_jax.config import ModelConfig
+from multifocal_jax.ops import gpu_kernels
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +97,20 @@ def test_kernels_of_a_loop_count_by_its_turns():
     assert 7 * once <= count_kernels(jax.jit(turns).lower(square).compile().as_text() or "") < 7 * (once + 3)
 
 
+def test_a_step_is_compared_with_one_without_kernels(monkeypatch):
+    monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "")  # to be put back
+    task = make_task(Work("kernels", "cpu", 16, 16, batch=1, precision="bfloat16", model=SMALL))
+    task.run(1)
+    assert task.facts() == {"loss_deviation": 0, "gradient_deviation": 0, "worst_parameter_deviation": 0}
+    assert os.environ["MULTIFOCAL_GPU_KERNELS"] == "off"
+
+
+def test_kernels_that_fail_their_trial_fail_the_side(monkeypatch):
+    monkeypatch.setattr(gpu_kernels, "_failed", ["ArithmeticError: off"])
+    with pytest.raises(RuntimeError, match="the GPU's kernels fail their trial: ArithmeticError: off"):
+        make_task(Work("inference", "cpu", 16, 16, model=SMALL))
+
+
 def test_training_runs_the_production_step():
     training = Training(Work("training", "cpu", 16, 16, batch=8, model=SMALL))
     training.run(2)
@@ -106,5 +121,5 @@ def test_training_runs_the_production_step():
 def test_every_row_has_a_miniature():
     assert len({row.name for row in ROWS}) == len(ROWS)
     for row in ROWS:
-        assert quick(row).work.model == SMALL
+        assert quick(row).work.model == (SMALL_GPU if row.work.platform == "gpu" else SMALL)
         assert row.sides[0] == OURS

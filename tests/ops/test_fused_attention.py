@@ -31,14 +31,14 @@ def in_float64(tree):
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), tree)
 
 
-# 200 = 3 tiles of 64 and a part of one; with few programs several tiles go through each
-@pytest.mark.parametrize("fewest_programs", [8, 1024])
-@pytest.mark.parametrize(("batch", "count", "depth"), [(2, 200, 16), (1, 4, 16), (1, 64, 32)])
-def test_kernels_are_softmax_attention_and_its_gradients(monkeypatch, rng, batch, count, depth, fewest_programs):
-    monkeypatch.setattr(fused_attention, "FEWEST_PROGRAMS", fewest_programs)
+# 200 are 3 tiles of 64 and a part of one. With one program for all, several tiles go through each, and of 1,100 the
+# second has only a part of its second tile, and nothing in the other fourteen.
+@pytest.mark.parametrize("fewest_programs", [1, 1024])
+@pytest.mark.parametrize(("batch", "count", "depth"), [(2, 200, 16), (1, 1100, 16), (1, 4, 16), (1, 64, 32)])
+def test_kernels_are_softmax_attention_and_its_gradients(rng, batch, count, depth, fewest_programs):
     queries, keys, values, gradient = draw(rng, batch, count, depth)
-    out = INTERPRETED.attend(queries, keys, values)
-    gradients = INTERPRETED.attend_gradients(queries, keys, values, gradient)
+    out = INTERPRETED.attend(queries, keys, values, fewest_programs=fewest_programs)
+    gradients = INTERPRETED.attend_gradients(queries, keys, values, gradient, fewest_programs=fewest_programs)
     with jax.enable_x64(True):
         wide = in_float64((queries, keys, values))
         wide_bands = zip(*jax.tree.map(np.asarray, wide), strict=True)
@@ -76,37 +76,48 @@ def test_kernels_lower_for_nvidia_gpus(rng):
         assert exported.mlir_module().count(f"stablehlo.custom_call @{target}") == 1
 
 
-def test_a_computation_without_a_gpu_does_without_the_kernels():
-    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16) is None
-
-
-def test_a_gpu_that_fails_at_the_kernels_does_without_them(monkeypatch, caplog):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+@pytest.fixture
+def gpu(monkeypatch):
+    """A CPU that is taken for a GPU."""
+    monkeypatch.setattr(gpu_kernels, "_nvidia_gpu", lambda: jax.local_devices()[0])
+    monkeypatch.setattr(gpu_kernels, "_failed", [])
     gpu_kernels._try_fused_attention.cache_clear()
-    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16) is None
+    yield
+    gpu_kernels._try_fused_attention.cache_clear()
+
+
+def test_a_machine_without_a_gpu_does_without_the_kernels():
+    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16, ANCHORS) is None
+    assert gpu_kernels.failures() == ()
+
+
+def test_a_gpu_that_fails_at_the_kernels_does_without_them(gpu, caplog):
+    assert gpu_kernels.find_fused_attention(jnp.float32, 16, ANCHORS) is None
+    assert gpu_kernels.failures() == ()  # not even tried
+    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16, ANCHORS) is None
     assert "the GPU kernel of the attention is not used, as it fails here: ValueError: Only interpret" in caplog.text
-    gpu_kernels._try_fused_attention.cache_clear()
+    assert gpu_kernels.failures() == ("ValueError: Only interpret mode is supported on CPU backend.",)
 
 
-def test_a_gpu_whose_kernels_agree_uses_them_where_they_fit(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+def test_a_gpu_whose_kernels_agree_uses_them_where_they_suit(gpu, monkeypatch):
     for name in ("attend", "attend_gradients"):
         monkeypatch.setattr(fused_attention, name, getattr(INTERPRETED, name))
-    gpu_kernels._try_fused_attention.cache_clear()
     find = gpu_kernels.find_fused_attention
-    assert jax.jit(lambda x: x if find(jnp.bfloat16, 16) is fused_attention else -x)(1.0) == 1  # tried while tracing
-    assert find(jnp.float32, 16) is None
-    assert find(jnp.bfloat16, 24) is None
+    tried = jax.jit(lambda x: x if find(jnp.bfloat16, 16, ANCHORS) is fused_attention else -x)(1.0)
+    assert tried == 1  # while the network is traced
+    assert find(jnp.bfloat16, 32, 128) is fused_attention
+    assert find(jnp.float32, 16, ANCHORS) is None
+    assert find(jnp.bfloat16, 24, ANCHORS) is None
+    assert find(jnp.bfloat16, 16, 129) is None
     monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "off")
-    assert find(jnp.bfloat16, 16) is None
-    gpu_kernels._try_fused_attention.cache_clear()
+    assert find(jnp.bfloat16, 16, ANCHORS) is None
 
 
-def test_kernels_that_compute_something_else_are_not_used(monkeypatch, caplog):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(fused_attention, "attend", lambda *bands: 1.1 * band_attention.attend(*bands))
-    monkeypatch.setattr(fused_attention, "attend_gradients", band_attention.attend_gradients)
-    gpu_kernels._try_fused_attention.cache_clear()
-    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16) is None
+def test_kernels_that_compute_something_else_are_not_used(gpu, monkeypatch, caplog):
+    def double(*bands, fewest_programs):
+        return 2 * band_attention.attend(*bands)
+
+    monkeypatch.setattr(fused_attention, "attend", double)
+    monkeypatch.setattr(fused_attention, "attend_gradients", INTERPRETED.attend_gradients)
+    assert gpu_kernels.find_fused_attention(jnp.bfloat16, 16, ANCHORS) is None
     assert "ArithmeticError: off by" in caplog.text
-    gpu_kernels._try_fused_attention.cache_clear()
