@@ -43,21 +43,16 @@ def attend(
     Returns:
         (B, N, C).
     """
-    query, key, value = (jnp.concatenate(bands) for bands in (queries, keys, values))
-    (groups, count, depth), anchors = query.shape, key.shape[1]
-    programs, tiles = _share(groups, count, fewest_programs)
-    of_query, of_anchors = _blocks(count, depth, anchors)
-    out = pl.pallas_call(
-        partial(_forward, count=count, anchors=anchors, tiles=tiles),
-        grid=(groups, programs),
-        in_specs=[of_query, of_anchors, of_anchors],
-        out_specs=of_query,
+    query, key, value = (jnp.concatenate(bands, axis=-1) for bands in (queries, keys, values))
+    launch = _Launch(query, key, len(queries), fewest_programs)
+    return launch(
+        _forward,
+        in_specs=[launch.whole(query), launch.whole(key), launch.whole(value)],
+        out_specs=launch.whole(query),
         out_shape=jax.ShapeDtypeStruct(query.shape, query.dtype),
-        compiler_params=triton.CompilerParams(num_warps=WARPS),
         interpret=interpret,
         name="attend",
-    )(query, _pad(key), _pad(value))
-    return _beside_each_other(out, len(queries))
+    )(query, key, value)
 
 
 def attend_gradients(
@@ -70,81 +65,97 @@ def attend_gradients(
     interpret: bool = False,
 ) -> tuple[list[Queries], Float[Array, "b s c"], Float[Array, "b s c"]]:
     """`band_attention.attend_gradients`, likewise."""
-    bands = len(queries)
-    query, key, value = (jnp.concatenate(parts) for parts in (queries, keys, values))
-    (groups, count, depth), anchors = query.shape, key.shape[1]
-    programs, tiles = _share(groups, count, fewest_programs)
-    of_query, of_anchors = _blocks(count, depth, anchors)
-    padded = _padded(anchors)
-    sums = jax.ShapeDtypeStruct((groups, programs, padded, depth), jnp.float32)
-    of_sums = pl.BlockSpec((None, None, padded, depth), lambda group, program: (group, program, 0, 0))
-    d_query, *of_programs = pl.pallas_call(
-        partial(_backward, count=count, anchors=anchors, tiles=tiles),
-        grid=(groups, programs),
-        in_specs=[of_query, of_anchors, of_anchors, of_query],
-        out_specs=[of_query, of_sums, of_sums],
+    query, key, value = (jnp.concatenate(bands, axis=-1) for bands in (queries, keys, values))
+    launch = _Launch(query, key, len(queries), fewest_programs)
+    batch, anchors, channels = key.shape
+    sums = jax.ShapeDtypeStruct((batch, launch.programs, anchors, channels), jnp.float32)
+    of_sums = pl.BlockSpec(
+        (None, None, anchors, channels), lambda group, program: (group // len(queries), program, 0, 0)
+    )
+    d_query, d_key, d_value = launch(
+        _backward,
+        in_specs=[launch.whole(query), launch.whole(key), launch.whole(value), launch.whole(gradient)],
+        out_specs=[launch.whole(query), of_sums, of_sums],
         out_shape=[jax.ShapeDtypeStruct(query.shape, query.dtype), sums, sums],
-        compiler_params=triton.CompilerParams(num_warps=WARPS),
         interpret=interpret,
         name="attend_gradients",
-    )(query, _pad(key), _pad(value), jnp.concatenate(jnp.split(gradient, bands, axis=-1)))
-    d_key, d_value = (_beside_each_other(x.sum(1)[:, :anchors], bands).astype(key.dtype) for x in of_programs)
-    return jnp.split(d_query, bands), d_key, d_value
+    )(query, key, value, gradient)
+    d_queries = jnp.split(d_query, len(queries), axis=-1)
+    return d_queries, d_key.sum(1).astype(key.dtype), d_value.sum(1).astype(value.dtype)
 
 
-def _beside_each_other(x: Float[Array, "g n d"], bands: int) -> Float[Array, "b n c"]:
-    return jnp.concatenate(jnp.split(x, bands), axis=-1)
+class _Launch:
+    """How queries are shared out: a group of programs for every picture and band, some tiles for every program."""
+
+    def __init__(self, query: Array, key: Array, bands: int, fewest_programs: int) -> None:
+        (batch, self.count, channels), self.anchors = query.shape, key.shape[1]
+        self.bands, self.depth, groups = bands, channels // bands, batch * bands
+        tiles = pl.cdiv(self.count, TILE)
+        self.tiles = max(1, min(TILES, tiles, groups * tiles // fewest_programs))
+        self.programs = pl.cdiv(tiles, self.tiles)
+        self.grid = (groups, self.programs)
+
+    def __call__(self, kernel: Any, **options: Any) -> Any:
+        return pl.pallas_call(
+            partial(kernel, launch=self),
+            grid=self.grid,
+            compiler_params=triton.CompilerParams(num_warps=WARPS),
+            **options,
+        )
+
+    def whole(self, x: Array) -> pl.BlockSpec:
+        """All that an array has of the program's picture."""
+        return pl.BlockSpec((None, *x.shape[1:]), lambda group, program: (group // self.bands, 0, 0))
+
+    def band(self) -> Any:
+        """The channels of the program's band; to be asked outside loops."""
+        return pl.ds(pl.program_id(0) % self.bands * self.depth, self.depth)
+
+    def first_tile(self) -> Any:
+        """Of the program; likewise."""
+        return pl.program_id(1) * self.tiles
+
+    def rows(self, tile: Any) -> tuple[Any, Array]:
+        """The queries of a tile, and which of them there are."""
+        return pl.ds(tile * TILE, TILE), (tile * TILE + jnp.arange(TILE) < self.count)[:, None]
+
+    def anchor_rows(self) -> tuple[Any, Array]:
+        """All anchors and as many more as make a power of two, and which of them there are."""
+        padded = max(16, pl.next_power_of_2(self.anchors))
+        return pl.ds(0, padded), (jnp.arange(padded) < self.anchors)[:, None]
 
 
-def _share(groups: int, count: int, fewest_programs: int) -> tuple[int, int]:
-    """Programs for a group, and tiles for each of them."""
-    tiles = pl.cdiv(count, TILE)
-    each = max(1, min(TILES, tiles, groups * tiles // fewest_programs))
-    return pl.cdiv(tiles, each), each
+def _load(ref: Any, rows: tuple[Any, Array], band: Any) -> Array:
+    return triton.load(ref.at[rows[0], band], mask=rows[1], other=0)
 
 
-def _padded(anchors: int) -> int:
-    return max(16, pl.next_power_of_2(anchors))
-
-
-def _pad(x: Anchors) -> Float[Array, "b padded d"]:
-    return jnp.pad(x, ((0, 0), (0, _padded(x.shape[1]) - x.shape[1]), (0, 0)))
-
-
-def _blocks(count: int, depth: int, anchors: int) -> tuple[pl.BlockSpec, pl.BlockSpec]:
-    """What of the queries and of the padded anchors a program sees: its group's."""
-    of_query = pl.BlockSpec((None, count, depth), lambda group, program: (group, 0, 0))
-    return of_query, pl.BlockSpec((None, _padded(anchors), depth), lambda group, program: (group, 0, 0))
-
-
-def _tile(index: Any, count: int) -> tuple[Any, Any]:
-    """The rows of a tile, and which of them there are."""
-    return pl.ds(index * TILE, TILE), (index * TILE + jnp.arange(TILE) < count)[:, None]
-
-
-def _logits(query: Array, key: Array, anchors: int) -> Array:
-    logits = _dot(query, key.T)
-    there = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) < anchors
-    return jnp.where(there, logits, -jnp.inf)
+def _store(ref: Any, rows: tuple[Any, Array], band: Any, x: Array) -> None:
+    triton.store(ref.at[rows[0], band], x.astype(ref.dtype), mask=rows[1])
 
 
 def _dot(a: Array, b: Array) -> Array:
     return jnp.dot(a, b, precision=jax.lax.Precision.DEFAULT, preferred_element_type=jnp.float32)
 
 
-def _forward(query_ref: Any, key_ref: Any, value_ref: Any, out_ref: Any, *, count: int, anchors: int, tiles: int):
-    key, value = key_ref[...], value_ref[...]
-    first = pl.program_id(1) * tiles
+def _powers(query: Array, key: Array, anchors: int) -> Array:
+    """The softmax but for its sum; 0 for what are no anchors."""
+    logits = _dot(query, key.T)
+    there = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1) < anchors
+    logits = jnp.where(there, logits, -jnp.inf)
+    return jnp.exp(logits - logits.max(-1, keepdims=True))
+
+
+def _forward(query_ref: Any, key_ref: Any, value_ref: Any, out_ref: Any, *, launch: _Launch) -> None:
+    band, first = launch.band(), launch.first_tile()
+    key, value = (_load(ref, launch.anchor_rows(), band) for ref in (key_ref, value_ref))
 
     def step(index: Any, _: None) -> None:
-        rows, there = _tile(first + index, count)
-        query = triton.load(query_ref.at[rows, :], mask=there, other=0)
-        logits = _logits(query, key, anchors)
-        powers = jnp.exp(logits - logits.max(-1, keepdims=True))
+        rows = launch.rows(first + index)
+        powers = _powers(_load(query_ref, rows, band), key, launch.anchors)
         out = _dot(powers.astype(value.dtype), value) / powers.sum(-1, keepdims=True)
-        triton.store(out_ref.at[rows, :], out.astype(query.dtype), mask=there)
+        _store(out_ref, rows, band, out)
 
-    jax.lax.fori_loop(0, tiles, step, None)
+    jax.lax.fori_loop(0, launch.tiles, step, None)
 
 
 def _backward(
@@ -156,25 +167,23 @@ def _backward(
     d_key_ref: Any,
     d_value_ref: Any,
     *,
-    count: int,
-    anchors: int,
-    tiles: int,
-):
-    key, value = key_ref[...], value_ref[...]
-    first = pl.program_id(1) * tiles
+    launch: _Launch,
+) -> None:
+    band, first = launch.band(), launch.first_tile()
+    key, value = (_load(ref, launch.anchor_rows(), band) for ref in (key_ref, value_ref))
 
     def step(index: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
-        rows, there = _tile(first + index, count)
-        query = triton.load(query_ref.at[rows, :], mask=there, other=0)
-        gradient = triton.load(gradient_ref.at[rows, :], mask=there, other=0)
-        logits = _logits(query, key, anchors)
-        powers = jnp.exp(logits - logits.max(-1, keepdims=True))
+        rows = launch.rows(first + index)
+        query, gradient = _load(query_ref, rows, band), _load(gradient_ref, rows, band)
+        powers = _powers(query, key, launch.anchors)
         maps = powers / powers.sum(-1, keepdims=True)
         d_maps = _dot(gradient, value.T)
         shared = (maps * d_maps).sum(-1, keepdims=True)
         d_logits = (maps * (d_maps - shared)).astype(key.dtype)
-        triton.store(d_query_ref.at[rows, :], _dot(d_logits, key).astype(query.dtype), mask=there)
+        _store(d_query_ref, rows, band, _dot(d_logits, key))
         return sums[0] + _dot(d_logits.T, query), sums[1] + _dot(maps.astype(gradient.dtype).T, gradient)
 
     zeros = jnp.zeros(key.shape, jnp.float32)
-    d_key_ref[...], d_value_ref[...] = jax.lax.fori_loop(0, tiles, step, (zeros, zeros))
+    d_key, d_value = jax.lax.fori_loop(0, launch.tiles, step, (zeros, zeros))
+    _store(d_key_ref, launch.anchor_rows(), band, d_key)
+    _store(d_value_ref, launch.anchor_rows(), band, d_value)

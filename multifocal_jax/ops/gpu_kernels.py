@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from multifocal_jax.ops import band_attention
 
-VARIABLE = "MULTIFOCAL_GPU_KERNELS"  # "off" uses none
+VARIABLE = "MULTIFOCAL_GPU_KERNELS"
 DTYPE = jnp.bfloat16  # matrix units would round float32
 DEPTHS = (16, 32)  # numbers per query: powers of two that matrix units take and registers hold
 MOST_ANCHORS = 128  # for more of them registers are too few
@@ -27,7 +27,8 @@ def find_fused_attention(dtype: DTypeLike, depth: int, anchors: int) -> ModuleTy
     """`fused_attention` where it suits such an attention and works on the NVIDIA GPU of this process, or None.
 
     It is tried once, on small batches, and compared with `band_attention`; if that fails, a line in the log says why.
-    `MULTIFOCAL_GPU_KERNELS=off` in the environment does without it.
+    `MULTIFOCAL_GPU_KERNELS=off` in the environment does without it; `untried` takes it without a trial, to compile for
+    a GPU that is not at hand.
 
     Args:
         dtype: of queries, keys and values.
@@ -35,9 +36,13 @@ def find_fused_attention(dtype: DTypeLike, depth: int, anchors: int) -> ModuleTy
         anchors: number of keys.
     """
     suits = dtype == DTYPE and depth in DEPTHS and anchors <= MOST_ANCHORS
-    if not suits or os.environ.get(VARIABLE) == "off" or (gpu := _nvidia_gpu()) is None:
+    wanted = os.environ.get(VARIABLE)
+    if not suits or wanted == "off":
         return None
-    return _try_fused_attention(depth, gpu)
+    if wanted == "untried":
+        return _import_fused_attention()
+    gpu = _nvidia_gpu()
+    return _try_fused_attention(depth, gpu) if gpu else None
 
 
 def failures() -> tuple[str, ...]:
@@ -52,11 +57,16 @@ def _nvidia_gpu() -> Any:
         return None
 
 
+def _import_fused_attention() -> ModuleType:
+    from multifocal_jax.ops import fused_attention  # only here: elsewhere its imports would only cost time
+
+    return fused_attention
+
+
 @cache
 def _try_fused_attention(depth: int, gpu: Any) -> ModuleType | None:
     try:
-        from multifocal_jax.ops import fused_attention  # only here: elsewhere its imports would only cost time
-
+        fused_attention = _import_fused_attention()
         with ThreadPoolExecutor(1) as thread:  # of its own, as this one may be tracing the network
             thread.submit(_compare, fused_attention, depth, gpu).result()
     except Exception as error:  # whatever a compiler, a driver or an old GPU has to say

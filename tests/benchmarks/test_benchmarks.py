@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.kernels import count_kernels
+from benchmarks.kernels import count_kernels, count_launches
 from benchmarks.limits import count_traffic, demand_of
 from benchmarks.ours import Training, make_task
 from benchmarks.processes import SideError, SideProcess
@@ -123,3 +123,25 @@ def test_every_row_has_a_miniature():
     for row in ROWS:
         assert quick(row).work.model == (SMALL_GPU if row.work.platform == "gpu" else SMALL)
         assert row.sides[0] == OURS
+
+
+def test_traffic_of_kernels_by_hand():
+    program = """
+%body (state: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %state = (s32[], f32[8,4]{1,0}) parameter(0)
+  %x = f32[8,4]{1,0} get-tuple-element(%state), index=1
+  %y = f32[8,4]{1,0} fusion(%x), kind=kLoop
+  ROOT %both = (s32[], f32[8,4]{1,0}) tuple(%n, %y)
+}
+
+ENTRY %main (a: bf16[8,16], b: bf16[16,4]) -> f32[8,4] {
+  %a = bf16[8,16]{1,0} parameter(0)
+  %b = bf16[16,4]{1,0} parameter(1)
+  %call = (f32[8,4]{1,0}, s8[4096]{0}) custom-call(%a, %b), custom_call_target="__cublas$lt$matmul"
+  %product = f32[8,4]{1,0} get-tuple-element(%call), index=0
+  %loop = (s32[], f32[8,4]{1,0}) while(%start), body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  ROOT %out = f32[8,4]{1,0} fusion(%product, %product), kind=kLoop
+}
+"""
+    once = 8 * 4 * 4
+    assert count_launches(program) == (1 + 3 + 1, (8 * 16 * 2 + 16 * 4 * 2 + once) + 3 * 2 * once + 3 * once)

@@ -111,6 +111,11 @@ def test_a_gpu_whose_kernels_agree_uses_them_where_they_suit(gpu, monkeypatch):
     assert find(jnp.bfloat16, 16, 129) is None
     monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "off")
     assert find(jnp.bfloat16, 16, ANCHORS) is None
+    monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "untried")
+    monkeypatch.setattr(gpu_kernels, "_nvidia_gpu", lambda: None)
+    assert find(jnp.bfloat16, 16, ANCHORS) is fused_attention
+    monkeypatch.delenv("MULTIFOCAL_GPU_KERNELS")
+    assert find(jnp.bfloat16, 16, ANCHORS) is None
 
 
 def test_kernels_that_compute_something_else_are_not_used(gpu, monkeypatch, caplog):

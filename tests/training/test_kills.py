@@ -18,6 +18,11 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 
 
+def newest_checkpoint(workdir):
+    """Its step, 0 without one."""
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+
 def test_killed_at_random_moments(tiny, tmp_path):
     config = with_train(tiny, steps=6000, log_every=20, checkpoint_every=20)
     environment = os.environ | {"XLA_FLAGS": ""}
@@ -27,19 +32,18 @@ def test_killed_at_random_moments(tiny, tmp_path):
         return [sys.executable, ROOT / "train.py", "--quiet", "--config", file, "--workdir", tmp_path / name]
 
     subprocess.run(command("whole"), env=environment, check=True)
-    chance, kills = random.Random(0), 0
-    while True:
+    chance = random.Random(0)
+    for _ in range(KILLS):
         with subprocess.Popen(command("killed"), env=environment) as process:
-            try:
-                # long enough to get going, short enough to be in the middle of steps and of writing checkpoints
-                process.wait(timeout=chance.uniform(5, 15) if kills < KILLS else None)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                continue
-        assert process.returncode == 0
-        break
-    assert kills == KILLS, f"the run ended after {kills} kills; make it longer"
+            # by progress, so that on no machine the run ends before the last kill; some fall before the first step
+            target = newest_checkpoint(tmp_path / "killed") + 20 * chance.randrange(10)
+            while newest_checkpoint(tmp_path / "killed") < target:
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.3))  # in the middle of steps and of writing checkpoints
+            assert process.poll() is None
+            process.send_signal(signal.SIGKILL)
+    subprocess.run(command("killed"), env=environment, check=True)
     for a, b in zip(parameters(tmp_path / "killed"), parameters(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(a, b)
 

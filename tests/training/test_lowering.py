@@ -37,3 +37,18 @@ def test_inference_lowers_for_cuda_and_tpu(tiny):
     params = {"params": initial_parameters(network, 0)}
     image = jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32)
     assert export.export(jax.jit(network.apply), platforms=PLATFORMS)(params, image).platforms == PLATFORMS
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+def test_train_step_lowers_with_the_kernels_for_gpus(tiny, monkeypatch):
+    monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "untried")
+    model = dataclasses.replace(tiny.model, channels=64, modules=1)
+    config = dataclasses.replace(tiny, model=model, train=dataclasses.replace(tiny.train, precision="bfloat16"))
+    optimizer, schedule = make_optimizer(config.train, 1, 8), make_schedule(config.train, 1, 8)
+    step = DataParallel("shard_map", make_step(config, optimizer, schedule, prepare)).step
+    shapes = jax.eval_shape(lambda state: state, create_state(config, optimizer))
+    images = jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32)
+    triton = export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
+    exported = export.export(step, platforms=["cuda"], disabled_checks=[triton])(shapes, (), images)
+    attentions = model.levels * (1 + model.modules)
+    assert exported.mlir_module().count("stablehlo.custom_call @__gpu$xla.gpu.triton") == 2 * attentions

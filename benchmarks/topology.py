@@ -1,11 +1,15 @@
-"""Compile the whole train step for TPU slices that are not at hand, and say what a step takes.
+"""Compile the whole train step for TPU slices and GPUs that are not at hand, and say what a step takes.
 
     pip install 'jax[tpu]'    # for libtpu, the compiler; no TPU is needed
-    python benchmarks/tpu_topology.py --config configs/rain200h_pod.py --topologies v5e:2x4 v5e:16x16
-    python benchmarks/tpu_topology.py --config configs/rain200h.py --topologies here    # one device of this machine
+    python -m benchmarks.topology --config configs/rain200h_pod.py --topologies v5e:2x4 v5e:16x16
+    pip install 'jax[cuda13]' # for XLA's compiler for GPUs; no GPU and no driver is needed
+    python -m benchmarks.topology --config configs/rain200h.py --topologies h200 --config.train.precision=bfloat16
+    python -m benchmarks.topology --config configs/rain200h.py --topologies here    # one device of this machine
 
-Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times are predictions: the
-larger of FLOPs over the chip's peak and bytes over its memory bandwidth, plus the all-reduce over the links of a ring.
+Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times for TPUs are
+predictions: the larger of FLOPs over the chip's peak and bytes over its memory bandwidth, plus the all-reduce over the
+links of a ring. For a GPU the FLOPs are those of the convolutions and attentions, and the bytes what every kernel reads
+and writes. On a GPU itself XLA times kernels and may choose others.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import math
 import os
 import re
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,8 +28,12 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
+from benchmarks.kernels import byte_count, count_launches
+from benchmarks.limits import demand_of
+from benchmarks.work import Work
 from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
 from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.ops import gpu_kernels
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import REPLICATED, SPLIT, DataParallel, check_batch_size
 from multifocal_jax.training.state import create_state
@@ -33,17 +42,8 @@ from multifocal_jax.training.step import make_step
 # TPU v5e, per chip (https://docs.cloud.google.com/tpu/docs/v5e): bfloat16 peak, memory bandwidth, links between chips,
 # which are given as 400 GB/s for both directions together.
 PEAK_FLOPS, MEMORY_BYTES, LINK_BYTES = 197e12, 819e9, 200e9
-WIDTHS = {"f32": 4, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "s8": 1, "u8": 1, "pred": 1}
-
-
-def reduced_bytes(program: str) -> int:
-    """Bytes that the all-reduces of a compiled program sum, from its text."""
-    total = 0
-    for line in program.splitlines():
-        found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
-        for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found.group(1)) if found else []:
-            total += WIDTHS.get(kind, 4) * math.prod(int(size) for size in shape.split(",") if size)
-    return total
+# Without a GPU XLA cannot time kernels; the one that it takes untimed for products, of Triton, may not fit them.
+UNTIMED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 
 
 class Facts(NamedTuple):
@@ -53,14 +53,35 @@ class Facts(NamedTuple):
     flops: float
     moved: float  # bytes read and written, in memory or in the chip's caches
     summed: int  # bytes of the gradients' all-reduce
+    kernels: int  # launched; 0 if it is no GPU's
+
+
+def reduced_bytes(program: str) -> int:
+    """Bytes that the all-reduces of a compiled program sum, from its text."""
+    found = (re.search(r"= (.*?) all-reduce(?:-start)?\(", line) for line in program.splitlines())
+    return sum(byte_count(line[1]) for line in found if line)
+
+
+def is_gpu(topology: str) -> bool:
+    """Whether this names GPUs: h200 or, of one machine, h200:8."""
+    return topology.partition(":")[0] == "h200"
+
+
+def devices_of(topology: str) -> list[Any]:
+    """The chips of a slice, the GPUs of a machine, or for "here" one device of this machine."""
+    if topology == "here":
+        return jax.local_devices()[:1]
+    if not is_gpu(topology):
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+    target = Path(__file__).with_name("h200.txtpb").read_text()
+    count = topology.partition(":")[2] or "1"
+    described = topologies.get_topology_desc(topology, "cuda", target_config=target, topology=f"1x1x{count}")
+    return list(described.devices)
 
 
 def compile_step(config: ExperimentConfig, topology: str) -> tuple[int, Any]:
-    """Number of chips and the train step compiled for all of them; "here" is one device of this machine."""
-    if topology == "here":
-        devices = jax.local_devices()[:1]
-    else:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    """Number of chips and the train step compiled for all of them."""
+    devices = devices_of(topology)
     check_batch_size(config.train.batch_size, config.train.accumulate, len(devices))
     optimizer, schedule = make_optimizer(config.train, 450, 315_000), make_schedule(config.train, 450, 315_000)
     step = make_step(config, optimizer, schedule, lambda resident, batch: (batch["rainy"] / 255, batch["clean"] / 255))
@@ -73,7 +94,20 @@ def compile_step(config: ExperimentConfig, topology: str) -> tuple[int, Any]:
     state = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=replicated), create_state(config, optimizer)
     )
-    return len(devices), parallel.step.lower(state, (), {"rainy": crops, "clean": crops}).compile()  # pyright: ignore
+    step: Any = parallel.step
+    lowered = step.lower(state, (), {"rainy": crops, "clean": crops})
+    return len(devices), lowered.compile(UNTIMED if is_gpu(topology) else None)
+
+
+def facts_of(config: ExperimentConfig, topology: str, chips: int, compiled: Any) -> Facts:
+    """What a step takes, of one chip."""
+    crops, program = config.train.batch_size // chips, compiled.as_text()
+    if not is_gpu(topology):
+        cost = compiled.cost_analysis()
+        return Facts(crops, cost["flops"], cost["bytes accessed"], reduced_bytes(program), 0)
+    side, launches = config.data.crop_size, count_launches(program)
+    demand = demand_of(Work("training", "gpu", side, side, crops, config.train.precision, config.model))
+    return Facts(crops, demand.flops, launches.bytes, reduced_bytes(program), launches.kernels)
 
 
 def seconds(crops: float, chips: int, facts: Facts) -> tuple[float, float]:
@@ -89,7 +123,9 @@ def main() -> int:
     )
     parser.add_argument("--topologies", nargs="+", default=["v5e:2x4", "v5e:16x16"], metavar="NAME")
     config, arguments = parse_experiment(parser)
-    columns = ("slice", "chips", "crops per chip", "memory per chip", "of it arguments", "GFLOP", "GB moved")
+    if any(map(is_gpu, arguments.topologies)):
+        os.environ.setdefault(gpu_kernels.VARIABLE, "untried")
+    columns = ("slice", "chips", "crops per chip", "memory per chip", "of it arguments", "GFLOP", "GB moved", "kernels")
     columns = (*columns, "gradients summed", "compiling")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     found = []
@@ -97,18 +133,18 @@ def main() -> int:
         begin = time.perf_counter()
         chips, compiled = compile_step(config, topology)
         took = time.perf_counter() - begin
-        memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+        memory, facts = compiled.memory_analysis(), facts_of(config, topology, chips, compiled)
         held = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-        crops, summed = config.train.batch_size // chips, reduced_bytes(compiled.as_text())
-        found.append((topology, chips, Facts(crops, cost["flops"], cost["bytes accessed"], summed)))
+        found.append((topology, chips, facts))
         print(
-            f"| {topology} | {chips} | {crops} | {held / 1e9:.2f} GB | {memory.argument_size_in_bytes / 1e9:.2f} GB | "
-            f"{cost['flops'] / 1e9:.1f} | {cost['bytes accessed'] / 1e9:.2f} | {summed / 1e6:.1f} MB | {took:.0f} s |",
+            f"| {topology} | {chips} | {facts.crops} | {held / 1e9:.2f} GB | "
+            f"{memory.argument_size_in_bytes / 1e9:.2f} GB | {facts.flops / 1e9:.1f} | {facts.moved / 1e9:.2f} | "
+            f"{facts.kernels or ''} | {facts.summed / 1e6:.1f} MB | {took:.0f} s |",
             flush=True,
         )
-    found = [item for item in found if item[0] != "here"]
-    if found:
-        predict(config.train.batch_size, found)
+    slices = [item for item in found if item[0] != "here" and not is_gpu(item[0])]
+    if slices:
+        predict(config.train.batch_size, slices)
     return 0
 
 
