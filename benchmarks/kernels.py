@@ -8,7 +8,7 @@ from typing import NamedTuple
 # Instructions that only rename, or that end what another began
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
-    *("replica-id", "add-dependency", "while", "call", "conditional", "async-done", "all-reduce-done", "copy-done"),
+    *("replica-id", "add-dependency", "conditional", "async-done", "all-reduce-done", "copy-done"),
 }
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
@@ -18,7 +18,7 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
 class Launches(NamedTuple):
-    """What a run of a program does.
+    """What a run of a program does; the branches of conditionals are not counted.
 
     Attributes:
         kernels: instructions that compute or copy, in loops by their number of turns.

@@ -39,11 +39,16 @@ def make_task(work: Work) -> Task:
     """The task, set up but for what its first run compiles.
 
     Raises:
-        RuntimeError: a GPU would do without its kernels unasked, as they fail their trial.
+        RuntimeError: there is no GPU, or it would do without its kernels unasked, as they fail their trial.
     """
+    if work.platform == "gpu" and jax.default_backend() != "gpu":
+        raise RuntimeError("JAX finds no GPU here")
     if work.task != "rates":
         anchors = sum(size**2 for size in work.model.spp_sizes)
-        gpu_kernels.find_fused_attention(jnp.dtype(work.precision), work.model.channels // BANDS, anchors)
+        depth = work.model.channels // BANDS
+        found = gpu_kernels.find_fused_attention(jnp.dtype(work.precision), depth, anchors)
+        if work.task == "kernels" and work.platform == "gpu" and not found:
+            raise RuntimeError(f"this GPU does without kernels: {', '.join(gpu_kernels.failures())}")
     for reason in gpu_kernels.failures():
         raise RuntimeError(f"the GPU's kernels fail their trial: {reason}")
     return {

@@ -6,7 +6,7 @@
     python -m benchmarks.topology --config configs/rain200h.py --topologies h200 --config.train.precision=bfloat16
     python -m benchmarks.topology --config configs/rain200h.py --topologies here    # one device of this machine
 
-Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times for TPUs are
+Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times for TPUs v5e are
 predictions: the larger of FLOPs over the chip's peak and bytes over its memory bandwidth, plus the all-reduce over the
 links of a ring. For a GPU the FLOPs are those of the convolutions and attentions, and the bytes what every kernel reads
 and writes. On a GPU itself XLA times kernels and may choose others.
@@ -33,11 +33,17 @@ from benchmarks.limits import demand_of
 from benchmarks.work import Work
 from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
 from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.errors import UserError
 from multifocal_jax.ops import gpu_kernels
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import REPLICATED, SPLIT, DataParallel, check_batch_size
 from multifocal_jax.training.state import create_state
 from multifocal_jax.training.step import make_step
+
+
+class TopologyError(UserError):
+    """A step cannot be compiled for a topology. The message says why, and the way out."""
+
 
 # TPU v5e, per chip (https://docs.cloud.google.com/tpu/docs/v5e): bfloat16 peak, memory bandwidth, links between chips,
 # which are given as 400 GB/s for both directions together.
@@ -53,7 +59,7 @@ class Facts(NamedTuple):
     flops: float
     moved: float  # bytes read and written, in memory or in the chip's caches
     summed: int  # bytes of the gradients' all-reduce
-    kernels: int  # launched; 0 if it is no GPU's
+    launches: int  # of kernels; 0 if it is no GPU's
 
 
 def reduced_bytes(program: str) -> int:
@@ -62,27 +68,34 @@ def reduced_bytes(program: str) -> int:
     return sum(byte_count(line[1]) for line in found if line)
 
 
-def is_gpu(topology: str) -> bool:
-    """Whether this names GPUs: h200 or, of one machine, h200:8."""
-    return topology.partition(":")[0] == "h200"
-
-
 def devices_of(topology: str) -> list[Any]:
-    """The chips of a slice, the GPUs of a machine, or for "here" one device of this machine."""
+    """The chips of a slice, the GPUs of a machine (h200, h200:8), or for "here" one device of this machine.
+
+    Raises:
+        TopologyError: there is no such thing, or no compiler for it.
+    """
     if topology == "here":
         return jax.local_devices()[:1]
-    if not is_gpu(topology):
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
-    target = Path(__file__).with_name("h200.txtpb").read_text()
-    count = topology.partition(":")[2] or "1"
-    described = topologies.get_topology_desc(topology, "cuda", target_config=target, topology=f"1x1x{count}")
-    return list(described.devices)
+    gpus = re.fullmatch(r"h200(?::([1-9]\d*))?", topology)
+    try:
+        if not gpus:
+            return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+        target = Path(__file__).with_name("h200.txtpb").read_text()
+        shape = f"1x1x{gpus[1] or 1}"
+        return list(topologies.get_topology_desc(topology, "cuda", target_config=target, topology=shape).devices)
+    except NotImplementedError:
+        raise TopologyError("XLA's compiler for NVIDIA GPUs is not installed; pip install '.[cuda]'") from None
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise TopologyError("libtpu, the compiler for TPUs, is not installed; pip install '.[tpu]'") from None
+        raise TopologyError(
+            f"there is no compiling for topology {topology} ({str(error).splitlines()[0]}); take a TPU slice such as "
+            "v5e:2x4, h200, h200:8 or here"
+        ) from None
 
 
-def compile_step(config: ExperimentConfig, topology: str) -> tuple[int, Any]:
-    """Number of chips and the train step compiled for all of them."""
-    devices = devices_of(topology)
-    check_batch_size(config.train.batch_size, config.train.accumulate, len(devices))
+def compile_step(config: ExperimentConfig, devices: list[Any]) -> Any:
+    """The train step compiled for all of these devices."""
     optimizer, schedule = make_optimizer(config.train, 450, 315_000), make_schedule(config.train, 450, 315_000)
     step = make_step(config, optimizer, schedule, lambda resident, batch: (batch["rainy"] / 255, batch["clean"] / 255))
     parallel = DataParallel("shard_map", step, devices)
@@ -96,13 +109,18 @@ def compile_step(config: ExperimentConfig, topology: str) -> tuple[int, Any]:
     )
     step: Any = parallel.step
     lowered = step.lower(state, (), {"rainy": crops, "clean": crops})
-    return len(devices), lowered.compile(UNTIMED if is_gpu(topology) else None)
+    return lowered.compile(UNTIMED if is_absent_gpu(devices) else None)
 
 
-def facts_of(config: ExperimentConfig, topology: str, chips: int, compiled: Any) -> Facts:
+def is_absent_gpu(devices: list[Any]) -> bool:
+    """Whether these are GPUs that are compiled for without being there."""
+    return devices[0].platform != "cpu" and "H200" in devices[0].device_kind and devices[0] not in jax.local_devices()
+
+
+def facts_of(config: ExperimentConfig, devices: list[Any], compiled: Any) -> Facts:
     """What a step takes, of one chip."""
-    crops, program = config.train.batch_size // chips, compiled.as_text()
-    if not is_gpu(topology):
+    crops, program = config.train.batch_size // len(devices), compiled.as_text()
+    if devices[0].platform not in ("gpu", "cuda"):
         cost = compiled.cost_analysis()
         return Facts(crops, cost["flops"], cost["bytes accessed"], reduced_bytes(program), 0)
     side, launches = config.data.crop_size, count_launches(program)
@@ -123,26 +141,38 @@ def main() -> int:
     )
     parser.add_argument("--topologies", nargs="+", default=["v5e:2x4", "v5e:16x16"], metavar="NAME")
     config, arguments = parse_experiment(parser)
-    if any(map(is_gpu, arguments.topologies)):
+    named = [(topology, devices_of(topology)) for topology in arguments.topologies]
+    for _, devices in named:
+        check_batch_size(config.train.batch_size, config.train.accumulate, len(devices))
+    if any(is_absent_gpu(devices) for _, devices in named):
         os.environ.setdefault(gpu_kernels.VARIABLE, "untried")
-    columns = ("slice", "chips", "crops per chip", "memory per chip", "of it arguments", "GFLOP", "GB moved", "kernels")
+    columns = (
+        "slice",
+        "chips",
+        "crops per chip",
+        "memory per chip",
+        "of it arguments",
+        "GFLOP",
+        "GB moved",
+        "launches",
+    )
     columns = (*columns, "gradients summed", "compiling")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     found = []
-    for topology in arguments.topologies:
+    for topology, devices in named:
         begin = time.perf_counter()
-        chips, compiled = compile_step(config, topology)
-        took = time.perf_counter() - begin
-        memory, facts = compiled.memory_analysis(), facts_of(config, topology, chips, compiled)
+        compiled = compile_step(config, devices)
+        took, chips = time.perf_counter() - begin, len(devices)
+        memory, facts = compiled.memory_analysis(), facts_of(config, devices, compiled)
         held = memory.temp_size_in_bytes + memory.argument_size_in_bytes
         found.append((topology, chips, facts))
         print(
             f"| {topology} | {chips} | {facts.crops} | {held / 1e9:.2f} GB | "
             f"{memory.argument_size_in_bytes / 1e9:.2f} GB | {facts.flops / 1e9:.1f} | {facts.moved / 1e9:.2f} | "
-            f"{facts.kernels or ''} | {facts.summed / 1e6:.1f} MB | {took:.0f} s |",
+            f"{facts.launches or ''} | {facts.summed / 1e6:.1f} MB | {took:.0f} s |",
             flush=True,
         )
-    slices = [item for item in found if item[0] != "here" and not is_gpu(item[0])]
+    slices = [item for item in found if item[0].startswith("v5e:")]
     if slices:
         predict(config.train.batch_size, slices)
     return 0

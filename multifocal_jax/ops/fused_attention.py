@@ -69,13 +69,10 @@ def attend_gradients(
     launch = _Launch(query, key, len(queries), fewest_programs)
     batch, anchors, channels = key.shape
     sums = jax.ShapeDtypeStruct((batch, launch.programs, anchors, channels), jnp.float32)
-    of_sums = pl.BlockSpec(
-        (None, None, anchors, channels), lambda group, program: (group // len(queries), program, 0, 0)
-    )
     d_query, d_key, d_value = launch(
         _backward,
         in_specs=[launch.whole(query), launch.whole(key), launch.whole(value), launch.whole(gradient)],
-        out_specs=[launch.whole(query), of_sums, of_sums],
+        out_specs=[launch.whole(query), launch.of_program(sums), launch.of_program(sums)],
         out_shape=[jax.ShapeDtypeStruct(query.shape, query.dtype), sums, sums],
         interpret=interpret,
         name="attend_gradients",
@@ -106,6 +103,10 @@ class _Launch:
     def whole(self, x: Array) -> pl.BlockSpec:
         """All that an array has of the program's picture."""
         return pl.BlockSpec((None, *x.shape[1:]), lambda group, program: (group // self.bands, 0, 0))
+
+    def of_program(self, x: jax.ShapeDtypeStruct) -> pl.BlockSpec:
+        """What an array has of the program and its picture."""
+        return pl.BlockSpec((None, None, *x.shape[2:]), lambda group, program: (group // self.bands, program, 0, 0))
 
     def band(self) -> Any:
         """The channels of the program's band; to be asked outside loops."""

@@ -17,6 +17,7 @@ from multifocal_jax.ops import band_attention
 VARIABLE = "MULTIFOCAL_GPU_KERNELS"
 DTYPE = jnp.bfloat16  # matrix units would round float32
 DEPTHS = (16, 32)  # numbers per query: powers of two that matrix units take and registers hold
+LEAST_CAPABILITY = 8.0
 MOST_ANCHORS = 128  # for more of them registers are too few
 TOLERANCE = 0.02  # of the largest number; the results are rounded to 8 bits
 
@@ -42,7 +43,7 @@ def find_fused_attention(dtype: DTypeLike, depth: int, anchors: int) -> ModuleTy
     if wanted == "untried":
         return _import_fused_attention()
     gpu = _nvidia_gpu()
-    return _try_fused_attention(depth, gpu) if gpu else None
+    return _try_fused_attention(depth, anchors, gpu) if gpu else None
 
 
 def failures() -> tuple[str, ...]:
@@ -51,10 +52,12 @@ def failures() -> tuple[str, ...]:
 
 
 def _nvidia_gpu() -> Any:
+    """One that is new enough for Triton's products of bfloat16."""
     try:
-        return jax.local_devices(backend="cuda")[0]
+        gpu = jax.local_devices(backend="cuda")[0]
     except RuntimeError:  # there is none
         return None
+    return gpu if float(gpu.compute_capability) >= LEAST_CAPABILITY else None
 
 
 def _import_fused_attention() -> ModuleType:
@@ -64,24 +67,26 @@ def _import_fused_attention() -> ModuleType:
 
 
 @cache
-def _try_fused_attention(depth: int, gpu: Any) -> ModuleType | None:
+def _try_fused_attention(depth: int, anchors: int, gpu: Any) -> ModuleType | None:
     try:
         fused_attention = _import_fused_attention()
         with ThreadPoolExecutor(1) as thread:  # of its own, as this one may be tracing the network
-            thread.submit(_compare, fused_attention, depth, gpu).result()
+            thread.submit(_compare, fused_attention, depth, anchors, gpu).result()
     except Exception as error:  # whatever a compiler, a driver or an old GPU has to say
         _failed.append(f"{type(error).__name__}: {error}".splitlines()[0])
         logging.getLogger(__name__).warning(
-            "the GPU kernel of the attention is not used, as it fails here: %s", _failed[-1]
+            "the GPU kernel of the attention is not used, as it fails here: %s; %s=off does without trying it",
+            _failed[-1],
+            VARIABLE,
         )
         return None
     return fused_attention
 
 
-def _compare(fused_attention: ModuleType, depth: int, gpu: Any) -> None:
+def _compare(fused_attention: ModuleType, depth: int, anchors: int, gpu: Any) -> None:
     """Raise ArithmeticError unless it gives what `band_attention` gives in float32, by few programs and by many."""
     random = np.random.default_rng(0)
-    shapes = (4, 1, 1100, depth), (4, 1, 110, depth), (4, 1, 110, depth), (1, 1100, 4 * depth)
+    shapes = (4, 2, 1100, depth), (4, 2, anchors, depth), (4, 2, anchors, depth), (2, 1100, 4 * depth)
     with jax.default_device(gpu):
         *stacked, gradient = (jnp.asarray(random.normal(size=shape), DTYPE) for shape in shapes)
         bands = [list(x) for x in stacked]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import export
+from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
 from multifocal_jax.models import MultifocalNet, initial_parameters
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
@@ -40,15 +41,15 @@ def test_inference_lowers_for_cuda_and_tpu(tiny):
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-def test_train_step_lowers_with_the_kernels_for_gpus(tiny, monkeypatch):
+def test_gradients_lower_with_the_kernels_for_gpus(tiny, monkeypatch):
     monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "untried")
     model = dataclasses.replace(tiny.model, channels=64, modules=1)
-    config = dataclasses.replace(tiny, model=model, train=dataclasses.replace(tiny.train, precision="bfloat16"))
-    optimizer, schedule = make_optimizer(config.train, 1, 8), make_schedule(config.train, 1, 8)
-    step = DataParallel("shard_map", make_step(config, optimizer, schedule, prepare)).step
-    shapes = jax.eval_shape(lambda state: state, create_state(config, optimizer))
-    images = jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32)
+    network = MultifocalNet(model, dtype=jnp.bfloat16)
+    params = {"params": initial_parameters(network, 0)}
+    gradients = jax.jit(jax.grad(lambda params, image: network.apply(params, image).mean()))
     triton = export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
-    exported = export.export(step, platforms=["cuda"], disabled_checks=[triton])(shapes, (), images)
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=AbstractDevice("NVIDIA H200", None, "gpu"))):
+        lower = export.export(gradients, platforms=["cuda"], disabled_checks=[triton])
+        program = lower(params, jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32)).mlir_module()
     attentions = model.levels * (1 + model.modules)
-    assert exported.mlir_module().count("stablehlo.custom_call @__gpu$xla.gpu.triton") == 2 * attentions
+    assert program.count("stablehlo.custom_call @__gpu$xla.gpu.triton") == 2 * attentions

@@ -1,0 +1,32 @@
+"""Steps compiled ahead: the table of this machine's device, and one line where there is no compiler."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "benchmarks.topology", "--config", "configs/demo.py", *arguments]
+    command += ["--config.model.modules=1", "--config.model.levels=1", "--config.data.crop_size=16"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_a_step_of_this_machine():
+    done = run("--topologies", "here", "--config.train.batch_size=2")
+    assert done.returncode == 0, done.stderr
+    header, _, row = done.stdout.splitlines()
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert cells["chips"] == "1"
+    assert cells["crops per chip"] == "2"
+    assert float(cells["GFLOP"]) > 0
+    assert cells["gradients summed"].endswith(" MB")
+
+
+def test_what_cannot_be_compiled_for_is_one_line_before_anything_is_compiled():
+    done = run("--topologies", "here", "h200:x")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "pip install" in line or "take a TPU slice such as v5e:2x4, h200, h200:8 or here" in line
