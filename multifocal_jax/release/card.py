@@ -168,7 +168,8 @@ def _curve_table(curve: list[tuple[int, float]]) -> str:
 def _scores(about: Description) -> str:
     lines = [
         "## Scores on pictures that were not trained on",
-        'PSNR in dB and SSIM in the two families of the literature, see docs/metrics.md; "rgb" scores the colours.',
+        'PSNR in dB and SSIM in the two families of the literature, see docs/metrics.md; "rgb" scores the colours. '
+        "A picture without rain that comes out unchanged counts as 100 dB.",
         "",
         "| pictures | | rainy, `uint8` | result, `uint8` | rainy, `double` | result, `double` | result, rgb |",
         "|---|---|---|---|---|---|---|",

@@ -177,6 +177,12 @@ def test_a_clean_picture_that_is_held_out_twice_is_counted_once():
     assert row.result["rgb"][0] == pytest.approx(20 * np.log10(255))
 
 
+def test_a_clean_picture_that_comes_out_unchanged_counts_as_100_db():
+    levels = iter((0, 1))
+    row = score_unharmed(lambda picture: picture + np.uint8(next(levels)), [Group("two", Pictures(10, 60))])
+    assert row.result["rgb"][0] == pytest.approx((100 + 20 * np.log10(255)) / 2)
+
+
 def test_groups_are_the_held_out_pictures_of_each_source_or_the_test_source():
     light, heavy = (
         SourceConfig(dataset="demo", rain=rain, held_out=count) for rain, count in (("light", 2), ("heavy", 1))
