@@ -48,43 +48,61 @@ def load_config(name: str) -> ExperimentConfig:
 
 
 def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:
-    """Replace single fields.
+    """Replace single fields, all at once: their order does not matter, and only what comes out has to be allowed.
 
     Args:
         config: a config dataclass.
-        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text.
+        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text. Of
+            several for one field the last counts.
 
     Raises:
-        ConfigError: a field does not exist (the nearest name is suggested) or its value is not allowed.
+        ConfigError: a field does not exist (the nearest name is suggested) or a value is not allowed.
     """
-    for name, text in overrides:
-        config = _replace(config, name.split("."), text, name)
-    return config
+    changes = [(name.split("."), text, name) for name, text in overrides]
+    return _replace(config, changes) if changes else config
 
 
-def _replace(node: Any, parts: Sequence[str], text: str, full: str) -> Any:
-    head, rest = parts[0], parts[1:]
+_Change = tuple[Sequence[str], str, str]  # the parts of the name below a node, the value, the whole name
+
+
+def _replace(node: Any, changes: Sequence[_Change]) -> Any:
+    inner: dict[str, list[_Change]] = {}
+    for parts, text, full in changes:
+        _check_name(node, parts, full)
+        inner.setdefault(parts[0], []).append((parts[1:], text, full))
     if isinstance(node, tuple):
-        if not head.isdigit() or int(head) >= len(node):
+        return tuple(_change(item, type(item), inner.get(str(index), [])) for index, item in enumerate(node))
+    hints = typing.get_type_hints(type(node))
+    values = {name: _change(getattr(node, name), hints[name], below) for name, below in inner.items()}
+    return dataclasses.replace(node, **values)
+
+
+def _check_name(node: Any, parts: Sequence[str], full: str) -> None:
+    head = parts[0]
+    if isinstance(node, tuple):
+        if head not in map(str, range(len(node))):
             raise ConfigError(f"{full}: {head!r} is no index of {len(node)} entries; allowed: 0 to {len(node) - 1}")
-        index = int(head)
-        item = _replace(node[index], rest, text, full) if rest else _parse(text, type(node[index]), full)
-        return (*node[:index], item, *node[index + 1 :])
-    if not dataclasses.is_dataclass(node) or isinstance(node, type):
+    elif not dataclasses.is_dataclass(node):
         raise ConfigError(
             f"config field {full!r} does not exist: {'.'.join(full.split('.')[: -len(parts)])} is a value"
         )
-    names = [item.name for item in dataclasses.fields(node)]
-    if head not in names:
-        raise ConfigError(f"config field {full!r} does not exist{_nearest(head, names, every_field(node))}")
-    if rest:
-        value = _replace(getattr(node, head), rest, text, full)
     else:
-        if dataclasses.is_dataclass(getattr(node, head)):
-            inner = ", ".join(item.name for item in dataclasses.fields(getattr(node, head)))
+        names = [item.name for item in dataclasses.fields(node)]
+        if head not in names:
+            raise ConfigError(f"config field {full!r} does not exist{_nearest(head, names, every_field(node))}")
+
+
+def _change(value: Any, hint: Any, changes: Sequence[_Change]) -> Any:
+    below: list[_Change] = []
+    for parts, text, full in changes:
+        if parts:
+            below.append((parts, text, full))
+        elif dataclasses.is_dataclass(value):
+            inner = ", ".join(item.name for item in dataclasses.fields(value))
             raise ConfigError(f"config field {full!r} is a group; set one of its fields: {inner}")
-        value = _parse(text, typing.get_type_hints(type(node))[head], full)
-    return dataclasses.replace(node, **{head: value})
+        else:
+            value, below = _parse(text, hint, full), []
+    return _replace(value, below) if below else value
 
 
 def _nearest(name: str, *choices: Sequence[str]) -> str:

@@ -109,6 +109,31 @@ def test_overrides_of_every_kind():
     assert config.data.train[0].root == "photos"
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_overrides_are_checked_together_in_any_order(turn):
+    overrides = [
+        ("data.train.0.dataset", "clean"),
+        ("data.train.0.rain", "varied"),
+        ("train.batch_size", "6"),
+        ("train.accumulate", "3"),
+        ("model.levels", "4"),
+        ("data.crop_size", "48"),
+    ]
+    base = ExperimentConfig(data=DataConfig(train=(SourceConfig(dataset="rain100l"), SourceConfig(rain="light"))))
+    config = apply_overrides(base, overrides[::turn])
+    assert config.data.train == (SourceConfig(dataset="clean", rain="varied"), SourceConfig(rain="light"))
+    assert (config.train.batch_size, config.train.accumulate, config.model.multiple) == (6, 3, 16)
+    with pytest.raises(ConfigError, match=r"SourceConfig.rain is 'none'"):
+        apply_overrides(base, overrides[:1])
+
+
+def test_the_last_override_of_a_field_counts():
+    first, second = ("model.spp_sizes", "(1,2)"), ("model.spp_sizes.1", "4")
+    assert apply_overrides(ModelConfig(), [("spp_sizes", "(1,2)"), ("spp_sizes.1", "4")]).spp_sizes == (1, 4)
+    assert apply_overrides(ExperimentConfig(), [second, first]).model.spp_sizes == (1, 2)
+    assert apply_overrides(ExperimentConfig(), [("train.seed", "1"), ("train.seed", "2")]).train.seed == 2
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -47,7 +47,7 @@ def parse_experiment(
 
 def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that start several processes as one program; see `start_distributed`."""
-    group = parser.add_argument_group("several processes", "see docs/training.md")
+    group = parser.add_argument_group("several processes", "see docs/devices/slurm.md")
     group.add_argument(
         "--distributed", action="store_true", help="join the processes that Slurm, Kubernetes or Cloud TPU started"
     )
