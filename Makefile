@@ -1,6 +1,6 @@
 # Everything sets itself up in .venv; nothing but Python >= 3.11 and make is needed.
 #   make demo     train, evaluate and de-rain on the embedded photographs; writes demo/before-after.png
-#   make test     all tests; make test TORCH=0 leaves PyTorch out where no CPU build of it is to be had
+#   make test     all but the long tests; make test TORCH=0 leaves PyTorch out where no CPU build of it is to be had
 #   make lint     ruff and pyright
 #   make stress   the long tests: kills, damage, several processes
 #   make bench    times this project beside the PyTorch twin; BENCH='--rows cpu-inference' selects rows

@@ -83,7 +83,7 @@ ROWS = (
     ),
     Row(
         "cpu-start",
-        "CPU: start of `derain` to the first picture (481×321) written",
+        "CPU: start of `derain` with the paper's network to the first picture (481×321) written",
         "start",
         Work("inference", "cpu", 321, 481),
         (OURS,),

@@ -12,7 +12,7 @@ from etils import epath
 from multifocal_jax.errors import UserError
 
 _SECONDS = 30  # between copies of files that grow
-_PACKAGES = {"gs": "'multifocal-jax[gcs]'", "s3": "s3fs"}  # that read addresses of these kinds
+_PACKAGES = {"gs": "'.[gcs]'", "s3": "s3fs"}  # that read addresses of these kinds
 
 
 class PathError(UserError):

@@ -113,6 +113,8 @@ def _pipe(arguments: argparse.Namespace) -> int:
 
     if len(arguments.inputs) > 1:
         raise InputError("a pipe takes one picture; name one input, or write to a folder")
+    if arguments.compare or arguments.niqe:
+        raise InputError("--compare and --niqe do not go with a pipe; name a file to read and one to write")
     source, target = arguments.inputs[0], Path(arguments.output)
     if source != "-" and not Path(source).is_file():
         raise InputError(f"{source} is no file")

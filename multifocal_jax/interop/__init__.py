@@ -1,1 +1,1 @@
-"""PyTorch and JAX, verified against each other. The only room that may import torch."""
+"""PyTorch and JAX, verified against each other. Beside LPIPS the only room that imports torch."""

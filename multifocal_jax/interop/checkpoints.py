@@ -108,7 +108,7 @@ def _read_pickle(path: Path) -> Any:
         import torch
     except ImportError:
         raise ConversionError(
-            f"reading {path} needs PyTorch: pip install 'multifocal-jax[torch]', or save it as .safetensors"
+            f"reading {path} needs PyTorch: pip install '.[torch]', or save it as .safetensors"
         ) from None
     try:
         with warnings.catch_warnings():

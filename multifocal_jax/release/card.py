@@ -1,5 +1,6 @@
 """The model card of packaged weights: what they are, how they were made, what they do well and what badly."""
 
+import datetime
 import os
 import time
 from collections.abc import Iterator
@@ -197,9 +198,9 @@ def _speed(derainer: Derainer) -> str:
         derainer(picture)
         times.append(time.perf_counter() - begin)
     on_cpu = jax.default_backend() == "cpu"
-    here = f"{min(times):.2f} s"
-    cpu = f"{here} ({os.cpu_count()} cores)" if on_cpu else "not measured"
-    gpu = "not measured" if on_cpu else f"{here} ({jax.devices()[0].device_kind})"
+    here = f"{min(times):.2f} s, {datetime.date.today()}"
+    cpu = f"{here}, {os.cpu_count()} cores" if on_cpu else "not measured"
+    gpu = "not measured" if on_cpu else f"{here}, {jax.devices()[0].device_kind}"
     return f"""## Time
 | picture of 481×321, float32, compiled before | |
 |---|---|

@@ -18,10 +18,13 @@ _RAIN100L = (
     "(CVPR 2017); backgrounds from BSDS (Arbeláez et al.), streaks synthesised. Research use."
 )
 _RAIN800 = (
-    "Rain800, training pairs: Zhang et al., Image De-raining Using a Conditional Generative Adversarial Network "
-    "(2019); backgrounds from UCID and BSDS. Research use."
+    "Rain800, 359 of the 700 training pairs: Zhang et al., Image De-raining Using a Conditional Generative Adversarial "
+    "Network (2019); backgrounds from UCID and BSDS. Research use."
 )
-_BSDS500 = "BSDS500, photographs: Arbeláez et al., Contour Detection and Hierarchical Image Segmentation. Research use."
+_BSDS500 = (
+    "BSDS500, 209 photographs of train and val: Arbeláez et al., Contour Detection and Hierarchical Image Segmentation "
+    "(2011). Research use."
+)
 _EVERYWHERE = (
     "Evidence. The network paints in what it believes to be behind the rain; a detail of the result need not have been "
     "there.",

@@ -40,7 +40,10 @@ def held_out_groups(data: DataConfig) -> list[Group]:
         DataError: a source is missing.
     """
     opened = TrainingData(data, batch_size=1, seed=0)
-    groups = [Group(spell_source(source), opened.held_out_of(number)) for number, source in enumerate(data.train)]
+    groups = [
+        Group(f"{spell_source(source)}, held out", opened.held_out_of(number))
+        for number, source in enumerate(data.train)
+    ]
     groups = [group for group in groups if len(group.pairs)]
     return groups or [Group(f"{spell_source(data.test)}, test", open_source(data.test, data.root))]
 

@@ -179,6 +179,9 @@ def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
     assert derain([str(folder / "a.png"), "-o", "-"]) == 0
     with pytest.raises(UserError, match="a pipe takes one picture"):
         derain(["-", str(folder), "-o", "-"])
+    for option in (["--niqe"], ["--compare", str(tmp_path / "both")]):
+        with pytest.raises(UserError, match="do not go with a pipe"):
+            derain(["-", "-o", "-", *option])
     stdin.seek(0)
     assert derain(["-", "-o", str(tmp_path / "piped.tif")]) == 0
     assert opened(tmp_path / "piped.tif").format == "TIFF"

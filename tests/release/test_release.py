@@ -190,8 +190,8 @@ def test_groups_are_the_held_out_pictures_of_each_source_or_the_test_source():
     dry = SourceConfig(dataset="demo", rain="identity")
     groups = held_out_groups(DataConfig(train=(light, dry, heavy), crop_size=32))
     assert [(group.title, len(group.pairs)) for group in groups] == [
-        ("demo under light rain", 2),
-        ("demo under heavy rain", 1),
+        ("demo under light rain, held out", 2),
+        ("demo under heavy rain, held out", 1),
     ]
     (test,) = held_out_groups(DataConfig(crop_size=32))
     assert test.title == "demo under heavy rain, test"
