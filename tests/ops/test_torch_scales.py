@@ -91,12 +91,12 @@ def test_add_shuffled(rng, monkeypatch, strip, height):
             np.testing.assert_allclose(ours, their, atol=1e-11)
 
 
-@pytest.mark.parametrize("strip", [1, 60, 4096])
-@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("strip", [1, 250, 4096])
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 5])
 def test_merge_scales(rng, monkeypatch, strip, levels):
     monkeypatch.setattr(scales, "CPU_STRIP", strip)
     monkeypatch.setattr(scales, "STRIP", strip)
-    features = [rng.standard_normal((1, 16 >> level, 12 >> level, 4)) for level in range(levels)]
+    features = [rng.standard_normal((1, 64 >> level, 48 >> level, 4)) for level in range(levels)]
     kernel, bias = rng.standard_normal((3, 3, 4 * levels, 4)), rng.standard_normal(4)
     together = [
         functional.interpolate(to_torch(x), scale_factor=2**level, mode="bilinear", align_corners=False)
