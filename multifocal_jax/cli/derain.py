@@ -33,7 +33,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         arguments.output = output_beside(arguments.inputs)
     if "-" in arguments.inputs or arguments.output == "-":
         return _pipe(arguments)
-    jobs = plan(arguments.inputs, arguments.output)
+    jobs = plan(arguments.inputs, arguments.output, arguments.compare)
     check_overwriting(jobs, arguments.overwrite)
     derainer = _load(arguments)
     begin = time.perf_counter()
@@ -41,7 +41,6 @@ def derain(argv: Sequence[str] | None = None) -> int:
         derainer,
         jobs,
         overwrite=arguments.overwrite,
-        comparisons=arguments.compare,
         niqe=arguments.niqe,
         quiet=arguments.quiet,
     )

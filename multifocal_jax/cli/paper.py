@@ -59,6 +59,7 @@ def _figure1(arguments: argparse.Namespace) -> int:
     from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
     from multifocal_jax.weights import load_weights
 
+    _keep_sources([Path(arguments.picture)], [arguments.output])
     weights = load_weights(find_weights(arguments.weights or DEFAULT_NAME))
     picture = read_image(arguments.picture)
     module = weights.model.modules - 1 if arguments.module is None else arguments.module
@@ -68,23 +69,33 @@ def _figure1(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _keep_sources(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+    lost = {source.resolve() for source in sources} & {target.resolve() for target in targets}
+    if lost:
+        raise UserError(f"{min(lost)} would be replaced; choose another --output")
+
+
 def _detection(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from multifocal_jax.data.images import find_images, read_image
+    from multifocal_jax.data.layouts import unique_names
     from multifocal_jax.evaluation.detection import draw_people, people_detector
     from multifocal_jax.evaluation.inference import load
     from multifocal_jax.evaluation.photographs import save_picture
     from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
 
-    detect = people_detector(arguments.threshold)
-    files = [file for text in arguments.pictures for file in (find_images(text) if Path(text).is_dir() else [text])]
+    given = [Path(text) for text in arguments.pictures]
+    files = [file for path in given for file in (find_images(path) if path.is_dir() else [path])]
     if not files:
         raise UserError(f"no pictures in {', '.join(arguments.pictures)}")
+    targets = [arguments.output / f"{name}.png" for name in unique_names(files, Path())]
+    _keep_sources(files, targets)
+    detect = people_detector(arguments.threshold)
     derain = load(arguments.weights or DEFAULT_NAME)
     total = np.zeros(2, int)
     print("| picture | rainy | de-rained |\n|---|---|---|")
-    for file in files:
+    for file, target in zip(files, targets, strict=True):
         rainy = read_image(file)
         panels = []
         counts = []
@@ -94,8 +105,8 @@ def _detection(arguments: argparse.Namespace) -> int:
             scores = ", ".join(f"{person.score:.2f}" for person in people)
             counts.append(f"{len(people)} ({scores})" if people else "0")
             total[len(panels) - 1] += len(people)
-        save_picture(np.concatenate(panels, axis=1), arguments.output / f"{Path(file).stem}.png")
-        print(f"| {Path(file).name} | {' | '.join(counts)} |")
+        save_picture(np.concatenate(panels, axis=1), target)
+        print(f"| {file.name} | {' | '.join(counts)} |")
     print(f"| all | {total[0]} | {total[1]} |")
     return 0
 

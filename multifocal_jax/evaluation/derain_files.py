@@ -3,13 +3,15 @@
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from multifocal_jax.data.images import SUFFIXES, find_images
+from multifocal_jax.data.images import find_images
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import video
 from multifocal_jax.evaluation.animations import derain_animation, encode_animation, first_frame, is_animation
@@ -27,11 +29,12 @@ class InputError(UserError):
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and the file to write; `relative` names it among the others."""
+    """One file to read and the files to write; `relative` names it among the others."""
 
     source: Path
     target: Path
     relative: Path
+    comparison: Path | None = None  # the picture of before and after, if one is wanted
 
 
 @dataclass
@@ -73,47 +76,59 @@ def output_beside(inputs: Sequence[str]) -> str:
     return str(path.with_name(f"{path.name.removesuffix(suffix)}-derained{suffix}"))
 
 
-def plan(inputs: Sequence[str], output: str) -> list[Job]:
+def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) -> list[Job]:
     """Match inputs with outputs.
 
     Args:
         inputs: files, folders (taken with all below them) or glob patterns.
         output: a file, if there is a single input file and this has the suffix of a picture or video; else a folder,
             in which the structure below each input folder is kept.
+        comparisons: folder for pictures that show before and after side by side, as `NAME.jpg`, or with the whole name
+            of the picture before the suffix where two pictures differ by nothing else.
 
     Raises:
-        InputError: an input does not exist, a folder is empty, or two inputs would be written to one file.
+        InputError: an input does not exist, a folder is empty, or two files would be written to one.
     """
     target = Path(output)
-    found = [item for text in inputs for item in _expand(text, target)]
+    outputs = [target, comparisons] if comparisons else [target]
+    found = list(dict.fromkeys(item for text in inputs for item in _expand(text, outputs)))
     alone = len(found) == 1 and len(inputs) == 1 and Path(inputs[0]).is_file()
-    if alone and not target.is_dir() and target.suffix.lower() in (*SUFFIXES, *video.SUFFIXES, ".avif"):
-        return [Job(found[0][0], target, found[0][1])]
-    jobs, taken = [], {}
-    for source, relative in found:
-        job = Job(source, target / relative, relative)
-        if taken.setdefault(job.target, source) != source:
-            raise InputError(f"{taken[job.target]} and {source} would both be written to {job.target}")
-        jobs.append(job)
-    return list(dict.fromkeys(jobs))
+    known = (*Image.registered_extensions(), *video.SUFFIXES)
+    to_file = alone and not target.is_dir() and target.suffix.lower() in known
+    jobs = [Job(source, target if to_file else target / relative, relative) for source, relative in found]
+    if comparisons:
+        stems = Counter(job.relative.with_suffix("") for job in jobs)
+        jobs = [replace(job, comparison=comparisons / _comparison_name(job.relative, stems)) for job in jobs]
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        for written in (job.target, job.comparison):
+            if written and taken.setdefault(written.resolve(), job.source) != job.source:
+                raise InputError(f"{taken[written.resolve()]} and {job.source} would both be written to {written}")
+        if job.comparison and job.comparison.resolve() == job.target.resolve():
+            raise InputError(f"{job.target} would be both result and comparison; choose another --compare folder")
+    return jobs
 
 
-def _expand(text: str, output: Path) -> list[tuple[Path, Path]]:
-    """Files that an input stands for, each with its path below the output folder."""
+def _comparison_name(relative: Path, stems: Counter[Path]) -> Path:
+    return relative.with_suffix(".jpg") if stems[relative.with_suffix("")] == 1 else Path(f"{relative}.jpg")
+
+
+def _expand(text: str, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files that an input stands for, each with its path below the output folder; nothing out of folders to write."""
     path = Path(text)
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
         files = sorted([*find_images(path, recursive=True), *video.find_videos(path)])
-        inside = output.resolve()
-        below = [file for file in files if inside == path.resolve() or inside not in file.resolve().parents]
+        inside = [folder for folder in (output.resolve() for output in outputs) if path.resolve() in folder.parents]
+        below = [file for file in files if not any(folder in file.resolve().parents for folder in inside)]
         if not below:
             raise InputError(f"no pictures or videos in {path}")
         return [(file, file.relative_to(path)) for file in below]
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
     if not matches:
         raise InputError(f"{text} does not exist" if not glob.has_magic(text) else f"nothing matches {text}")
-    return [item for match in matches for item in _expand(match, output)]
+    return [item for match in matches for item in _expand(match, outputs)]
 
 
 def derain_files(
@@ -121,7 +136,6 @@ def derain_files(
     jobs: Sequence[Job],
     *,
     overwrite: bool = False,
-    comparisons: Path | None = None,
     niqe: bool = False,
     quiet: bool = False,
 ) -> Account:
@@ -131,7 +145,6 @@ def derain_files(
         derain: a `Derainer`.
         jobs: from `plan`.
         overwrite: replace outputs that exist already; otherwise they are left alone.
-        comparisons: folder for pictures that show before and after side by side.
         niqe: measure it before and after; of an animation the first frame's, not of videos.
         quiet: no progress, no messages.
     """
@@ -144,13 +157,12 @@ def derain_files(
             if job.target.exists() and not overwrite:
                 account.skipped.append(job.source)
                 continue
-            comparison = comparisons / job.relative.with_suffix(".jpg") if comparisons else None
             try:
                 make_folder(job.target.parent)
                 if job.source.suffix.lower() in video.SUFFIXES:
                     video.derain_video(derain, job.source, job.target, progress=not quiet)
                 else:
-                    both = _derain_picture(derain, job.source, job.target, comparison, progress=not quiet)
+                    both = _derain_picture(derain, job, progress=not quiet)
                     if niqe:
                         bar.write(f"{job.source}: NIQE {_measure(account, *both)}", file=sys.stderr)
                 account.done.append(job.source)
@@ -209,28 +221,31 @@ def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
     return f"{values[0]:.2f} -> {values[1]:.2f}"
 
 
-def _derain_picture(
-    derain: Derain, source: Path, target: Path, comparison: Path | None, progress: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """De-rain a picture's file; returns the picture before and after."""
-    data = source.read_bytes()
-    kind = "" if target.suffix.lower() == source.suffix.lower() else format_of(target)
-    contents, before, after = _derain_contents(derain, data, str(source), kind, str(target), progress=progress)
-    write_whole(target, lambda file: file.write(contents))
-    if comparison:
-        make_folder(comparison.parent)
+    data = job.source.read_bytes()
+    kind = "" if job.target.suffix.lower() == job.source.suffix.lower() else format_of(job.target)
+    contents, before, after = _derain_contents(derain, data, str(job.source), kind, str(job.target), progress=progress)
+    write_whole(job.target, lambda file: file.write(contents))
+    if job.comparison:
+        make_folder(job.comparison.parent)
         pixels = np.concatenate([before, after], axis=1)
-        pair = encode_photograph(Photograph(pixels, None, False, "JPEG", {"quality": 92}), "JPEG", str(comparison))
-        write_whole(comparison, lambda file: file.write(pair))
+        photograph = Photograph(pixels, None, False, "JPEG", {"quality": 92})
+        pair = encode_photograph(photograph, "JPEG", str(job.comparison))
+        write_whole(job.comparison, lambda file: file.write(pair))
     return before, after
 
 
 def check_overwriting(jobs: Sequence[Job], overwrite: bool) -> None:
-    """Refuse a single output that exists, and outputs that are their own inputs.
+    """Refuse a single output that exists, outputs that are their own inputs, and comparisons that exist.
 
     Raises:
-        OutputError: without `overwrite`, something would be lost.
+        OutputError: without `overwrite`, something would be lost; with it, a picture would be lost to a comparison.
     """
+    sources = {job.source.resolve() for job in jobs}
+    for job in jobs:
+        if job.comparison and job.comparison.resolve() in sources:
+            raise OutputError(f"{job.comparison} is a picture to de-rain; choose another --compare folder")
     if overwrite:
         return
     if len(jobs) == 1 and jobs[0].target.exists():
@@ -238,3 +253,5 @@ def check_overwriting(jobs: Sequence[Job], overwrite: bool) -> None:
     for job in jobs:
         if job.target.resolve() == job.source.resolve():
             raise OutputError(f"{job.source} would be replaced; choose another output folder, or add --overwrite")
+        if job.comparison and job.comparison.exists() and not job.target.exists():
+            raise OutputError(f"{job.comparison} exists; choose another --compare folder, or add --overwrite")

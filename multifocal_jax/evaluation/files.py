@@ -1,5 +1,6 @@
 """Writing files complete or not at all."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,7 +24,7 @@ def make_folder(folder: epath.PathLike) -> Path:
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe.partial"
+        probe = folder / f".{uuid.uuid4().hex}.partial"  # others may try the same folder at the same moment
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -53,5 +54,10 @@ def write_whole(path: epath.PathLike, write: Callable[[BinaryIO], object]) -> No
 
 
 def write_text(path: epath.PathLike, text: str) -> None:
-    """Write UTF-8 text; errors as for `write_whole`."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    """Write text as `encode` makes it; errors as for `write_whole`."""
+    write_whole(path, lambda file: file.write(encode(text)))
+
+
+def encode(text: str) -> bytes:
+    """UTF-8; bytes of file names that are no UTF-8, which Python keeps as surrogates, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace")

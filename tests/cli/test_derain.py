@@ -147,6 +147,37 @@ def test_comparisons(folder, tmp_path, brighten):
     assert opened(tmp_path / "both" / "a.jpg").size == (60, 20)
 
 
+def test_comparisons_replace_nothing(folder, tmp_path, brighten):
+    shutil.copy(folder / "sub" / "deep" / "b.JPG", folder / "a.jpg")
+    command = [str(folder), "--quiet", "--compare"]
+    original = (folder / "a.jpg").read_bytes()
+    for overwrite in ([], ["--overwrite"]):
+        with pytest.raises(UserError, match=r"a\.jpg is a picture to de-rain"):
+            derain([str(folder / "a.jpg"), "-o", str(tmp_path / "out"), "--compare", str(folder), *overwrite])
+    assert (folder / "a.jpg").read_bytes() == original
+    with pytest.raises(UserError, match="would be both result and comparison"):
+        derain([str(folder / "a.jpg"), "-o", str(tmp_path / "out"), "--compare", str(tmp_path / "out")])
+    assert derain([*command, str(tmp_path / "both"), "-o", str(tmp_path / "out")]) == 0
+    assert written(tmp_path / "both") == ["a.jpg.jpg", "a.png.jpg", "sub/deep/b.jpg", "sub/grey.jpg"]
+    with pytest.raises(UserError, match="exists; choose another --compare folder"):
+        derain([*command, str(tmp_path / "both"), "-o", str(tmp_path / "again")])
+    assert derain([*command, str(folder / "both"), "-o", str(folder / "clean")]) == 0
+    assert derain([*command, str(folder / "both"), "-o", str(folder / "clean")]) == 0
+    assert len(written(folder / "clean")) == len(written(folder / "both")) == 4  # neither was taken as input
+
+
+def test_an_output_that_holds_the_input(folder, brighten, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert derain(["sub", "-o", ".", "--quiet"]) == 0
+    assert (folder / "grey.png").is_file()
+    assert (folder / "deep" / "b.JPG").is_file()
+
+
+def test_a_file_is_written_under_any_suffix_of_a_picture(folder, tmp_path, brighten):
+    assert derain([str(folder / "a.png"), "-o", str(tmp_path / "clean.jfif"), "--quiet"]) == 0
+    assert opened(tmp_path / "clean.jfif").format == "JPEG"
+
+
 def test_animations(folder, tmp_path, brighten):
     frames = [Image.fromarray(PIXELS // 64 * 64 + np.uint8(9 * number)) for number in range(3)]
     frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:], duration=[30, 40, 50])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from multifocal_jax.cli.paper import paper
+from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import Score
 from multifocal_jax.evaluation.report import PictureScores, Report
 from multifocal_jax.paper import PaperError, commands, run_table, table_text
@@ -111,6 +112,14 @@ def test_running_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PaperError, match=r"train\.py is not here"):
         run_table("table1", tmp_path)
+
+
+def test_pictures_are_not_replaced_by_what_is_drawn_of_them(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"precious")
+    for arguments in (["detection", str(tmp_path), "-o", str(tmp_path)], ["figure1", f"{tmp_path}/a.png"]):
+        output = [] if "-o" in arguments else ["-o", f"{tmp_path}/./a.png"]
+        with pytest.raises(UserError, match=r"a\.png would be replaced; choose another --output"):
+            paper([*arguments, *output])
 
 
 @pytest.mark.parametrize(
