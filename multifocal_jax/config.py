@@ -236,6 +236,7 @@ class TrainConfig:
             _require(getattr(self, name) >= 1, f"TrainConfig.{name}", getattr(self, name), "1 or more")
         for name in ("seed", "steps", "warmup_steps", "eval_every", "eval_limit", "image_every"):
             _require(getattr(self, name) >= 0, f"TrainConfig.{name}", getattr(self, name), "0 or more")
+        _require(self.seed < 2**63, "TrainConfig.seed", self.seed, "below 2**63")
         for name in ("learning_rate", "epsilon", "decay_factor"):
             _require(getattr(self, name) > 0, f"TrainConfig.{name}", getattr(self, name), "a positive number")
         for name in ("beta1", "beta2", "ema_decay"):

@@ -31,8 +31,8 @@ def load_config(name: str) -> ExperimentConfig:
         found = sorted(str(other) for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
         raise ConfigError(f"config file {path} does not exist{_nearest(path, found)}")
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"config file {path} is no Python file; take one such as configs/rain200h.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
@@ -143,7 +143,7 @@ def _parse(text: str, hint: Any, full: str) -> Any:
         if hint is float:
             return float(text)
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):
         kind = "a tuple such as (1,3,6,8)" if origin is tuple else f"{hint.__name__}"
         raise ConfigError(f"{full} is {text!r}; allowed: {kind}") from None
     return tuple(value) if origin is tuple and isinstance(value, list) else value

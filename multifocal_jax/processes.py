@@ -9,12 +9,17 @@ import sys
 from typing import Any
 
 from multifocal_jax import sentinel
+from multifocal_jax.errors import UserError
 
 HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's own default is 100
 _POLL_MS = 5000  # between looks at a message that is waited for, so that Ctrl-C is heard
 
 # What the libraries that connect processes say when the other end is gone.
 _LOST = re.compile(r"gloo|nccl|closed by peer|connection reset|socket|unavailable|coordination service", re.IGNORECASE)
+
+
+class ProcessesError(UserError):
+    """The processes cannot be joined."""
 
 
 class _Group:
@@ -45,9 +50,15 @@ def join(
     import jax
 
     jax.config.update("jax_enable_preemption_service", preemptible)
-    jax.distributed.initialize(
-        coordinator, count, index, local_device_ids=local_gpus(), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
-    )
+    try:
+        jax.distributed.initialize(
+            coordinator, count, index, local_device_ids=local_gpus(), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if "start RPC server" not in str(error):
+            raise
+        place = coordinator or "the coordinator's address"
+        raise ProcessesError(f"process 0 cannot listen at {place}; is the port in use? Take another one") from None
     from jax._src import distributed  # its key-value store has no public name; Orbax uses it in the same way
 
     state = distributed.global_state

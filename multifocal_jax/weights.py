@@ -87,7 +87,7 @@ def load_weights(path: epath.PathLike) -> Weights:
         flat = load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
     model, record = _read_metadata(path, metadata)
     if metadata.get("sha256", _checksum(flat)) != _checksum(flat):  # older files have none
@@ -113,15 +113,16 @@ def describe_weights(path: epath.PathLike) -> Description:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
     """
     file = _existing(path)
+    size = file.stat().length
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         try:
-            header = json.loads(stream.read(length))
-        except ValueError as error:
+            header = json.loads(stream.read(min(length, size)))
+            metadata = header.pop("__metadata__", {})
+            parameters = sum(math.prod(entry["shape"]) for entry in header.values())
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
-    model, record = _read_metadata(path, header.pop("__metadata__", {}))
-    parameters = sum(math.prod(entry["shape"]) for entry in header.values())
-    return Description(model, record, parameters, file.stat().length)
+    return Description(*_read_metadata(path, metadata), parameters, size)
 
 
 def _existing(path: epath.PathLike) -> epath.Path:
@@ -137,7 +138,12 @@ def _read_metadata(path: epath.PathLike, metadata: Mapping[str, str]) -> tuple[M
             f"{path} does not say which architecture it holds; convert it with "
             f"`python convert_weights.py {path} OUT.safetensors`"
         )
-    return from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))
+    try:
+        return from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))
+    except (ValueError, TypeError, AttributeError) as error:  # another project's, or a later version's
+        raise WeightsError(
+            f"{path} holds another network, or one of a later version of this package: {error}"
+        ) from None
 
 
 def _checksum(flat: Mapping[str, Any]) -> str:

@@ -80,6 +80,7 @@ def test_ablation_changes_one_switch():
     [
         ("configs/rain200.py", "does not exist"),
         (str(CONFIGS / "rain200.py"), "did you mean '.*rain200"),
+        (str(CONFIGS.parent / "pyproject.toml"), "pyproject.toml is no Python file"),
         (str(CONFIGS / "ablation.py"), "takes an argument; name one"),
         (f"{CONFIGS / 'demo.py'}:x", "takes no argument; leave out :x"),
     ],
@@ -147,6 +148,8 @@ def test_the_last_override_of_a_field_counts():
         ("model.pyramid", "x", "model.pyramid is 'x'; allowed: learned, gaussian, average"),
         ("train.tensorboard", "1", "train.tensorboard is '1'; allowed: True, False"),
         ("model.spp_sizes", "1 3", "a tuple such as"),
+        ("model.spp_sizes", "{[]}", "a tuple such as"),
+        ("train.seed", str(2**63), "TrainConfig.seed is 9223372036854775808; allowed: below 2**63"),
     ],
 )
 def test_overrides_that_cannot_be_applied(name, value, message):

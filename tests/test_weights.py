@@ -6,7 +6,15 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights, unflatten
+from multifocal_jax.weights import (
+    Weights,
+    WeightsError,
+    describe_weights,
+    flatten,
+    load_weights,
+    save_weights,
+    unflatten,
+)
 
 PARAMS = {"fusion": {"merge": {"bias": np.arange(3, dtype=np.float32), "kernel": np.ones((1, 1, 2, 3), np.float32)}}}
 
@@ -43,3 +51,21 @@ def test_files_that_cannot_be_used(tmp_path):
     save_file({"x": np.ones(2, np.float32)}, tmp_path / "foreign.safetensors")
     with pytest.raises(WeightsError, match=r"does not say which architecture.*convert_weights\.py"):
         load_weights(tmp_path / "foreign.safetensors")
+
+
+@pytest.mark.parametrize("model", ["resnet50", "[1]", "3", '{"width": 64}', '{"channels": 30}'])
+def test_another_projects_metadata_are_one_line(tmp_path, model):
+    path = tmp_path / "other.safetensors"
+    save_file({"x": np.ones(2, np.float32)}, path, metadata={"model": model})
+    for read in (load_weights, describe_weights):
+        with pytest.raises(WeightsError, match=r"other\.safetensors holds another network, or one of a later version"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"This is no weights file but a text.", b"\xff" * 40, (3).to_bytes(8, "little") + b"[1]"]
+)
+def test_heads_of_files_of_another_kind_are_one_line(tmp_path, content):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(WeightsError, match="text is not a readable"):
+        describe_weights(tmp_path / "text")

@@ -11,7 +11,7 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
-from multifocal_jax.paths import as_path
+from multifocal_jax.paths import as_path, is_remote
 
 # Of the rain over pictures that are scored. No seed that a training run is likely to have, as the run's crop i would be
 # under the very rain of test picture i.
@@ -220,7 +220,7 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
     Raises:
         DataError: the source is not there or is incomplete; the message says where it was looked for and what to do.
     """
-    root = as_path(os.path.join(data_root, source.root))
+    root = _place(source, data_root)
     if source.dataset == "demo":
         from multifocal_jax.data.demo import demo_photographs
 
@@ -242,7 +242,11 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
 
 def open_rainy(source: SourceConfig, data_root: str = "") -> RainyFiles:
     """The pictures of a source of dataset "rainy"; arguments and errors as for `open_source`."""
-    return RainyFiles(_open_folder(source.dataset, as_path(os.path.join(data_root, source.root))))
+    return RainyFiles(_open_folder(source.dataset, _place(source, data_root)))
+
+
+def _place(source: SourceConfig, data_root: str) -> Path:
+    return as_path(source.root if is_remote(source.root) else os.path.join(data_root, source.root))
 
 
 def _open_folder(dataset: str, root: Path) -> PhotographFiles:

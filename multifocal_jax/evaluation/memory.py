@@ -23,13 +23,37 @@ def available(device: Any) -> int | None:
 
 
 def available_on_host() -> int | None:
-    """Bytes of main memory that are free; None where the system does not say."""
+    """Bytes of main memory that this process can still have; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
     fields = dict(line.split(":", 1) for line in lines)
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
+    free = [int(fields["MemAvailable"].split()[0]) * 1024] if "MemAvailable" in fields else []
+    return min([*free, *left_in_groups()], default=None)
+
+
+def left_in_groups(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes that are left in each limited control group (version 2) of this process: a container's, a Slurm job's.
+
+    Args:
+        root: where the groups are mounted.
+        membership: says which group this process is in, as `0::/PATH`.
+    """
+    try:
+        group = next(line[4:] for line in membership.read_text().splitlines() if line.startswith("0::/"))
+    except (OSError, StopIteration):
+        return []
+    own = root / group
+    left = []
+    for folder in (folder for folder in (own, *own.parents) if folder.is_relative_to(root)):
+        try:
+            fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            used = int((folder / "memory.current").read_text()) - int(fields.get("inactive_file", 0))
+            left.append(int((folder / "memory.max").read_text()) - used)
+        except (OSError, ValueError):  # no group, or "max": no limit
+            continue
+    return left
 
 
 def spell(size: int) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 from PIL import Image
 
 from multifocal_jax.data.sources import PairSource, RainySource
-from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.evaluation.files import encode, write_whole
 from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Report
 
 PAGE = "report.html"
 MOST_PICTURES = 200  # the worst that a page shows; more would make a file that browsers struggle with
 _WEBP_QUALITY = 88
+_WEBP_SIDE = 16383  # pixels, the most that WebP holds; larger pictures are shown reduced
 
 
 def write_page(report: Report, source: PairSource | RainySource, folder: Path) -> None:
@@ -67,10 +68,10 @@ def write_page(report: Report, source: PairSource | RainySource, folder: Path) -
     ).split("\0")
 
     def write(file: BinaryIO) -> None:
-        file.write(head.encode())
+        file.write(encode(head))
         for figure in figures():  # one at a time, as all of them together may be large
-            file.write(figure.encode())
-        file.write(tail.encode())
+            file.write(encode(figure))
+        file.write(encode(tail))
 
     write_whole(folder / PAGE, write)
 
@@ -122,5 +123,7 @@ def _pictures(count: int) -> str:
 
 def _uri(picture: np.ndarray) -> str:
     data = io.BytesIO()
-    Image.fromarray(picture).save(data, "webp", quality=_WEBP_QUALITY)
+    shown = Image.fromarray(picture)
+    shown.thumbnail((_WEBP_SIDE, _WEBP_SIDE))
+    shown.save(data, "webp", quality=_WEBP_QUALITY)
     return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

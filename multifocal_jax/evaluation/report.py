@@ -158,7 +158,8 @@ class Report:
         lines += ["| " + " | ".join(["picture", "size", *self.columns()]) + " |"]
         lines += ["|---" * (len(self.columns()) + 2) + "|"]
         for picture in self.pictures:
-            row = [picture.name, f"{picture.width}×{picture.height}", *self.cells(picture)]
+            name = " ".join(picture.name.split("\n")).replace("|", "\\|")
+            row = [name, f"{picture.width}×{picture.height}", *self.cells(picture)]
             lines.append("| " + " | ".join(row) + " |")
         return "\n".join(lines) + "\n"
 

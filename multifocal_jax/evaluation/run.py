@@ -21,7 +21,7 @@ from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
 from multifocal_jax.evaluation.weights_lookup import find_weights
-from multifocal_jax.paths import as_path
+from multifocal_jax.paths import as_absolute, as_path
 from multifocal_jax.weights import Weights, WeightsError, load_weights
 
 REPORT = "report.json"
@@ -204,7 +204,8 @@ def _dataset(config: ExperimentConfig) -> str:
 
 def _titles(places: Sequence[str]) -> list[str]:
     """Short names of weights or reports: as little of each path's end as tells them apart."""
-    parts = [[part for part in Path(place).with_suffix("").parts if part != "/"] for place in places]
+    named = [str(as_absolute(place)).removesuffix(".safetensors").removesuffix(".json") for place in places]
+    parts = [[part for part in Path(place).parts if part != "/"] for place in named]
     for length in range(1, max(len(part) for part in parts) + 1):
         titles = ["_".join(part[-length:]) for part in parts]
         if len(set(titles)) == len(titles):

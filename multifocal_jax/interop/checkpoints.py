@@ -60,7 +60,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     unusable = [str(name) for name, value in state.items() if not _is_array(value)]
     if unusable:
         raise ConversionError(f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone")
-    tensors = {str(name): _to_numpy(value) for name, value in state.items()}
+    tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
     prefix = _common_prefix(tensors)
     if prefix:
         notes.append(f"prefix {prefix!r} dropped from every name")
@@ -140,7 +140,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, AttributeError, TypeError) as error:  # a type that NumPy has not, such as float8
         raise ConversionError(f"{path} is not a readable .safetensors file: {error}") from None
 
 
@@ -167,8 +167,10 @@ def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapp
     return _unwrap(path, content[inner[0]], None, notes)
 
 
-def _holds_arrays(value: Mapping[Any, Any]) -> bool:
-    return any(_is_array(item) or (isinstance(item, Mapping) and _holds_arrays(item)) for item in value.values())
+def _holds_arrays(value: Mapping[Any, Any], depth: int = 8) -> bool:
+    """Whether there are arrays in a dictionary or in those within it; one may hold itself, so not for ever."""
+    inner = [item for item in value.values() if isinstance(item, Mapping)] if depth else []
+    return any(map(_is_array, value.values())) or any(_holds_arrays(item, depth - 1) for item in inner)
 
 
 def _common_prefix(names: Iterable[str]) -> str:
@@ -181,10 +183,14 @@ def _common_prefix(names: Iterable[str]) -> str:
         prefix += f"{first.pop()}."
 
 
-def _to_numpy(value: Any) -> np.ndarray:
+def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
     """As NumPy; half precisions become float32."""
     if not isinstance(value, np.ndarray):
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+        try:
+            value = value.detach().cpu()
+            value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
+            reason = str(error).splitlines()[0]
+            raise ConversionError(f"{path}: {name} is no plain tensor ({reason}); save it dense, on the CPU") from None
     narrow = value.dtype.itemsize < 4 and value.dtype.kind not in "iub"  # float16, and bfloat16 of kind V
     return value.astype(np.float32) if narrow else value

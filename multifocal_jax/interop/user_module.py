@@ -1,6 +1,7 @@
 """A user's own PyTorch network: loading it, filling it, listening to it."""
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,19 @@ def load_user_module(place: str, checkpoint: TorchCheckpoint, arguments: Mapping
     file, _, name = place.rpartition(":")
     if not file or not Path(file).is_file():
         raise ConversionError(f"--torch-module {place}: expected FILE.py:CLASS, and no file {file or place!r} exists")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    spec = importlib.util.spec_from_file_location(f"user_module_{Path(file).stem}", file)
     if spec is None or spec.loader is None:
         raise ConversionError(f"--torch-module {place}: {file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    folder = str(Path(file).resolve().parent)
+    sys.path.insert(0, folder)  # as `python FILE.py` does, for its neighbours
+    sys.modules[spec.name] = module  # where dataclasses look their module up
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything
         raise ConversionError(f"--torch-module {place}: running {file} raised {_one_line(error)}") from error
+    finally:
+        sys.path.remove(folder)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise ConversionError(f"--torch-module {place}: {file} has no {name}; its classes: {', '.join(known)}")

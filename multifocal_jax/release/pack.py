@@ -51,7 +51,7 @@ def pack(
         note: for the card, on how the training went.
 
     Raises:
-        ReleaseError: the name is unknown, the training is not finished, or the file would be too large.
+        ReleaseError: the name is unknown, or the file would be too large; what was packed before stays.
     """
     trained = load_weights(find_weights(workdir))
     config = from_dict(ExperimentConfig, trained.record["config"])
@@ -78,25 +78,28 @@ def pack(
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
     groups = held_out_groups(data)
-    partial = folder / f".{name}.unscored"
+    partial = folder / f".{name}.new"
     try:
-        save_weights(partial, Weights(trained.params, trained.model, record), dtype="float16")
+        _save(partial, Weights(trained.params, trained.model, record))
         exact = Derainer(trained.params, trained.model)
         rounded = exact.with_params(load_weights(partial).params)
+        rows = [score_group(rounded, group, limit) for group in groups]
+        before_rounding = score_group(exact, groups[0], limit)
+        record["float16_loss_db"] = before_rounding.result["uint8"][0] - rows[0].result["uint8"][0]
+        rows.append(score_unharmed(rounded, groups, limit))
+        record["scores"] = [dataclasses.asdict(row) for row in rows]
+        _save(partial, Weights(trained.params, trained.model, record))
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    rows = [score_group(rounded, group, limit) for group in groups]
-    before_rounding = score_group(exact, groups[0], limit)
-    record["float16_loss_db"] = before_rounding.result["uint8"][0] - rows[0].result["uint8"][0]
-    rows.append(score_unharmed(rounded, groups, limit))
-    record["scores"] = [dataclasses.asdict(row) for row in rows]
-
-    save_weights(path, Weights(trained.params, trained.model, record), dtype="float16")
-    if path.stat().st_size > LARGEST:
-        size = path.stat().st_size
-        path.unlink()
-        raise ReleaseError(f"{path} would have {size:,} bytes; packaged weights may have {LARGEST:,}")
     return path
+
+
+def _save(path: Path, weights: Weights) -> None:
+    save_weights(path, weights, dtype="float16")
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ReleaseError(f"{weights.record['name']} would have {size:,} bytes; packaged weights may have {LARGEST:,}")
 
 
 def overrides(base: ExperimentConfig, config: ExperimentConfig) -> list[str]:

@@ -1,6 +1,7 @@
 """`evaluate.py` from the command line to the files, with a tiny network on pairs in a folder."""
 
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -83,6 +84,31 @@ def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
         *("rainy input", "folder", "other", "rainy input of first", "first")
     ]
     assert lines[2] in capsys.readouterr().out
+
+
+def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkeypatch):
+    for name in ("lr0.5", "lr0.25"):
+        shutil.copytree("runs/folder", f"runs/{name}")
+    assert door("--weights", "runs/lr0.5", "runs/lr0.25", "--output", "both", "--quiet") == 0
+    assert sorted(path.parent.name for path in Path("both").glob("*/report.json")) == ["lr0.25", "lr0.5"]
+    shutil.copytree("pairs", "runs/folder/pairs")
+    shutil.copy("config.py", "runs/folder")
+    monkeypatch.chdir("runs/folder")
+    assert door("--workdir", ".", "--quiet") == 0
+    assert Path("evaluation/report.json").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_odd_names_and_wide_pictures_are_reported(here):
+    for folder in Path("pairs").iterdir():
+        shutil.copy(folder / "a.png", folder / "a|b\n.png")
+        (folder / "a.png").rename(folder / os.fsdecode(b"pl\xe4ne.png"))
+        Image.fromarray(np.zeros((16, 16400, 3), np.uint8)).save(folder / "wide.png")
+    assert door("--quiet") == 0
+    assert "pl\\udce4ne,32,24," in Path("runs/folder/evaluation/report.csv").read_text()
+    table = [line for line in Path("runs/folder/evaluation/report.md").read_text().splitlines() if "24×32" in line]
+    assert "pl\\udce4ne" in Path("runs/folder/evaluation/report.html").read_text()
+    assert all(line.replace("\\|", "").count("|") == 6 for line in table)
 
 
 def test_resuming(here):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from foreign_network import ForeignNet, MistakenNet, ScrambledNet
 from interop_variants import SWITCHES, VARIANTS, small
+from safetensors.torch import save_file as save_safetensors
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop import torch_network
@@ -448,3 +449,43 @@ def test_twins_of_odd_sizes_say_how_to_pad():
     with pytest.raises(ValueError, match=r"call derain\(network, rainy\), which pads"):
         twin(small())(torch.zeros(1, 3, 21, 16))
     assert torch_intermediates(twin(small()).double(), np.zeros((1, 16, 16, 3)))["output"].shape == (1, 16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2, 2).to_sparse(),
+        torch.empty(2, device="meta"),
+        torch.ones(2, dtype=torch.complex64).conj(),
+    ],
+    ids=["sparse", "meta", "conjugate"],
+)
+def test_tensors_without_plain_values_are_named(tensor, tmp_path):
+    source = save(tmp_path / "odd.pth", {"tail.weight": tensor})
+    with pytest.raises(ConversionError, match=r"odd\.pth: tail\.weight is no plain tensor"):
+        read_weights(source)
+
+
+def test_a_dictionary_that_holds_itself_holds_no_tensors(tmp_path):
+    content: dict[str, object] = {"epoch": 3}
+    content["state_dict"] = {"again": content}
+    with pytest.raises(ConversionError, match="holds no tensors"):
+        read_weights(save(tmp_path / "round.pth", content))
+
+
+def test_float8_is_refused_in_one_line(tmp_path):
+    save_safetensors({"x": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "small.safetensors")
+    with pytest.raises((ConversionError, WeightsError), match="is not a readable"):
+        read_weights(str(tmp_path / "small.safetensors"))
+
+
+def test_a_users_module_may_import_its_neighbours_and_hold_dataclasses(foreign, tmp_path):
+    (tmp_path / "parts.py").write_text("WIDTH = 8\n")
+    (tmp_path / "net.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n"
+        "from parts import WIDTH\n\n@dataclass\nclass Options:\n    width: int = WIDTH\n\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.one = nn.Conv2d(3, Options().width, 3)\n"
+    )
+    with pytest.raises(ConversionError, match=r"missing one\.weight"):
+        run(Request(source=foreign, inspect=True, torch_module=f"{tmp_path}/net.py:Net"), print)

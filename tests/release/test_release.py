@@ -105,6 +105,16 @@ def test_what_cannot_be_released(workdir, tmp_path):
         main(["card", str(workdir), "--folder", str(tmp_path / "cards")])
 
 
+def test_what_is_too_large_does_not_replace_what_was_packed(workdir, tmp_path, monkeypatch):
+    base = load_config(str(tmp_path / "config.py"))
+    before = pack(workdir, tmp_path / "packed", base=base, base_file="config.py", limit=1).read_bytes()
+    monkeypatch.setattr("multifocal_jax.release.pack.LARGEST", 100)
+    with pytest.raises(ReleaseError, match=r"demo would have [\d,]+ bytes; packaged weights may have 100"):
+        pack(workdir, tmp_path / "packed", base=base, base_file="config.py", limit=1)
+    assert (tmp_path / "packed" / "demo.safetensors").read_bytes() == before
+    assert len(list((tmp_path / "packed").iterdir())) == 1
+
+
 def test_overrides_name_every_field_that_differs_but_where_files_lie():
     base = ExperimentConfig()
     changed = ExperimentConfig(
