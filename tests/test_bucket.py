@@ -16,7 +16,7 @@ from launch import ROOT
 import multifocal_jax
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import to_dict
-from multifocal_jax.data.sources import open_source
+from multifocal_jax.data.sources import open_rainy, open_source
 from multifocal_jax.evaluation.files import write_whole
 from multifocal_jax.paths import PathError, as_path
 from multifocal_jax.training import loop
@@ -75,6 +75,12 @@ def test_checkpoints_of_a_workdir_in_a_bucket_go_there(config, tmp_path, monkeyp
     Checkpoints(epath.Path("gs://runs/first"), config)
     Checkpoints("runs/first", config)
     assert opened == ["gs://runs/first/checkpoints", str(tmp_path / "runs" / "first" / "checkpoints")]
+
+
+def test_an_address_does_not_lie_below_the_root_of_a_config(pairs):
+    photographs = open_rainy(SourceConfig(dataset="rainy", root="gs://data/set/rain"), "data/rain200h")
+    assert [photographs.name(index) for index in range(len(photographs))] == list("0123")
+    assert len(open_source(SourceConfig(dataset="folder", root="gs://data/set"), "data/rain200h")) == 4
 
 
 def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatch):
