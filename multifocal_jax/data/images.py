@@ -1,23 +1,47 @@
-"""Reading pictures of any common format as uint8 RGB, and finding them in folders."""
+"""Reading pictures of any common format as uint8 RGB, and finding files in folders."""
 
+import struct
+import zlib
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.paths import as_path, walk
+from multifocal_jax.paths import as_absolute, as_path, walk
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif")
-_TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
-_EXIF_ORIENTATION = 0x0112
-# What Pillow raises for files that are damaged, hostile or of another kind. SyntaxError is its own for bad chunks.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".avif")
+ORIENTATION = 0x0112  # EXIF tag
+_TRANSPOSED = (5, 6, 7, 8)  # orientations that exchange height and width
+_TURNS = {  # by orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises, in reading and in writing, for files that are damaged, hostile, odd or of another kind.
+PILLOW_ERRORS = (
+    OSError,
+    EOFError,
+    SyntaxError,  # of bad chunks
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as uint8 RGB of shape (H, W, 3), turned as its EXIF orientation says.
+    """Read a picture as uint8 RGB of shape (H, W, 3), turned as its orientation says.
 
     Greyscale is repeated over the channels, palettes are looked up, an alpha channel is dropped, CMYK is converted
     without colour management, and of 16-bit values the high byte is kept. An animation gives its first frame.
@@ -33,12 +57,11 @@ def decode_image(file: BinaryIO, name: str) -> np.ndarray:
     """`read_image` for a file that is open already; errors call it `name`."""
     try:
         with Image.open(file) as picture:
-            picture.load()
-            return np.array(_to_rgb(ImageOps.exif_transpose(picture), name))
+            return np.array(_to_rgb(upright(picture), name))
     except ImageError:
         raise
-    except _PILLOW_ERRORS as error:
-        raise ImageError(f"picture {name} cannot be read: {_one_line(error)}; replace or remove it") from None
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"picture {name} cannot be read: {one_line(error)}; replace or remove it") from None
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -56,14 +79,35 @@ def decode_size(file: BinaryIO, name: str) -> tuple[int, int]:
     try:
         with Image.open(file) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSED
-    except _PILLOW_ERRORS as error:
-        raise ImageError(f"picture {name} cannot be read: {_one_line(error)}; replace or remove it") from None
+            turned = picture.getexif().get(ORIENTATION) in _TRANSPOSED
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"picture {name} cannot be read: {one_line(error)}; replace or remove it") from None
     return (width, height) if turned else (height, width)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture, which is loaded, turned as its EXIF or else its XMP says.
+
+    `ImageOps.exif_transpose` also encodes the EXIF anew, at which odd entries fail.
+    """
+    picture.load()
+    turn = _TURNS.get(picture.getexif().get(ORIENTATION, 1))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     """Pictures in a folder (and below it), told by their suffix, sorted by path; hidden files are left out.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    return find_files(folder, SUFFIXES, recursive)
+
+
+def find_files(folder: str | Path, suffixes: tuple[str, ...], recursive: bool = True) -> list[Path]:
+    """Files in a folder (and below it) with one of some suffixes, sorted by path; hidden ones are left out.
+
+    Links to folders are followed, except back into a folder on the way there.
 
     Raises:
         DataError: there is no such folder.
@@ -73,10 +117,12 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
         raise DataError(f"folder {folder} does not exist")
     found = []
     for parent, folders, files in walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [parent / name for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+        found += [parent / name for name in files if name.lower().endswith(suffixes) and name[0] != "."]
         if not recursive:
             break
+        depth = len(parent.relative_to(folder).parts)
+        way = {as_absolute(path) for path in [parent, *parent.parents][: depth + 1]}
+        folders[:] = sorted(name for name in folders if name[0] != "." and as_absolute(parent / name) not in way)
     return sorted(found)
 
 
@@ -104,7 +150,8 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error of Pillow's says."""
     if isinstance(error, UnidentifiedImageError):
         return "it is of no known format"
     return " ".join(str(error).split()) or type(error).__name__

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from multifocal_jax.data.images import PILLOW_ERRORS, one_line, upright
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory
 from multifocal_jax.evaluation.files import OutputError
-from multifocal_jax.evaluation.photographs import PILLOW_ERRORS, PhotographError, fitting_options, kept_options
+from multifocal_jax.evaluation.photographs import PhotographError, fitting_options, kept_options
 
 FORMATS = ("GIF", "WEBP", "PNG")
 
@@ -70,21 +71,20 @@ def derain_animation(
             warnings.simplefilter("ignore")
             count = getattr(picture, "n_frames", 1)
             _check_memory(picture, count, name)
-            for index in tqdm(range(count), unit="frame", disable=not progress, desc=name, dynamic_ncols=True):
+            for index in range(count):
                 picture.seek(index)
-                frame = np.array(picture.convert("RGBA"))
-                frame[..., :3] = derain(frame[..., :3])
-                frames.append(frame)
+                frames.append(np.array(upright(picture).convert("RGBA")))
                 milliseconds.append(float(picture.info.get("duration", 0)))
             kind = picture.format or ""
             plays = picture.info.get("loop", 1 if kind == "GIF" else 0)
             poster = bool(picture.info.get("default_image"))
-            options = kept_options(picture, kind, data[max(0, data.find(b"ANMF")) :])
+            options = kept_options(picture, kind, data)
     except UserError:
         raise
     except PILLOW_ERRORS as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise PhotographError(f"animation {name} cannot be read: {message}") from None
+        raise PhotographError(f"animation {name} cannot be read: {one_line(error)}") from None
+    for frame in tqdm(frames, unit="frame", disable=not progress, desc=name, dynamic_ncols=True):
+        frame[..., :3] = derain(frame[..., :3])
     return Animation(frames, milliseconds, plays, poster, kind, options)
 
 
@@ -118,15 +118,15 @@ def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
     file = io.BytesIO()
     try:
         first.save(file, kind, save_all=True, append_images=others, duration=duration, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise OutputError(f"{name} cannot be written as {kind}: {error}") from None
+    except PILLOW_ERRORS as error:
+        raise OutputError(f"{name} cannot be written as {kind}: {one_line(error)}") from None
     return file.getvalue()
 
 
 def first_frame(data: bytes) -> np.ndarray:
     """(H, W, 3) uint8 of an animation that could be read."""
     with Image.open(io.BytesIO(data)) as picture:
-        return np.array(picture.convert("RGB"))
+        return np.array(upright(picture).convert("RGB"))
 
 
 def _check_memory(picture: Image.Image, count: int, name: str) -> None:

@@ -99,7 +99,7 @@ def write_png(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> No
 
 
 def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, of the EXIF only what is text."""
+    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, of the EXIF only what is text, and XMP."""
     height, width, channels = pixels.shape
     data = zlib.compress(pixels.astype("<u2").tobytes())
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
@@ -124,7 +124,7 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
         exif = Image.Exif()
         exif.load(options["exif"])
         for tag, value in exif.items():
-            if isinstance(value, str):
+            if isinstance(value, str) or tag == TiffImagePlugin.XMP:
                 directory[tag] = value
     directory.save(file)
     file.write(data)

@@ -1,29 +1,33 @@
 """Photographs of every kind with all that belongs to them: bit depth, alpha, orientation, quality and metadata."""
 
+import contextlib
 import io
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from multifocal_jax.data.images import ORIENTATION, PILLOW_ERRORS, one_line, upright
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.deep_colour import is_deep, read_deep, write_png, write_tiff
 from multifocal_jax.evaluation.files import OutputError, make_folder, write_whole
 
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
-_ORIENTATION = 0x0112  # EXIF tag
+_XMP_IN_PNG, _EXIF_IN_PNG = "XML:com.adobe.xmp", "Raw profile type exif"  # texts
+_XMP_IN_TIFF = 700  # tag
+_JPEG_SEGMENT = {"exif": 65533, "xmp": 65504}  # bytes that it holds
+_MAX_DPI = 65535  # JPEG's
 # EXIF tags by which a TIFF describes how its own pixels lie and what Pillow hands over beside EXIF.
 _LAYOUT_OF_TIFF = (
     *(254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 317),
     *(320, 322, 323, 324, 325, 338, 339, 347, 700, 34675),
 )
 _LUMA = np.array([0.299, 0.587, 0.114])
-# What Pillow raises for files that are damaged, hostile or of another kind.
-PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
 
 
 class PhotographError(UserError):
@@ -69,8 +73,7 @@ def read_photograph(data: bytes, name: str) -> Photograph:
     except UnidentifiedImageError:
         raise PhotographError(f"{name} is no picture of a known format") from None
     except PILLOW_ERRORS as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise PhotographError(f"picture {name} cannot be read: {message}") from None
+        raise PhotographError(f"picture {name} cannot be read: {one_line(error)}") from None
 
 
 def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
@@ -78,7 +81,10 @@ def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":
         raise PhotographError(f"picture {name} holds {frames} pages; take it apart, or save the page that is meant")
-    values = read_deep(io.BytesIO(data), ImageOps.exif_transpose) if is_deep(picture) else _values(picture, name)
+    values = read_deep(io.BytesIO(data), upright) if is_deep(picture) else _values(picture, name)
+    if values.dtype == np.uint16 and "transparency" in picture.info:  # one colour of a PNG is declared transparent
+        opaque = np.any(values != picture.info["transparency"], axis=-1, keepdims=True)
+        values = np.concatenate([values, np.where(opaque, 65535, 0).astype(np.uint16)], axis=-1)
     colours = values.shape[-1] // 3 * 2 + 1  # 1 and 2 channels hold one colour, 3 and 4 hold three
     pixels = np.repeat(values[..., :1], 3, axis=-1) if colours == 1 else values[..., :3]
     alpha = values[..., -1] if values.shape[-1] in (2, 4) else None
@@ -87,44 +93,48 @@ def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
 
 def _values(picture: Image.Image, name: str) -> np.ndarray:
     """(H, W, 1 to 4) uint8 or uint16, upright: grey or RGB, then alpha."""
-    picture.load()
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):
-        values = np.asarray(upright)
+    shown = upright(picture)
+    if shown.mode.startswith("I"):
+        values = np.asarray(shown)
         if values.min() < 0 or values.max() > 65535:
             raise PhotographError(f"picture {name} has 32-bit values; convert it to 8 or 16 bits")
         return values.astype(np.uint16)[..., None]
-    if upright.mode in ("F", "LAB", "HSV"):
-        kind = "floating-point" if upright.mode == "F" else upright.mode
+    if shown.mode in ("F", "LAB", "HSV"):
+        kind = "floating-point" if shown.mode == "F" else shown.mode
         raise PhotographError(f"picture {name} has {kind} values; convert it to RGB of 8 or 16 bits")
-    transparent = upright.has_transparency_data
-    grey = upright.mode in ("1", "L", "LA", "La")
+    transparent = shown.has_transparency_data
+    grey = shown.mode in ("1", "L", "LA", "La")
     mode = ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB")
-    if upright.mode in ("L", "RGB") and transparent:
-        upright = upright.convert("RGBA")  # one colour is declared transparent
-    values = np.asarray(upright.convert(mode))
+    if shown.mode in ("L", "RGB") and transparent:
+        shown = shown.convert("RGBA")  # one colour is declared transparent
+    values = np.asarray(shown.convert(mode))
     return values.reshape(*values.shape[:2], -1)
 
 
 def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]:
-    """Options for `save` that keep quality and metadata.
+    """Options for `save` that keep quality and metadata; EXIF only if Pillow can encode all of it.
 
     Args:
         picture: read already, as decoding takes away the orientation and some of what is kept stands at a file's end.
         kind: Pillow's name of its format.
-        data: the file, or the part that holds its first frame.
+        data: the whole file.
     """
     options: dict[str, Any] = {}
-    for key in ("icc_profile", "dpi", "comment", "xmp"):
+    for key in ("icc_profile", "comment"):
         if picture.info.get(key):
             options[key] = picture.info[key]
+    if all(0 < float(value) <= _MAX_DPI for value in picture.info.get("dpi", [0])):  # a TIFF may say 0/0
+        options["dpi"] = picture.info["dpi"]
+    if isinstance(xmp := picture.info.get("xmp"), bytes):
+        options["xmp"] = _marked_upright(xmp.decode("latin-1")).encode("latin-1")
     if picture.mode == "CMYK":
         options.pop("icc_profile", None)  # describes inks, and the result is RGB
     exif = picture.getexif()
     if exif:
-        for tag in (_ORIENTATION, *(_LAYOUT_OF_TIFF if kind == "TIFF" else ())):
+        for tag in (ORIENTATION, *(_LAYOUT_OF_TIFF if kind == "TIFF" else ())):
             exif.pop(tag, None)
-        options["exif"] = exif.tobytes()
+        with contextlib.suppress(*PILLOW_ERRORS):
+            options["exif"] = exif.tobytes()
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         options["qtables"] = picture.quantization
         sampling = JpegImagePlugin.get_sampling(picture)
@@ -133,16 +143,38 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
     elif isinstance(picture, PngImagePlugin.PngImageFile):
         text = PngImagePlugin.PngInfo()
         for key, value in picture.text.items():
+            if key == _EXIF_IN_PNG:  # is among the options as `exif`
+                continue
+            if key == _XMP_IN_PNG:
+                value = PngImagePlugin.iTXt(_marked_upright(value))
             text.add_itxt(key, value) if isinstance(value, PngImagePlugin.iTXt) else text.add_text(key, value)
         options["pnginfo"] = text
     elif kind == "WEBP":
-        options["lossless"] = b"VP8L" in data[:64]
+        options["lossless"] = _is_lossless_webp(data)
+        options["quality"] = 90
+    elif kind == "AVIF":
         options["quality"] = 90
     elif kind == "TIFF":
         known = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
         compression = picture.info.get("compression")
         options["compression"] = compression if compression in known else "tiff_adobe_deflate"
     return options
+
+
+def _marked_upright(xmp: str) -> str:
+    """XMP with the orientation, where Pillow finds one, of a picture that is not turned."""
+    return re.sub(r'(tiff:Orientation(?:="|>))[0-9]', r"\g<1>1", xmp)
+
+
+def _is_lossless_webp(data: bytes) -> bool:
+    """Whether a WebP file's picture, or the first of its animation, is coded without loss."""
+    position = 12  # after RIFF, the size, WEBP
+    while len(header := data[position : position + 8]) == 8:
+        name, size = header[:4], int.from_bytes(header[4:], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        position += 8 + (16 if name == b"ANMF" else size + size % 2)  # a frame: 16 bytes, then chunks of its own
+    return False
 
 
 def format_of(path: Path) -> str:
@@ -167,7 +199,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
         name: of the file, for errors.
 
     Raises:
-        OutputError: the format cannot hold the transparency or the size.
+        OutputError: the format cannot hold the transparency, the size or the metadata.
     """
     if photograph.alpha is not None and kind in _WITHOUT_ALPHA:
         raise OutputError(f"{name}: {kind} holds no transparency; choose .png, .tif or .webp")
@@ -176,26 +208,37 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
         pixels = np.floor(pixels @ _LUMA + 0.5).astype(pixels.dtype)[..., None]
     if photograph.alpha is not None:
         pixels = np.concatenate([pixels, photograph.alpha[..., None]], axis=-1)
-    options = fitting_options(photograph.options, kind, same=kind == photograph.format)
     file = io.BytesIO()
-    if pixels.dtype == np.uint16 and kind in _DEEP_WRITERS:
-        _DEEP_WRITERS[kind](file, pixels, options)
-        return file.getvalue()
-    if pixels.dtype == np.uint16:
-        pixels = (pixels >> 8).astype(np.uint8)
     try:
-        Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(file, kind, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise OutputError(f"{name} cannot be written as {kind}: {error}") from None
+        options = fitting_options(photograph.options, kind, same=kind == photograph.format)
+        if pixels.dtype == np.uint16 and kind in _DEEP_WRITERS:
+            _DEEP_WRITERS[kind](file, pixels, options)
+        else:
+            values = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+            Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values).save(file, kind, **options)
+    except PILLOW_ERRORS as error:
+        raise OutputError(f"{name} cannot be written as {kind}: {one_line(error)}") from None
     return file.getvalue()
 
 
 def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:
-    """Of a file's options, those that hold for a file of another format."""
-    if same:
-        return options
-    fitting = {key: options[key] for key in ("icc_profile", "exif", "dpi", "xmp") if key in options}
-    if kind in ("JPEG", "WEBP", "AVIF"):
+    """Of a file's options, those that fit into a file of the same or of another format."""
+    kept = options if same else ("icc_profile", "exif", "dpi", "xmp")
+    fitting = {key: options[key] for key in kept if key in options}
+    xmp = fitting.get("xmp")
+    if xmp and kind == "TIFF":
+        entries = Image.Exif()
+        entries.load(fitting.get("exif", b""))
+        entries[_XMP_IN_TIFF] = xmp
+        fitting["exif"] = entries.tobytes()
+    elif xmp and kind == "PNG" and not same:
+        fitting["pnginfo"] = PngImagePlugin.PngInfo()
+        fitting["pnginfo"].add_itxt(_XMP_IN_PNG, xmp.decode(errors="replace"))
+    elif kind == "JPEG":
+        for key, limit in _JPEG_SEGMENT.items():
+            if len(fitting.get(key, b"")) > limit:
+                del fitting[key]
+    if not same and kind in ("JPEG", "WEBP", "AVIF"):
         fitting["quality"] = 95
     return fitting
 

@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,10 +77,30 @@ def test_exif_orientation_is_applied(tmp_path, orientation, turned):
     assert image_size(path) == turned(PIXELS).shape[:2]
 
 
+def test_orientation_beside_odd_exif(tmp_path):
+    """A width stored as the fraction 10/1, which Pillow cannot encode again."""
+    entries = struct.pack("<HHII", 256, 5, 1, 8 + 2 + 2 * 12 + 4) + struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    odd = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries + struct.pack("<III", 0, 10, 1)
+    for suffix in ("png", "jpg", "webp"):
+        path = save(tmp_path / f"a.{suffix}", PIXELS, exif=odd)
+        assert read_image(path).shape == (9, 6, 3)
+        assert image_size(path) == (9, 6)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rot90(PIXELS, -1))
+
+
+def test_orientation_in_xmp_is_applied(tmp_path):
+    path = save(tmp_path / "a.webp", PIXELS, lossless=True, xmp=b'<rdf:Description tiff:Orientation="6"/>')
+    np.testing.assert_array_equal(read_image(path), np.rot90(PIXELS, -1))
+    assert image_size(path) == (9, 6)
+
+
 def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     whole = save(tmp_path / "whole.png", np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = whole.read_bytes()
+    avif = save(tmp_path / "whole.avif", PIXELS).read_bytes()
+    start = avif.index(b"mdat") + 4
     broken = {
+        "zeros.avif": avif[:start] + bytes(len(avif) - start),
         "cut.png": data[: len(data) // 2],
         "garbled.png": data[:60] + b"\0" * 100 + data[160:],
         "text.jpg": b"not a picture",
@@ -102,9 +124,21 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
 
 def test_find_images_sorts_and_leaves_out_what_is_no_picture(tmp_path):
     (tmp_path / "below").mkdir()
-    for name in ("b.PNG", "a.jpg", ".hidden.png", "notes.txt", "below/c.png"):
+    for name in ("b.PNG", "a.jpg", ".hidden.png", "notes.txt", "below/c.png", "below/d.avif"):
         (tmp_path / name).touch()
     assert [path.name for path in find_images(tmp_path)] == ["a.jpg", "b.PNG"]
-    assert [path.name for path in find_images(tmp_path, recursive=True)] == ["a.jpg", "b.PNG", "c.png"]
+    assert [path.name for path in find_images(tmp_path, recursive=True)] == ["a.jpg", "b.PNG", "c.png", "d.avif"]
     with pytest.raises(DataError, match="nowhere does not exist"):
         find_images(tmp_path / "nowhere")
+
+
+def test_links_to_folders(tmp_path):
+    """They are followed, but not in circles: to itself, to what holds it, and of two folders to each other."""
+    (tmp_path / "one" / "below").mkdir(parents=True)
+    (tmp_path / "two").mkdir()
+    for name, target in {"self": ".", "one/below/up": "..", "one/two": "../two", "two/one": "../one"}.items():
+        (tmp_path / name).symlink_to(target)
+    for name in ("a.png", "one/below/b.png", "two/c.png"):
+        (tmp_path / name).touch()
+    names = ["a.png", "one/below/b.png", "one/two/c.png", "two/c.png", "two/one/below/b.png"]
+    assert find_images(tmp_path, recursive=True) == [tmp_path / name for name in names]

@@ -4,10 +4,16 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageSequence
+from PIL import Image, ImageCms, ImageSequence
 
 from multifocal_jax.evaluation import memory
-from multifocal_jax.evaluation.animations import derain_animation, encode_animation, is_animation
+from multifocal_jax.evaluation.animations import (
+    Animation,
+    derain_animation,
+    encode_animation,
+    first_frame,
+    is_animation,
+)
 from multifocal_jax.evaluation.derain_files import derain_bytes
 from multifocal_jax.evaluation.files import OutputError
 from multifocal_jax.evaluation.inference import InferenceError
@@ -92,6 +98,24 @@ def test_the_comment_is_kept():
     assert frames_of(derain_bytes(brighten, animated("GIF", comment=b"hello"), "a"))[2]["comment"] == b"hello"
 
 
+def test_lossless_webp_with_a_profile():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    frames, _, info = frames_of(derain_bytes(brighten, animated("WEBP", icc_profile=profile), "a"))
+    np.testing.assert_array_equal(frames, FRAMES + 20)
+    assert info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+def test_orientation(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = derain_bytes(lambda image: image, animated(kind, exif=exif.tobytes()), "a")
+    np.testing.assert_array_equal(frames_of(data)[0], np.rot90(FRAMES, -1, axes=(1, 2)))
+    np.testing.assert_array_equal(first_frame(animated(kind, exif=exif.tobytes())), np.rot90(FRAMES[0], -1))
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.getexif().get(0x0112, 1) == 1
+
+
 def test_single_pictures_are_none(rng):
     file = io.BytesIO()
     Image.fromarray(FRAMES[0]).save(file, "GIF")
@@ -105,6 +129,16 @@ def test_what_cannot_be_done(monkeypatch):
         encode_animation(derain_animation(brighten, data, "a"), "JPEG", "a.jpg")
     with pytest.raises(PhotographError, match="animation a cannot be read"):
         derain_animation(brighten, animated("PNG")[:-80], "a")
+
+    wide = Animation([np.full((1, 16400, 4), value, np.uint8) for value in (0, 255)], [100, 100], 0, False, "PNG")
+    with pytest.raises(OutputError, match=r"a\.webp cannot be written as WEBP: "):  # holds 16383 pixels in a row
+        encode_animation(wide, "WEBP", "a.webp")
+
+    def fails(image):
+        raise RuntimeError("of the network, not of the file")
+
+    with pytest.raises(RuntimeError, match="of the network"):
+        derain_animation(fails, data, "a")
 
     def too_large(image):
         raise InferenceError("tiles would fit")

@@ -7,8 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
+from multifocal_jax.evaluation.animations import is_animation
 from multifocal_jax.evaluation.files import OutputError
 from multifocal_jax.evaluation.photographs import (
     Photograph,
@@ -22,6 +23,13 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3)).astype(np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 4)).astype(np.uint16)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 MAKE, GPS, ORIENTATION = 0x010F, 0x8825, 0x0112
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" ATTRIBUTE>ELEMENT'
+    b"<tiff:Artist>Jos\xc3\xa9</tiff:Artist></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+ATTRIBUTE = XMP.replace(b"ATTRIBUTE", b'tiff:Orientation="6"').replace(b"ELEMENT", b"")
+ELEMENT = XMP.replace(b"ATTRIBUTE", b"").replace(b"ELEMENT", b"<tiff:Orientation>6</tiff:Orientation>")
 
 
 def save(picture: Image.Image, kind: str, **options) -> bytes:
@@ -99,6 +107,72 @@ def test_orientation(orientation, kind):
     assert np.abs(pixels - expected)[4::8, 4::8].max() < 40  # away from the edges, where JPEG is inexact
 
 
+def with_xmp(kind: str, xmp: bytes, **options) -> bytes:
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    place = {"PNG": {"pnginfo": text}, "TIFF": {"tiffinfo": {700: xmp}}}.get(kind, {"xmp": xmp})
+    return save(Image.fromarray(PIXELS), kind, **place, **options)
+
+
+@pytest.mark.parametrize("marked", [{}, {"exif": exif(6)}], ids=["xmp", "both"])
+@pytest.mark.parametrize("xmp", [ATTRIBUTE, ELEMENT], ids=["attribute", "element"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "PNG", "TIFF"])
+def test_orientation_in_xmp(kind, xmp, marked):
+    marked = {} if kind == "TIFF" else marked  # Pillow writes either of them
+    _, result = again(with_xmp(kind, xmp, **marked))
+    assert result.size == (12, 20)
+    assert ImageOps.exif_transpose(result).size == (12, 20)
+    assert result.getexif().get(ORIENTATION, 1) == 1
+    assert b'tiff:Orientation="6"' not in result.info["xmp"]
+    assert b"Jos\xc3\xa9" in result.info["xmp"]
+    if isinstance(result, PngImagePlugin.PngImageFile):
+        assert result.text["XML:com.adobe.xmp"].encode() == result.info["xmp"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_xmp_goes_into_other_formats(kind):
+    for source in ("JPEG", "PNG"):
+        photograph = read_photograph(with_xmp(source, XMP, exif=exif(1)), "file")
+        result = Image.open(io.BytesIO(encode_photograph(photograph, kind, "file")))
+        assert result.info["xmp"] == XMP
+        assert result.getexif()[MAKE] == "Maker"
+        assert result.getexif().get_ifd(GPS)[1] == "N"
+
+
+def test_exif_as_a_text_of_png():
+    """As ImageMagick writes it: the hexadecimal digits after a line with the length."""
+    entries = exif(6)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(entries):8}\n{entries.hex()}\n")
+    _, result = again(save(Image.fromarray(PIXELS), "PNG", pnginfo=text))
+    assert result.size == ImageOps.exif_transpose(result).size == (12, 20)
+    assert "Raw profile type exif" not in result.info
+    assert result.getexif()[MAKE] == "Maker"
+
+
+def test_exif_that_cannot_be_written_is_left_out():
+    """The orientation, and a width stored as the fraction 10/1, which Pillow takes for an integer in writing."""
+    entries = struct.pack("<HHIHH HHII", ORIENTATION, 3, 1, 6, 0, 256, 5, 1, 8 + 2 + 2 * 12 + 4)
+    odd = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries[12:] + entries[:12] + struct.pack("<III", 0, 10, 1)
+    _, result = again(save(Image.fromarray(PIXELS), "JPEG", exif=odd))
+    assert result.size == (12, 20)
+    assert not result.getexif()
+
+
+def test_metadata_too_large_for_jpeg_is_left_out():
+    entries = Image.Exif()
+    entries[MAKE] = "M" * 70_000
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * 70_000)
+    photograph = read_photograph(save(Image.fromarray(PIXELS), "PNG", exif=entries.tobytes(), pnginfo=text), "file")
+    result = Image.open(io.BytesIO(encode_photograph(photograph, "JPEG", "file")))
+    assert result.size == (20, 12)
+    assert not result.getexif()
+    assert "xmp" not in result.info
+    result = Image.open(io.BytesIO(encode_photograph(photograph, "PNG", "file")))
+    assert len(result.getexif()[MAKE]) == 70_000
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_metadata_is_kept(kind):
     _, result = again(save(Image.fromarray(PIXELS), kind, exif=exif(6), icc_profile=PROFILE, dpi=(300, 300)))
@@ -128,21 +202,35 @@ def test_jpeg_quality_is_kept(quality, subsampling):
     assert result.layer == original.layer
 
 
-def test_lossless_webp_stays_lossless():
-    _, result = again(save(Image.fromarray(PIXELS), "WEBP", lossless=True))
+@pytest.mark.parametrize("options", [{}, {"icc_profile": PROFILE}, {"icc_profile": PROFILE[:-1], "exif": exif(1)}])
+def test_lossless_webp_stays_lossless(options):
+    _, result = again(save(Image.fromarray(PIXELS), "WEBP", lossless=True, **options))
     np.testing.assert_array_equal(np.asarray(result), PIXELS)
+    photograph, _ = again(save(Image.fromarray(PIXELS), "WEBP", **options | {"icc_profile": b"VP8L"}))
+    assert photograph.options["lossless"] is False
+
+
+def test_quality_of_avif():
+    photograph, result = again(save(Image.fromarray(PIXELS), "AVIF"))
+    written = save(Image.fromarray(photograph.pixels), "AVIF", quality=90)
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(Image.open(io.BytesIO(written))))
+
+
+def png(pixels: np.ndarray, colour_type: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of 16 bits, written by hand: every row unfiltered, big-endian."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]:
+        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return data
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_sixteen_bit_png(channels):
-    """Written and read by hand: every row unfiltered, big-endian."""
     pixels = DEEP[..., :channels]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", 20, 12, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"iCCP", b"p\0\0" + zlib.compress(PROFILE)), (b"IDAT", zlib.compress(rows))]
-    data = b"\x89PNG\r\n\x1a\n"
-    for name, content in [*chunks, (b"IEND", b"")]:
-        data += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    data = png(pixels, {1: 0, 2: 4, 3: 2, 4: 6}[channels], (b"iCCP", b"p\0\0" + zlib.compress(PROFILE)))
     photograph, result = again(data)
     colours = pixels[..., : 1 if channels < 3 else 3]
     np.testing.assert_array_equal(photograph.pixels, np.broadcast_to(colours, (12, 20, 3)))
@@ -152,6 +240,35 @@ def test_sixteen_bit_png(channels):
     assert result.info["icc_profile"] == PROFILE
     second = read_photograph(encode_photograph(photograph, "PNG", "file"), "file")
     np.testing.assert_array_equal(second.pixels, photograph.pixels)
+
+
+@pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2)])
+def test_a_transparent_colour_of_sixteen_bits_becomes_alpha(channels, colour_type):
+    pixels = DEEP[..., :channels].copy()
+    pixels[5, 7] = pixels[3, 4]
+    pixels[3, 5] = pixels[3, 4] ^ 1  # differs in the low bytes alone
+    data = png(pixels, colour_type, (b"tRNS", pixels[3, 4].astype(">u2").tobytes()))
+    photograph, result = again(data)
+    expected = np.full((12, 20), 65535, np.uint16)
+    expected[3, 4] = expected[5, 7] = 0
+    np.testing.assert_array_equal(photograph.alpha, expected)
+    np.testing.assert_array_equal(photograph.pixels, np.broadcast_to(pixels, (12, 20, 3)))
+    assert photograph.grey == (channels == 1)
+    np.testing.assert_array_equal(np.asarray(result.convert("RGBA"))[..., 3], expected >> 8)
+
+
+def test_resolutions_that_are_none():
+    """A TIFF of 16 bits that says 0/0 dots per inch."""
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(file, DEEP[..., :3], photometric="rgb", resolution=((7919, 7907),) * 2, resolutionunit=2)
+    stored = struct.pack("<II", 7919, 7907)
+    assert file.getvalue().count(stored) == 2
+    photograph = read_photograph(file.getvalue().replace(stored, bytes(8)), "file")
+    for kind in ("PNG", "TIFF", "JPEG"):
+        assert encode_photograph(photograph, kind, "file")
+    assert "dpi" not in Image.open(io.BytesIO(encode_photograph(photograph, "PNG", "file"))).info
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -183,6 +300,11 @@ def test_damaged_and_hostile_files(monkeypatch):
         read_photograph(b"no picture", "b")
     with pytest.raises(PhotographError, match="floating-point"):
         read_photograph(save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "c")
+    avif = bytearray(save(Image.fromarray(PIXELS), "AVIF"))
+    avif[avif.index(b"mdat") + 4 :] = bytes(len(avif) - avif.index(b"mdat") - 4)
+    assert not is_animation(bytes(avif))
+    with pytest.raises(PhotographError, match=r"picture f cannot be read: .*decode"):
+        read_photograph(bytes(avif), "f")
     frames = [Image.fromarray(np.roll(PIXELS, i, axis=0)) for i in range(3)]
     with pytest.raises(PhotographError, match="holds 3 pages"):
         read_photograph(save(frames[0], "TIFF", save_all=True, append_images=frames[1:]), "d")
@@ -197,3 +319,15 @@ def test_what_formats_cannot_hold(tmp_path):
         encode_photograph(photograph, "JPEG", "file")
     with pytest.raises(OutputError, match=r"no picture format is called '\.xyz'"):
         format_of(tmp_path / "a.xyz")
+
+
+def test_what_cannot_be_written_is_told():
+    """A text in the place of page numbers; more pixels in a row than the 16383 of WebP."""
+    odd = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI4sI", 297, 2, 4, b"abc\0", 0)
+    deep = Photograph(DEEP[..., :3], None, False, "TIFF", {"exif": odd})
+    with pytest.raises(OutputError, match=r"out\.tif cannot be written as TIFF: ") as caught:
+        encode_photograph(deep, "TIFF", "out.tif")
+    assert "\n" not in str(caught.value)
+    wide = Photograph(np.zeros((1, 16400, 3), np.uint8), None, False, "PNG")
+    with pytest.raises(OutputError, match=r"out\.webp cannot be written as WEBP: "):
+        encode_photograph(wide, "WEBP", "out.webp")
