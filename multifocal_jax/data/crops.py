@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from multifocal_jax.data.sources import Pairs, PhotographFiles
 
 Images = tuple[np.ndarray | None, np.ndarray]  # rainy (None where rain is synthesised) and clean, uint8 (H, W, 3)
 Batch = dict[str, np.ndarray]
+Result = TypeVar("Result")
 
 _BLOCK = 64  # batches whose crop positions are worked out at once in "device" mode
 
@@ -53,39 +54,44 @@ class TrainingPictures:
             return pictures.load(index)
         return None, pictures.load_clean(index)
 
+    def stand_ins(self, number: int) -> Iterator[int]:
+        """The picture, and those that may take its place where it is broken: the next of its own source first.
+
+        A pair of real rain is replaced by such pairs alone, as the step lays no rain over what comes in its place.
+        """
+        yield number
+        source, others = self.table[number, 0], np.roll(np.arange(len(self)), -number)[1:]
+        if self.rain[source] == "none":
+            others = others[np.array([style == "none" for style in self.rain])[self.table[others, 0]]]
+        yield from others[np.argsort(self.table[others, 0] != source, kind="stable")].tolist()
+
 
 @dataclass
 class DecodedPictures:
-    """All pictures, decoded once. A broken one is replaced by the next that can be read."""
+    """All pictures, decoded once. A broken one is replaced as `TrainingPictures.stand_ins` says."""
 
     images: list[Images]
     broken: list[int]
 
     @classmethod
     def decode(cls, pictures: TrainingPictures, crop: int, skip_broken: bool) -> "DecodedPictures":
-        """Decode with as many threads as there are cores.
+        """Decode all.
 
         Raises:
             ImageError: a picture is unreadable and `skip_broken` is off.
-            DataError: a picture is smaller than the crop, or none can be read.
+            DataError: a picture is smaller than the crop, or none can take the place of a broken one.
         """
-        from tqdm import tqdm
 
         def load(number: int) -> Images | None:
             return load_or_skip(pictures, number, crop, skip_broken)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            tasks = pool.map(load, range(len(pictures)))
-            try:
-                loaded = list(tqdm(tasks, "decoding", len(pictures), unit="pictures", leave=False, disable=None))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        loaded = in_threads(load, len(pictures), "decoding")
         broken = [number for number, images in enumerate(loaded) if images is None]
         images: list[Images] = []
         for number in range(len(loaded)):
-            candidates = (loaded[(number + step) % len(loaded)] for step in range(len(loaded)))
-            images.append(next((found for found in candidates if found is not None), None) or _none_readable())
+            candidates = (loaded[other] for other in pictures.stand_ins(number))
+            found = next((found for found in candidates if found is not None), None)
+            images.append(found or _none_readable(pictures.name(number)))
         return cls(images, broken)
 
     def load(self, number: int) -> Images:
@@ -95,7 +101,7 @@ class DecodedPictures:
 
 @dataclass
 class StreamedPictures:
-    """Pictures decoded when they are needed. A broken one is replaced by the next that can be read."""
+    """Pictures decoded when they are needed. A broken one is replaced as `TrainingPictures.stand_ins` says."""
 
     pictures: TrainingPictures
     crop: int
@@ -107,17 +113,29 @@ class StreamedPictures:
 
         Raises:
             ImageError: it is unreadable and `skip_broken` is off.
-            DataError: it is smaller than the crop, or none can be read.
+            DataError: it is smaller than the crop, or none can take its place.
         """
-        for step in range(len(self.pictures)):
-            candidate = (number + step) % len(self.pictures)
+        for candidate in self.pictures.stand_ins(number):
             if candidate in self.broken:
                 continue
             images = load_or_skip(self.pictures, candidate, self.crop, self.skip_broken)
             if images is not None:
                 return images
             self.broken.append(candidate)
-        return _none_readable()
+        return _none_readable(self.pictures.name(number))
+
+
+def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Result]:
+    """The results of `work` for 0 to `count` - 1, from as many threads as there are cores; the first error stops it."""
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        tasks = pool.map(work, range(count))
+        try:
+            return list(tqdm(tasks, title, count, unit="pictures", leave=False, disable=None))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken: bool) -> Images | None:
@@ -143,8 +161,11 @@ def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken
     return rainy, clean
 
 
-def _none_readable() -> Images:
-    raise DataError("none of the training pictures can be read; run: python -m multifocal_jax.data check FOLDER")
+def _none_readable(name: str) -> Images:
+    raise DataError(
+        f"training picture {name} cannot be read, nor can any that could take its place; run: "
+        "python -m multifocal_jax.data check FOLDER"
+    )
 
 
 class CutBatch(NamedTuple):

@@ -5,9 +5,11 @@ inside the jitted step.
 """
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -23,10 +25,12 @@ from multifocal_jax.data.crops import (
     ResidentPictures,
     StreamedPictures,
     TrainingPictures,
+    in_threads,
     read_ahead,
 )
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.plan import BatchPlan
+from multifocal_jax.data.prepared import PreparedPairs
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import (
     IDENTITY,
@@ -37,6 +41,7 @@ from multifocal_jax.data.sources import (
     open_photographs,
     with_frozen_rain,
 )
+from multifocal_jax.paths import as_absolute
 
 Mode = Literal["device", "memory", "stream"]
 
@@ -84,7 +89,11 @@ class TrainingData:
         repeats = np.array([source.repeat for source in config.train])
         table = np.array(kept, np.int64).reshape(-1, 2)
         entries = np.repeat(np.arange(len(table)), repeats[table[:, 0]])
-        self._pictures = TrainingPictures(self._sources, [source.rain for source in config.train], table, entries)
+        rain = [source.rain for source in config.train]
+        self._pictures = TrainingPictures(self._sources, rain, table, entries)
+        self._scored = TrainingPictures(
+            self._sources, rain, np.array(chosen, np.int64).reshape(-1, 2), np.arange(len(chosen))
+        )
         self._plan = BatchPlan(len(entries), batch_size, seed, config.flips, config.rotations)
         self._broken: set[int] = set()
 
@@ -106,6 +115,27 @@ class TrainingData:
     def held_out_of(self, number: int) -> PairSource:
         """Those of `held_out` that belong to `config.train[number]`."""
         return self._held_out_of[number]
+
+    def check_held_out(self, smallest: int) -> None:
+        """Decode every held-out picture once, so that one that cannot be scored is known before training.
+
+        Args:
+            smallest: pixels that height and width must have.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            DataError: a picture is smaller.
+        """
+
+        def check(number: int) -> None:
+            height, width, _ = self._scored.load(number)[1].shape
+            if min(height, width) < smallest:
+                raise DataError(
+                    f"held-out picture {self._scored.name(number)} is {width}x{height}; a score takes at least "
+                    f"{smallest}x{smallest}: remove it, or hold out another number of pictures"
+                )
+
+        in_threads(check, len(self._scored), "checking held-out pictures")
 
     @property
     def skipped(self) -> int:
@@ -205,7 +235,7 @@ class TrainingData:
         crop = self._config.crop_size
 
         def row(start: jax.Array) -> jax.Array:
-            return lax.dynamic_slice(pixels, (start, 0), (crop, 3))
+            return lax.dynamic_slice(pixels, (start, jnp.zeros_like(start)), (crop, 3))
 
         starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
         return jax.vmap(jax.vmap(row))(starts)
@@ -263,7 +293,7 @@ def _hold_out(
     for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
         every = [(number, index) for index in range(len(source))]
         chosen |= set(_evenly(every, settings.held_out, f"data.train.{number}.held_out"))
-    seen = {same for entry in chosen for same in _same_background(entry, sources, config)}
+    seen = _same_background(chosen, sources, config)
     kept = []
     for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
         excluded = _indices(source, settings, f"data.train.{number}.exclude")
@@ -282,25 +312,46 @@ def _evenly(entries: list[tuple[int, int]], count: int, field: str) -> list[tupl
 
 
 def _same_background(
-    entry: tuple[int, int], sources: list[Pairs | PhotographFiles], config: DataConfig
-) -> Iterator[tuple[int, int]]:
-    """Pictures with the background of one, itself included, in every source that reads the same set."""
-    number, index = entry
-    source, background = sources[number], sources[number].background(index)
-    indices = [index]
-    for step in (-1, 1):  # names that share a background are neighbours
+    chosen: set[tuple[int, int]], sources: Sequence[Pairs | PhotographFiles], config: DataConfig
+) -> set[tuple[int, int]]:
+    """Pictures of all sources with the background of one of `chosen`, themselves included.
+
+    Files are told by their paths, however a source spells them. Prepared sets hold names alone, which are compared
+    within a set, and between neighbours, as reading every name would read every record.
+    """
+    prepared = [number for number, source in enumerate(sources) if isinstance(source, PreparedPairs)]
+    seen = set()
+    for number, index in chosen:
+        if number in prepared:
+            alike = [other for other in prepared if _set_of(config, other) == _set_of(config, number)]
+            seen |= set(itertools.product(alike, _neighbours(sources[number], index)))
+
+    def path(number: int, index: int) -> Path:
+        return as_absolute(sources[number].background(index))
+
+    held_out = {path(*entry) for entry in chosen if entry[0] not in prepared}
+    if held_out:
+        files = [number for number in range(len(sources)) if number not in prepared]
+        entries = ((number, index) for number in files for index in range(len(sources[number])))
+        seen |= {entry for entry in entries if path(*entry) in held_out}
+    return seen
+
+
+def _neighbours(source: Pairs | PhotographFiles, index: int) -> list[int]:
+    """The picture, and those beside it in the order of the names that share its background."""
+    background, indices = source.background(index), [index]
+    for step in (-1, 1):
         other = index + step
         while 0 <= other < len(source) and source.background(other) == background:
             indices.append(other)
             other += step
-    for other, settings in enumerate(config.train):
-        if _set_of(settings) == _set_of(config.train[number]):
-            yield from ((other, same) for same in indices)
+    return indices
 
 
-def _set_of(source: SourceConfig) -> tuple[str, ...]:
-    """What decides which pictures a source lists; two that agree list the same ones in the same order."""
-    return source.dataset, source.root, source.split, source.reader
+def _set_of(config: DataConfig, number: int) -> tuple[object, ...]:
+    """What decides which pictures of a prepared set a source lists; two that agree list them in the same order."""
+    source = config.train[number]
+    return source.dataset, as_absolute(os.path.join(config.root, source.root)), source.split
 
 
 def _indices(source: Pairs | PhotographFiles, settings: SourceConfig, field: str) -> set[int]:

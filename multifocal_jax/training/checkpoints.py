@@ -4,8 +4,9 @@ import contextlib
 import errno
 import os
 import sys
+import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +44,8 @@ HARMLESS = (
     "train.tensorboard",
     "eval.",
 )
+# Fields that decide what the scores of the held-out pictures mean; scores that differ in them are not compared.
+SCORING = ("train.eval_limit", "eval.family", "eval.tile", "eval.overlap")
 
 
 class CheckpointError(UserError):
@@ -55,6 +58,11 @@ def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
     if new.train.schedule == "cosine":  # its shape depends on the length of the run
         harmless = tuple(name for name in harmless if name not in ("train.epochs", "train.steps"))
     return [line for line in differences(old, new) if not line.startswith(harmless)]
+
+
+def scored_alike(old: ExperimentConfig, new: ExperimentConfig) -> bool:
+    """Whether scores of the held-out pictures under one config can be compared with those under the other."""
+    return not any(line.startswith(SCORING) for line in differences(old, new))
 
 
 def _digest(arrays: Any) -> int:
@@ -99,6 +107,23 @@ def _wanted(record: Any) -> bool:
     return not (record.exc_info and "orbax" in record.pathname)
 
 
+class _Best:
+    """Orbax's policy that keeps the best checkpoint, by scores that the checkpoints hold themselves.
+
+    Its own `BestN` forgets them at a restart, unless `best_fn` is set; it then keeps them in files of their own, and
+    does not open a folder in which one of these is damaged.
+    """
+
+    def __init__(self) -> None:
+        self.psnr: dict[int, float] = {}  # by step, of those that were scored
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Whether to keep each of `checkpoints`: the one of the highest PSNR, of equal ones the newest."""
+        scored = [info.step for info in checkpoints if info.step in self.psnr]
+        best = max(scored, key=lambda step: (self.psnr[step], step), default=None)
+        return [info.step == best for info in checkpoints]
+
+
 class Checkpoints:
     """The checkpoints of one workdir: the newest `keep` and the best.
 
@@ -113,13 +138,9 @@ class Checkpoints:
         self.ocp, self.config = ocp, config
         _quiet_threads()
         self.folder = epath.Path(workdir) / "checkpoints"
+        self.best = _Best()
         policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(n=config.train.keep),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["psnr"], n=1, keep_checkpoints_without_metrics=False
-                ),
-            ]
+            [checkpoint_managers.LatestN(n=config.train.keep), self.best]
         )
         self.manager = ocp.CheckpointManager(
             as_absolute(self.folder),
@@ -135,7 +156,8 @@ class Checkpoints:
             metrics: scores at this step; their "psnr" decides which checkpoint is the best.
 
         Raises:
-            CheckpointError: this one or the one before could not be written, as on a full disk.
+            CheckpointError: this one or the one before could not be written, as on a full disk, or there is one of a
+                later step.
         """
         arrays = to_host(state)
         step = int(arrays.step)
@@ -143,25 +165,33 @@ class Checkpoints:
             return
         meta = {"config": to_dict(self.config), "crc32": _digest(arrays), "step": step, "metrics": metrics or {}}
         items = self.ocp.args.Composite(state=self.ocp.args.StandardSave(arrays), meta=self.ocp.args.JsonSave(meta))
+        if metrics:
+            self.best.psnr[step] = metrics["psnr"]
         with self._writing():
-            self.manager.save(step, args=items, metrics=metrics)
+            written = self.manager.save(step, args=items)
+        if not written:
+            raise CheckpointError(
+                f"the checkpoint of step {step} was not written to {self.folder}, which holds that of step "
+                f"{self.manager.latest_step()}; remove that one, or use another --workdir"
+            )
 
     def restore(self, blank: TrainState) -> TrainState | None:
         """The newest checkpoint that is whole, as NumPy arrays, or None if there is none.
+
+        Newer ones, which are damaged, are moved to `WORKDIR/damaged`.
 
         Args:
             blank: a state of the wanted structure.
 
         Raises:
-            CheckpointError: the checkpoint belongs to another experiment, or none of those there can be read.
+            CheckpointError: the checkpoint belongs to another experiment, none of those there can be read, or the
+                processes cannot read the same one.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
         failures = []
         for step in steps:
             try:
-                meta = self.manager.restore(step, args=self.ocp.args.Composite(meta=self.ocp.args.JsonRestore()))[
-                    "meta"
-                ]
+                meta = self._read(step, meta=self.ocp.args.JsonRestore())
                 old = from_dict(ExperimentConfig, meta["config"])
             except Exception as error:
                 failures.append(self._damaged(step, error))
@@ -180,6 +210,7 @@ class Checkpoints:
             except Exception as error:
                 failures.append(self._damaged(step, error))
                 continue
+            self._go_on_from(step)
             return arrays
         if failures:
             raise CheckpointError(
@@ -187,6 +218,34 @@ class Checkpoints:
                 "start afresh in another --workdir, or pass the weights with --config.train.init_weights"
             )
         return None
+
+    def _go_on_from(self, step: int) -> None:
+        """Put damaged checkpoints after `step` aside, as Orbax writes none before them; take up the others' scores."""
+        if (common := processes.broadcast(step)) != step:
+            raise CheckpointError(
+                f"process 0 goes on from step {common} of {self.folder}, but the newest checkpoint that process "
+                f"{processes.index()} can read is step {step}; see that all processes see the same files"
+            )
+        damaged = [other for other in self.manager.all_steps() if other > step]
+        if damaged:
+            if processes.index() == 0:
+                self._put_aside(damaged)
+            processes.broadcast("done")  # the others wait
+            self.manager.reload()
+        for other in self.manager.all_steps():
+            with contextlib.suppress(Exception):  # one that was not scored, or is damaged but not needed now
+                meta = self._read(other, meta=self.ocp.args.JsonRestore())
+                if scored_alike(from_dict(ExperimentConfig, meta["config"]), self.config):
+                    self.best.psnr[other] = meta["metrics"]["psnr"]
+
+    def _put_aside(self, steps: Sequence[int]) -> None:
+        """Move checkpoints out of Orbax's sight; what they hold may still be of use to somebody."""
+        aside = self.folder.parent / "damaged"
+        aside.mkdir(parents=True, exist_ok=True)
+        for step in steps:
+            target = aside / f"{step}-{time.strftime('%Y%m%d-%H%M%S')}"
+            logging.warning("step %d in %s is moved to %s", step, self.folder, target)
+            (self.folder / str(step)).rename(target)
 
     def _read(self, step: int, **item: Any) -> Any:
         (name,) = item

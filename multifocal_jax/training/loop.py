@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -18,20 +18,20 @@ from etils import epath
 import multifocal_jax
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.config_files import to_dict
+from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.files import write_text
-from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.evaluation.weights_lookup import WORKDIR_FILE, find_weights
 from multifocal_jax.paths import as_path
-from multifocal_jax.training.checkpoints import Checkpoints
+from multifocal_jax.training.checkpoints import Checkpoints, scored_alike
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
 from multifocal_jax.training.state import TrainState, create_state
 from multifocal_jax.training.step import Metrics, make_step
-from multifocal_jax.training.validation import TrainingCrops, Validation
+from multifocal_jax.training.validation import SMALLEST, TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
-from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
+from multifocal_jax.weights import Weights, WeightsError, describe_weights, flatten, load_weights, save_weights
 
 
 class TrainingError(UserError):
@@ -45,8 +45,9 @@ class TrainingResult:
     Attributes:
         step: the last step taken.
         finished: False if a signal ended the run early; a restart goes on from there.
-        scores: of the held-out pictures at the end, empty without any.
-        weights: the file with the weights to use, None if the run did not finish.
+        scores: of the held-out pictures when they were scored last, empty if they were not.
+        weights: the file with the best weights so far or, where no pictures are held out, the last ones; None if the
+            run ended early and none were written.
     """
 
     step: int
@@ -56,7 +57,7 @@ class TrainingResult:
 
 
 def total_steps(config: ExperimentConfig, pictures: int) -> int:
-    """Length of the run: `train.steps`, or as many as show every one of `pictures` `train.epochs` times."""
+    """Length of the run: `train.steps`, or those that show `pictures` `train.epochs` times, to the nearest step."""
     return config.train.steps or max(1, round(config.train.epochs * pictures / config.train.batch_size))
 
 
@@ -71,7 +72,8 @@ def train(config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False
         quiet: print nothing.
 
     Raises:
-        UserError: the data, the workdir or the config cannot be used, or the loss is not finite any more.
+        UserError: the data, the workdir or the config cannot be used, or loss, gradients or parameters are not finite
+            any more.
     """
     with _precision(config):
         return _Run(config, epath.Path(as_path(workdir)), quiet).run()
@@ -100,6 +102,7 @@ class _Run:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+        self.data.check_held_out(SMALLEST)
         self.total = total_steps(config, self.data.pictures)
         self.steps_per_epoch = self.data.pictures / config.train.batch_size
         self.optimizer = make_optimizer(config.train, self.steps_per_epoch, self.total)
@@ -168,12 +171,13 @@ class _Run:
         return create_state(self.config, self.optimizer, weights.params)
 
     def _remember_best(self) -> None:
-        file = self.workdir / "metrics.jsonl"
-        if not file.exists():
+        """Take up the score of the weights in the workdir, if those of this run can be compared with it."""
+        if self.validation is None:
             return
-        for line in file.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
-                self.best = max(self.best, json.loads(line).get("held_out_psnr", -math.inf) or -math.inf)
+        with contextlib.suppress(UserError, KeyError):  # there are none, or none that this version wrote
+            record = describe_weights(self.workdir / WORKDIR_FILE).record
+            if scored_alike(from_dict(ExperimentConfig, record["config"]), self.config):
+                self.best = record["held_out"]["psnr"]
 
     def _announce(self, state: TrainState, origin: str) -> None:
         counts: dict[str, int] = {}
@@ -207,18 +211,19 @@ class _Run:
             self.progress.advance()
             last = step == self.total
             stopped = stop.requested(step)
-            if step % train.log_every == 0 or last or stopped or step % train.checkpoint_every == 0:
-                self._log(step, pending, clock)
+            scored = bool(self.validation) and (last or _every(train.eval_every, step))
+            saved = last or stopped or scored or _every(train.checkpoint_every, step)
+            pictured = last or _every(train.image_every, step) if train.image_every else scored
+            if saved or pictured or _every(train.log_every, step):
+                self._log(step, pending, clock)  # which ends the run before anything that is not finite is kept
                 pending = []
-            scores: dict[str, float] = {}
-            if last or (train.eval_every and step % train.eval_every == 0):
-                scores = self._validate(state, step)
-                clock.restart()
-            if (step % train.image_every == 0 or last) if train.image_every else scores:
+            if scored:
+                self._validate(state, step)
+            if saved:
+                self.checkpoints.save(state, self.scores if scored else None)
+            if pictured:
                 self._write_pictures(state, step)
-                clock.restart()
-            if last or stopped or scores or step % train.checkpoint_every == 0:
-                self._save(state, scores)
+            if saved or pictured:
                 clock.restart()
             if stopped and not last:
                 self.progress.say(f"stopped by a signal at step {step}, saved; the same command goes on from here")
@@ -227,50 +232,60 @@ class _Run:
 
     def _log(self, step: int, pending: list[Metrics], clock: "_Clock") -> None:
         """Fetch the figures of the steps since the last call, check and write them."""
-        if not pending:
-            return
         rows = [{name: float(value) for name, value in row.items()} for row in to_host(pending)]
         for offset, row in enumerate(rows):
-            if not math.isfinite(row["loss"]):
-                bad, saved = step - len(rows) + 1 + offset, self.checkpoints.newest()
-                good = f"the last good checkpoint is step {saved}" if saved is not None else "no checkpoint was saved"
-                raise TrainingError(
-                    f"the loss is {row['loss']} at step {bad}; {good} in {self.checkpoints.folder}. "
-                    "Lower train.learning_rate or set train.clip_norm"
-                )
-        elapsed = max(clock.elapsed(), 1e-9)
+            for name in ("loss", "gradient_norm", "parameter_norm"):  # of these the last is that of the step's result
+                if not math.isfinite(row[name]):
+                    self._refuse(step - len(rows) + 1 + offset, name, row[name])
+        elapsed, timed = max(clock.elapsed(), 1e-9), clock.steps(len(rows))
         values = rows[-1] | {
             "loss": float(np.mean([row["loss"] for row in rows])),
             "epoch": step / self.steps_per_epoch,
-            "images_per_second": clock.steps(len(rows)) * self.config.train.batch_size / elapsed,
             "waiting_for_data": clock.waited / elapsed,
         }
+        if timed:
+            values["images_per_second"] = timed * self.config.train.batch_size / elapsed
         if self.data.skipped:
             values["skipped_pictures"] = self.data.skipped
         memory = jax.local_devices()[0].memory_stats()
         if memory and "peak_bytes_in_use" in memory:
             values["device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
-        left = (self.total - step) * elapsed / max(clock.steps(len(rows)), 1)
-        self.progress.show(step, values, left)
+        self.progress.show(step, values, (self.total - step) * elapsed / timed if timed else None)
         if self.writer:
             self.writer.scalars(step, values)
         clock.restart()
 
-    def _validate(self, state: TrainState, step: int) -> dict[str, float]:
-        """Score the held-out pictures, always the same ones, so that the best can be told; empty without any."""
-        if self.validation is None:
-            return {}
-        self.scores = self.validation.score(to_host(state.weights), self.config.train.eval_limit)
+    def _refuse(self, step: int, name: str, value: float) -> NoReturn:
+        saved = self.checkpoints.newest()
+        good = f"the last good checkpoint is step {saved}" if saved is not None else "no checkpoint was saved"
+        raise TrainingError(
+            f"the {name.replace('_', ' ')} is {value} at step {step}; {good} in {self.checkpoints.folder}. "
+            "Lower train.learning_rate or set train.clip_norm"
+        )
+
+    def _validate(self, state: TrainState, step: int) -> None:
+        """Score the held-out pictures, always the same ones, so that the best can be told.
+
+        Where that fails, in all processes alike, what was trained is saved nevertheless.
+        """
+        assert self.validation is not None
+        try:
+            self.scores = self.validation.score(to_host(state.weights), self.config.train.eval_limit)
+        except Exception:
+            self.checkpoints.save(state)
+            self.checkpoints.wait()
+            if not (self.workdir / WORKDIR_FILE).exists():
+                self._write_weights(state, step)
+            raise
+        if self.scores["psnr"] > self.best:
+            self.best = self.scores["psnr"]
+            self._write_weights(state, step)
         self.progress.say(
             f"step {step}: held-out pictures {self.scores['psnr']:.2f} dB / {self.scores['ssim']:.4f}, "
             f"rainy {self.scores['rainy_psnr']:.2f} dB / {self.scores['rainy_ssim']:.4f}"
         )
         if self.writer:
             self.writer.scalars(step, {f"held_out_{name}": value for name, value in self.scores.items()})
-        if self.scores["psnr"] > self.best:
-            self.best = self.scores["psnr"]
-            self._write_weights(state, step)
-        return self.scores
 
     def _write_pictures(self, state: TrainState, step: int) -> None:
         """Write sample pictures: the first held out or, where there are none, crops that are trained on."""
@@ -293,19 +308,23 @@ class _Run:
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         weights = Weights(to_host(state.weights), self.config.model, record)
-        save_weights(self.workdir / "weights.safetensors", weights)
-
-    def _save(self, state: TrainState, scores: dict[str, float]) -> None:
-        self.checkpoints.save(state, {"psnr": scores["psnr"]} if scores else None)
+        save_weights(self.workdir / WORKDIR_FILE, weights)
 
     def _finish(self, state: TrainState) -> TrainingResult:
         step = int(to_host(state.step))
-        self.checkpoints.wait()
         finished = step >= self.total
-        file = self.workdir / "weights.safetensors"
+        if finished and self.validation and not self.scores:  # the run had its last step, but maybe not its score
+            self._validate(state, step)
+        self.checkpoints.wait()
+        file = self.workdir / WORKDIR_FILE
         if finished and (self.validation is None or not file.exists()):
             self._write_weights(state, step)
         return TrainingResult(step, finished, self.scores, file if file.exists() else None)
+
+
+def _every(steps: int, step: int) -> bool:
+    """Whether something that is due every so many steps, or never where that is 0, is due at this one."""
+    return bool(steps) and step % steps == 0
 
 
 class _Clock:
@@ -316,14 +335,14 @@ class _Clock:
         self.first = True
 
     def restart(self) -> None:
-        self.begin, self.waited, self.skipped = time.perf_counter(), 0.0, 0
+        self.begin, self.waited = time.perf_counter(), 0.0
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.begin
 
     def steps(self, logged: int) -> int:
         """Steps that the elapsed time covers: the first one of a run was timed on its own."""
-        counted = logged - 1 if self.first and logged > 1 else logged
+        counted = logged - 1 if self.first else logged
         self.first = False
         return counted
 
@@ -361,12 +380,17 @@ class _Stop:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that the package runs from, None outside of one."""
-    folder = Path(multifocal_jax.__file__).parent
+    """The commit of this project's checkout if the package runs from it; None in the environment of another one."""
+    folder = Path(multifocal_jax.__file__).resolve().parent
     try:
         found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5
+            ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top) == folder.parent else None

@@ -15,7 +15,8 @@ Schedule = Callable[[ArrayLike], jax.Array]
 def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> Schedule:
     """Learning rate as a function of the step.
 
-    "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs.
+    "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs. Where
+    these end within a step, the nearest one begins with the new rate; the rate changes once a step at most.
     "cosine" falls to zero at `total_steps`; "constant" stays. `warmup_steps` replaces the start by a line from zero.
 
     Args:
@@ -25,10 +26,12 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
     """
     rate = train.learning_rate
     if train.schedule == "step":
-        boundary = round(train.decay_epochs * steps_per_epoch)
+        steps = max(train.decay_epochs * steps_per_epoch, 1)
 
         def schedule(step: ArrayLike) -> jax.Array:
-            return rate * train.decay_factor ** jnp.floor_divide(jnp.asarray(step), boundary)
+            # Half a step takes the nearest, and keeps whole numbers of steps away from the floor's edge.
+            decays = jnp.floor((jnp.asarray(step) + 0.5) / steps).astype(jnp.int32)
+            return rate * train.decay_factor**decays
 
     elif train.schedule == "cosine":
         after_warmup = max(total_steps - train.warmup_steps, 1)

@@ -9,18 +9,25 @@ import numpy as np
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource
-from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.inference import Derainer, InferenceError
 from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.release.scores import UNCHANGED
 
 SAMPLES = 3
+SMALLEST = 11  # side in pixels of SSIM's window, and so of the pictures that `score` takes
+
+
+class ValidationError(UserError):
+    """A held-out picture cannot be scored. The message names it and says why and what would do."""
 
 
 class TrainingCrops:
     """The first crops of the run's first batch as pairs, to look at where no pictures are held out."""
 
     def __init__(self, data: TrainingData) -> None:
-        """Cut them; uint8, on the CPU."""
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        """Cut them; uint8, on the CPU where JAX has it."""
+        with jax.default_device(_cpu()):
             batch = jax.tree.map(lambda value: value[:SAMPLES], next(data.batches(0)))
             pairs = jax.jit(data.prepare)(jax.device_get(data.resident), batch)
         self._rainy, self._clean = (np.round(np.asarray(side) * 255).astype(np.uint8) for side in pairs)
@@ -37,45 +44,79 @@ class TrainingCrops:
         return self._rainy[index], self._clean[index]
 
 
+def _cpu() -> Any:
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS names others alone
+        return jax.local_devices()[0]
+
+
 class Validation:
     """De-rains the held-out pictures with the weights of the moment; compiled once, for the whole run."""
 
     def __init__(self, config: ExperimentConfig, source: PairSource) -> None:
-        """Score `source`, which holds one picture or more, in the metric family of `config.eval`."""
+        """Score `source`, which holds one picture or more, in the metric family and with the tiles of `config.eval`.
+
+        Raises:
+            InferenceError: there can be no such tiles.
+        """
         self.config, self.source = config, source
-        self._first: Derainer | None = None
+        self._blank = Derainer(
+            {},
+            config.model,
+            precision=config.train.precision,
+            tile=config.eval.tile,
+            overlap=config.eval.overlap,
+        )
 
     def score(self, params: Any, limit: int = 0) -> dict[str, float]:
         """Mean PSNR in dB and SSIM of the results ("psnr", "ssim") and of the rainy inputs ("rainy_psnr", …).
 
-        Every process scores its share; all of them return the means over all pictures.
+        Two equal pictures count as `UNCHANGED` dB, so that there is a mean. Every process scores its share; all of
+        them return the means over all pictures, or all raise.
 
         Args:
             params: of the network.
             limit: score at most so many pictures; 0 scores all.
+
+        Raises:
+            ValidationError: memory does not suffice for a picture, or another process failed.
+            ImageError: a picture cannot be read.
         """
-        derainer = self._derainer(params)
+        derainer = self._blank.with_params(params)
         count = min(limit, len(self.source)) if limit else len(self.source)
-        table = np.zeros((count, 4))
-        for index in range(jax.process_index(), count, jax.process_count()):
-            rainy, clean = self.source.load(index)
-            before = score(rainy, clean, self.config.eval.family)
-            after = score(derainer(rainy), clean, self.config.eval.family)
-            table[index] = after.psnr, after.ssim, before.psnr, before.ssim
+        table, failure = np.zeros((count, 4)), None
+        try:
+            for index in range(jax.process_index(), count, jax.process_count()):
+                table[index] = self._score(derainer, index)
+        except Exception as error:
+            table[:], failure = np.nan, error
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
             table = multihost_utils.process_allgather(table).sum(0)  # every row was filled by one process
+        if failure:
+            raise failure
+        if np.isnan(table).any():
+            raise ValidationError("another process cannot score its held-out pictures; its log says why")
         return dict(zip(("psnr", "ssim", "rainy_psnr", "rainy_ssim"), table.mean(0).tolist(), strict=True))
 
     def samples(self, params: Any) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and picture, uint8 (H, 3·W, 3), rainy | de-rained | clean, of the first few."""
-        derainer = self._derainer(params)
+        """Name and picture, uint8 (H, 3·W, 3), rainy | de-rained | clean, of the first few; errors as for `score`."""
+        derainer = self._blank.with_params(params)
         for index in range(min(SAMPLES, len(self.source))):
             rainy, clean = self.source.load(index)
-            yield self.source.name(index), np.concatenate([rainy, derainer(rainy), clean], axis=1)
+            yield self.source.name(index), np.concatenate([rainy, self._derain(derainer, index, rainy), clean], axis=1)
 
-    def _derainer(self, params: Any) -> Derainer:
-        if self._first is None:
-            self._first = Derainer(params, self.config.model, precision=self.config.train.precision)
-        return self._first.with_params(params)
+    def _score(self, derainer: Derainer, index: int) -> tuple[float, float, float, float]:
+        rainy, clean = self.source.load(index)
+        before = score(rainy, clean, self.config.eval.family)
+        after = score(self._derain(derainer, index, rainy), clean, self.config.eval.family)
+        return min(after.psnr, UNCHANGED), after.ssim, min(before.psnr, UNCHANGED), before.ssim
+
+    def _derain(self, derainer: Derainer, index: int, rainy: np.ndarray) -> np.ndarray:
+        try:
+            return derainer(rainy)
+        except InferenceError as error:
+            advice = str(error).replace("--tile ", "--config.eval.tile=")  # as this door calls it
+            raise ValidationError(f"held-out picture {self.source.name(index)}: {advice}") from None

@@ -28,7 +28,11 @@ class MetricWriter:
         """
         self.workdir = epath.Path(workdir)
         self.mirror = Mirror(workdir, "metrics.jsonl")
-        self.lines = (self.mirror.folder / "metrics.jsonl").open("a")
+        file = self.mirror.folder / "metrics.jsonl"
+        torn = file.exists() and file.read_bytes()[-1:] not in (b"", b"\n")  # a killed run may leave half a line
+        self.lines = file.open("a")
+        if torn:
+            self.lines.write("\n")
         self.events = None
         if tensorboard:
             # Not SummaryWriter: its thread dies of a full disk, and training would wait for it for ever.
@@ -100,16 +104,17 @@ class Progress:
         """Move the bar."""
         self.bar.update(steps)
 
-    def show(self, step: int, values: dict[str, float], seconds_left: float) -> None:
-        """Show the newest figures."""
-        text = (
-            f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}, {values['images_per_second']:.1f} images/s"
-        )
+    def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
+        """Show the newest figures, with speed and time left where they are known."""
+        text = f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}"
+        if "images_per_second" in values:
+            text += f", {values['images_per_second']:.1f} images/s"
         self.bar.set_postfix_str(text, refresh=False)
         if not self.terminal and not self.quiet:
-            left = time.strftime("%H:%M:%S", time.gmtime(seconds_left))
-            days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
-            print(f"step {step}/{self.total}: {text}, {days}{left} left", file=sys.stderr, flush=True)
+            if seconds_left is not None:
+                days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
+                text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
+            print(f"step {step}/{self.total}: {text}", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

@@ -11,6 +11,7 @@ from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data import crops, pipeline
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.pipeline import TrainingData
+from multifocal_jax.data.prepared import PreparedPairs
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import open_source
 
@@ -185,6 +186,76 @@ def test_rains_over_a_held_out_background_are_not_trained_on(tmp_path):
         assert not (np.round(clean * 255)[..., 0] == 1).any()
 
 
+@pytest.fixture
+def two_rains(tmp_path):
+    """Four scenes under two rains: rain/heavy/N.png and rain/light/N.png over norain/N.png."""
+    for n in range(4):
+        for name in (f"rain/heavy/{n}.png", f"rain/light/{n}.png", f"norain/{n}.png"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(scene(n, 32, 32)).save(tmp_path / name)
+    (tmp_path / "linked").mkdir()
+    for n in range(4):
+        (tmp_path / "linked" / f"copy-of-{n}.png").symlink_to(tmp_path / "norain" / f"{n}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("held_out", "count", "others", "scenes", "left"),
+    [
+        (("folder", "."), 1, [], {0}, 6),  # of heavy-0, heavy-1, … light-3: rains over a scene are no neighbours
+        (("folder", "."), 4, [("clean", "norain"), ("clean", "./rain/../norain/")], {0, 2}, 8),
+        (("clean", "norain"), 2, [("clean", "norain/"), ("folder", ""), ("clean", "linked")], {0, 2}, 10),
+    ],
+)
+def test_scenes_held_out_are_not_trained_on_through_any_source(two_rains, held_out, count, others, scenes, left):
+    def source(dataset, root, **fields):
+        return SourceConfig(dataset=dataset, root=root, rain="none" if dataset == "folder" else "light", **fields)
+
+    sources = (source(*held_out, held_out=count), *(source(*other) for other in others))
+    data = TrainingData(config(two_rains, root=str(two_rains), train=sources), left, seed=0)
+    assert len(data.held_out) == count
+    assert {int(data.held_out.load(index)[1][0, 0, 0]) for index in range(count)} == scenes
+    assert data.pictures == left
+    ((_, clean),) = made(data, 1)
+    assert set(np.round(clean[:, 0, 0, 0] * 255)) == {0, 1, 2, 3} - scenes
+
+
+def test_prepared_sets_hold_out_neighbours_of_one_name_in_every_source_of_the_set(tmp_path, monkeypatch):
+    class Prepared(PreparedPairs):
+        def __init__(self, dataset, data_dir, split):
+            self.backgrounds = ["a", "a", "b", "b", "a", "c"]  # the later a is of another folder
+
+        def __len__(self):
+            return len(self.backgrounds)
+
+        def background(self, index):
+            return self.backgrounds[index]
+
+    monkeypatch.setattr("multifocal_jax.data.prepared.PreparedPairs", Prepared)
+    sources = (
+        SourceConfig(dataset="rain200h", reader="tfds", root="tfds", held_out=1),
+        SourceConfig(dataset="rain200h", reader="tfds", root="tfds/"),
+        SourceConfig(dataset="rain200l", reader="tfds", root="tfds"),
+    )
+    data = TrainingData(config(tmp_path, root=str(tmp_path), train=sources), 1, seed=0)
+    kept = [(source, index) for source, index in data._pictures.table.tolist()]
+    assert kept == [(0, 2), (0, 3), (0, 4), (0, 5), (1, 2), (1, 3), (1, 4), (1, 5), *((2, index) for index in range(6))]
+
+
+def test_held_out_pictures_are_checked_by_name(tmp_path):
+    for side in ("rain", "norain"):
+        (tmp_path / side).mkdir()
+        for number in range(4):
+            Image.fromarray(scene(number, 40, 40 if number else 10)).save(tmp_path / side / f"{number}.png")
+    data = TrainingData(config(tmp_path, held_out=2), 2, seed=0)
+    data.check_held_out(10)
+    with pytest.raises(DataError, match="held-out picture 0 is 10x40; a score takes at least 11x11"):
+        data.check_held_out(11)
+    path = damaged(tmp_path, 2)
+    with pytest.raises(ImageError, match=f"{path} cannot be read"):
+        data.check_held_out(10)
+
+
 def test_held_out_rain_is_frozen(pairs):
     sources = (SourceConfig(dataset="clean", root=str(pairs / "norain"), rain="light"),)
     held_out = TrainingData(config(pairs, train=sources, held_out=2), 5, seed=0).held_out
@@ -229,11 +300,53 @@ def test_a_broken_picture_is_skipped_and_counted_alike_in_every_mode(broken, cap
     assert sorted(numbers) == [0, 0, 1, 2, 3]  # the next picture, the first one, takes the place
 
 
+@pytest.mark.parametrize("mode", ["device", "memory", "stream"])
+def test_a_broken_picture_is_replaced_from_its_own_source(broken, tmp_path, mode):
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(scene(9, 40, 40)).save(tmp_path / "photographs" / "9.png")
+    sources = (
+        SourceConfig(dataset="folder", root="rain/.."),
+        SourceConfig(dataset="clean", root="photographs", rain="heavy"),
+    )
+    data = TrainingData(config(broken, root=str(broken), train=sources, mode=mode, on_broken="skip"), 6, seed=0)
+    ((_, clean),) = made(data, 1)
+    assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [0, 0, 1, 2, 3, 9]
+    for number in range(4):
+        damaged(broken, number)
+    data = TrainingData(config(broken, root=str(broken), train=sources, mode=mode, on_broken="skip"), 6, seed=0)
+    with pytest.raises(DataError, match="nor can any that could take its place"):  # a photograph has no real rain
+        made(data, 1)
+    (tmp_path / "photographs" / "9.png").write_bytes(b"")
+    alone = TrainingData(config(tmp_path, root=str(tmp_path), train=sources[1:], on_broken="skip"), 6, seed=0)
+    with pytest.raises(DataError, match="picture 9 cannot be read, nor"):
+        made(alone, 1)
+
+
+def test_a_broken_photograph_is_replaced_by_any_where_its_source_has_no_other(broken):
+    (broken / "photographs").mkdir()
+    (broken / "photographs" / "9.png").write_bytes(b"")
+    sources = (
+        SourceConfig(dataset="clean", root="photographs", rain="heavy"),
+        SourceConfig(dataset="folder", root="rain/.."),
+    )
+    data = TrainingData(config(broken, root=str(broken), train=sources, on_broken="skip"), 6, seed=0)
+    ((rainy, clean),) = made(data, 1)
+    assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [0, 0, 0, 1, 2, 3]
+    assert data.skipped == 2
+    assert (rainy != clean).any(axis=(1, 2, 3)).sum() == 1
+
+
+def test_crops_are_the_same_with_64_bit_types(pairs):
+    reference = made(TrainingData(config(pairs, mode="device", flips=True), 4, seed=5), 2)
+    with jax.enable_x64(True):
+        assert_same(made(TrainingData(config(pairs, mode="device", flips=True), 4, seed=5), 2), reference)
+
+
 @pytest.mark.parametrize("mode", ["memory", "stream"])
 def test_when_nothing_can_be_read_training_stops(broken, mode):
     for number in range(4):
         damaged(broken, number)
-    with pytest.raises(DataError, match="none of the training pictures can be read"):
+    with pytest.raises(DataError, match=r"training picture \d cannot be read, nor can any that could take its place"):
         take(TrainingData(config(broken, mode=mode, on_broken="skip"), 5, seed=0), 1)
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +14,17 @@ import jax
 import numpy as np
 import pytest
 from conftest import with_train
+from PIL import Image
 from test_processes import write_config
 
+import multifocal_jax
+from multifocal_jax.config import EvalConfig
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.inference import Derainer, InferenceError
+from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.loop import TrainingError, train
+from multifocal_jax.training.validation import Validation
 from multifocal_jax.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +36,10 @@ def parameters(result):
 
 def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def held_out(config, count=2):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, held_out=count))
 
 
 def test_a_run_writes_what_it_promises(tiny, tmp_path):
@@ -82,10 +94,124 @@ def test_another_experiment_is_refused_with_the_differences(tiny, tmp_path):
 
 
 def test_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(tiny, tmp_path):
-    config = with_train(tiny, learning_rate=1e30, log_every=1, checkpoint_every=1)
+    config = with_train(tiny, learning_rate=1e15, log_every=1, checkpoint_every=1)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 2; the last good checkpoint is step 1"):
         train(config, tmp_path, quiet=True)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
+def test_parameters_that_are_not_finite_are_neither_scored_nor_saved(tiny, tmp_path):
+    # the loss of the first step is that of the weights before it; its update leaves no float32 norm
+    config = held_out(with_train(tiny, learning_rate=1e30, log_every=100, eval_every=1))
+    with pytest.raises(TrainingError, match=r"the parameter norm is (nan|inf) at step 1; no checkpoint was saved"):
+        train(config, tmp_path, quiet=True)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_speed_is_left_out_where_the_first_step_is_a_line_of_its_own(tiny, tmp_path, capsys):
+    train(with_train(tiny, steps=3, log_every=1), tmp_path)
+    first, second, third = lines(tmp_path)
+    assert "images_per_second" not in first
+    assert 0 < second["images_per_second"] < 1e6
+    assert third["loss"] > 0
+    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
+    assert re.fullmatch(r"step 1/3: loss \d\.\d{4}, lr 1.0e-03", shown[0])
+    assert re.fullmatch(r"step 2/3: loss \d\.\d{4}, lr 1.0e-03, [\d.]+ images/s, 00:00:\d\d left", shown[1])
+
+
+def test_a_line_that_a_kill_tore_stays_alone(tiny, tmp_path):
+    train(with_train(tiny, steps=2), tmp_path, quiet=True)
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(file.read_text() + '{"step": 4, "lo')
+    train(with_train(tiny, steps=4), tmp_path, quiet=True)
+    first, torn, second = file.read_text().splitlines()
+    assert (json.loads(first)["step"], torn, json.loads(second)["step"]) == (2, '{"step": 4, "lo', 4)
+
+
+def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp_path, monkeypatch):
+    config = held_out(with_train(tiny, eval_every=4, log_every=4))
+
+    def full(path, weights):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save_weights", full)
+        with pytest.raises(TrainingError, match="No space left"):
+            train(config, tmp_path, quiet=True)
+    assert not [line for line in lines(tmp_path) if "held_out_psnr" in line]
+    # a line without its weights, as versions before left it, does not count
+    (tmp_path / "metrics.jsonl").write_text('{"step": 4, "held_out_psnr": 99.0}\n')
+    result = train(config, tmp_path, quiet=True)
+    record = load_weights(tmp_path / "weights.safetensors").record
+    assert record["held_out"]["psnr"] == max(line.get("held_out_psnr", 0) for line in lines(tmp_path)[1:])
+    assert result.scores["psnr"] < 99
+
+
+@pytest.mark.parametrize(("field", "value"), [("family", "double"), ("family", "uint8")])
+def test_the_best_weights_are_compared_with_scores_of_their_kind_alone(tiny, tmp_path, monkeypatch, field, value):
+    psnr = iter([30.0, 20.0, 10.0])
+    monkeypatch.setattr(
+        Validation, "score", lambda *_: {"psnr": next(psnr), "ssim": 0, "rainy_psnr": 0, "rainy_ssim": 0}
+    )
+    config = held_out(with_train(tiny, steps=2, eval_every=2))
+    train(config, tmp_path, quiet=True)
+    other = dataclasses.replace(config, eval=dataclasses.replace(config.eval, **{field: value}))
+    train(with_train(other, steps=6), tmp_path, quiet=True)
+    kept = load_weights(tmp_path / "weights.safetensors").record
+    assert (kept["step"], kept["held_out"]["psnr"]) == ((4, 20.0) if value == "double" else (2, 30.0))
+
+
+def test_held_out_pictures_are_checked_before_training(tiny, pairs, tmp_path):
+    root = tmp_path / "pairs"
+    shutil.copytree(pairs, root)
+    config = dataclasses.replace(held_out(tiny), data=dataclasses.replace(tiny.data, root=str(root), held_out=2))
+    (root / "rain" / "3.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"picture .*3\.png cannot be read: .*; replace or remove it"):
+        train(config, tmp_path / "run", quiet=True)
+    for side in ("rain", "norain"):
+        Image.fromarray(np.zeros((10, 32, 3), np.uint8)).save(root / side / "3.png")
+    with pytest.raises(UserError, match=r"held-out picture 3 is 32x10; a score takes at least 11x11"):
+        train(config, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(tiny, tmp_path, monkeypatch):
+    config, derain = held_out(tiny), Derainer.__call__
+
+    def small(self, image):
+        if not self.tile:
+            raise InferenceError(
+                "a picture of 32x24 pixels needs 9 GB at once; tiles of 64 pixels would fit (--tile 64)"
+            )
+        return derain(self, image)
+
+    monkeypatch.setattr(Derainer, "__call__", small)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"held-out picture 0: .* would fit \(--config.eval.tile=64\)"):
+            train(config, tmp_path, quiet=True)
+        assert (tmp_path / "checkpoints" / "8").exists()
+        assert load_weights(tmp_path / "weights.safetensors").record["step"] == 8
+    tiles = dataclasses.replace(config, eval=dataclasses.replace(config.eval, tile=64))
+    result = train(tiles, tmp_path, quiet=True)
+    monkeypatch.undo()
+    assert result.scores == pytest.approx(train(config, tmp_path / "whole", quiet=True).scores)  # one tile holds them
+    assert load_weights(tmp_path / "weights.safetensors").record["held_out"] == result.scores
+    with pytest.raises(InferenceError, match="tile 64 with overlap 64: tiles must be larger"):
+        train(dataclasses.replace(tiles, eval=EvalConfig(tile=64, overlap=64)), tmp_path / "wrong", quiet=True)
+
+
+def test_the_commit_is_that_of_this_project_alone(tmp_path, monkeypatch):
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "first")
+    for place, commit in (("multifocal_jax", git("rev-parse", "HEAD")), ("env/lib/multifocal_jax", None)):
+        (tmp_path / place).mkdir(parents=True)
+        monkeypatch.setattr(multifocal_jax, "__file__", str(tmp_path / place / "__init__.py"))
+        assert loop._commit() == commit
 
 
 def test_start_from_given_weights(tiny, tmp_path):

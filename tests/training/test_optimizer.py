@@ -21,6 +21,27 @@ def test_epochs_that_are_no_whole_number_of_steps():
     assert [float(schedule(step)) for step in (702, 703)] == pytest.approx([2e-4, 1e-4])
 
 
+def test_boundaries_within_a_step_do_not_add_up():
+    # 2812.5 steps are 400 epochs, 4218.75 are 600; rounded once and multiplied they would be 2812 and 4218
+    schedule = make_schedule(TrainConfig(), 1800 / 256, 4922)
+    steps = [2811, 2812, 2813, 4218, 4219]
+    assert [float(schedule(step)) / 2e-4 for step in steps] == pytest.approx([1 / 8, 1 / 16, 1 / 16, 1 / 32, 1 / 64])
+
+
+@pytest.mark.parametrize(
+    ("pictures", "batch_size", "rates"),
+    [
+        (5, 16, [1, 1 / 2, 1 / 4, 1 / 8]),  # an epoch is less than a third of a step
+        (5, 4, [1, 1 / 2, 1 / 4, 1 / 4, 1 / 8, 1 / 16]),  # epochs end after 1.25, 2.5, 3.75, 5 steps
+        (5, 2, [1, 1, 1 / 2, 1 / 2, 1 / 2, 1 / 4]),  # after 2.5 and 5 steps
+    ],
+)
+def test_epochs_of_few_steps(pictures, batch_size, rates):
+    train = TrainConfig(decay_epochs=1, learning_rate=1.0, batch_size=batch_size)
+    schedule = make_schedule(train, pictures / batch_size, 100)
+    assert [float(schedule(step)) for step in range(len(rates))] == pytest.approx(rates)
+
+
 def test_paper_length(tiny):
     import dataclasses
 
