@@ -24,6 +24,8 @@ from multifocal_jax.errors import UserError
 
 Family = Literal["uint8", "double", "rgb"]
 FAMILIES: tuple[Family, ...] = ("uint8", "double", "rgb")
+# What an equal picture may count as, in dB, where a mean is wanted: about that of 481×321 with one value off by one.
+UNCHANGED = 100.0
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _PEAK = 255.0

@@ -11,8 +11,7 @@ from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer, InferenceError
-from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.release.scores import UNCHANGED
+from multifocal_jax.evaluation.metrics import UNCHANGED, score
 
 SAMPLES = 3
 SMALLEST = 11  # side in pixels of SSIM's window, and so of the pictures that `score` takes
