@@ -18,6 +18,7 @@ from typing import Any
 
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import apply_overrides, load_config
+from multifocal_jax.files import write_text
 
 STEPS = 300
 BASE = {"train.steps": STEPS, "train.batch_size": 4, "train.tensorboard": False, "train.checkpoint_every": STEPS}
@@ -124,9 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file = arguments.output / f"{choice}-{seed}.json"
             if not file.exists():
                 entry = run(configure(choice, seed))
-                partial = file.with_suffix(".partial")
-                partial.write_text(json.dumps(entry))
-                partial.replace(file)
+                write_text(file, json.dumps(entry))
                 print(f"{choice}, seed {seed}: {entry['psnr']:.2f} dB", file=sys.stderr)
     print(table(finished(arguments.output)))
     return 0

@@ -168,6 +168,13 @@ class SourceConfig:
             self.rain,
             "'none', as the pictures of dataset 'rainy' have rain already",
         )
+        published = self.dataset not in ("demo", "folder", "clean", "rainy")
+        _require(
+            self.reader == "folder" or published,
+            "SourceConfig.reader",
+            self.reader,
+            f"'folder' for dataset {self.dataset!r}, as only published sets have a TFDS builder",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,16 @@ class DataConfig:
     def __post_init__(self) -> None:
         _check_types(self)
         _require(bool(self.train), "DataConfig.train", self.train, "one or more sources")
+        for number, source in enumerate(self.train):
+            _require(
+                source.dataset != "rainy",
+                f"DataConfig.train.{number}.dataset",
+                source.dataset,
+                "sets with clean pictures; those of 'rainy' can only be evaluated",
+            )
+        for name, unused in (("repeat", 1), ("held_out", 0), ("exclude", ())):
+            value = getattr(self.test, name)
+            _require(value == unused, f"DataConfig.test.{name}", value, f"{unused!r}, as it is about training")
         _require(self.held_out >= 0, "DataConfig.held_out", self.held_out, "0 or more pictures")
         _require(self.crop_size >= 8, "DataConfig.crop_size", self.crop_size, "8 pixels or more")
         _require(self.memory_limit > 0, "DataConfig.memory_limit", self.memory_limit, "a positive number of GiB")
@@ -272,6 +289,12 @@ class EvalConfig:
         _require(self.batch_size >= 1, "EvalConfig.batch_size", self.batch_size, "1 or more")
         _require(self.tile == 0 or self.tile >= 64, "EvalConfig.tile", self.tile, "0 or at least 64 pixels")
         _require(self.overlap >= 0, "EvalConfig.overlap", self.overlap, "0 or more pixels")
+        _require(
+            self.tile == 0 or self.overlap < self.tile,
+            "EvalConfig.overlap",
+            self.overlap,
+            f"less than the {self.tile} pixels of EvalConfig.tile",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from etils import epath
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.errors import UserError
+from multifocal_jax.files import write_whole
 
 Parameters = Mapping[str, Any]
 
@@ -58,6 +59,9 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
         path: file to write, local or in a bucket; its folder must exist.
         weights: what to write.
         dtype: "float16" halves the size of a float32 file; None keeps the parameters' own.
+
+    Raises:
+        OutputError: the disk does not take it.
     """
     from safetensors.numpy import save
 
@@ -67,10 +71,8 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
         "record": json.dumps(weights.record),
         "sha256": _checksum(flat),
     }
-    path = epath.Path(path)
-    partial = path.parent / f"{path.name}.partial"
-    partial.write_bytes(save(flat, metadata=metadata))
-    partial.replace(path)
+    content = save(flat, metadata=metadata)
+    write_whole(path, lambda file: file.write(content))
 
 
 def load_weights(path: epath.PathLike) -> Weights:

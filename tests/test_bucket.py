@@ -17,7 +17,7 @@ import multifocal_jax
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.sources import open_rainy, open_source
-from multifocal_jax.evaluation.files import write_whole
+from multifocal_jax.files import write_whole
 from multifocal_jax.paths import PathError, as_path
 from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints

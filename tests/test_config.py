@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from multifocal_jax.config import ConfigError, DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from multifocal_jax.config import (
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    ExperimentConfig,
+    ModelConfig,
+    SourceConfig,
+    TrainConfig,
+)
 from multifocal_jax.config_files import apply_overrides, differences, every_field, from_dict, load_config, to_dict
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -25,6 +33,19 @@ CONFIGS = Path(__file__).parents[1] / "configs"
             lambda: SourceConfig(dataset="clean"),
             r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy', 'varied' or 'identity'",
         ),
+        (
+            lambda: SourceConfig(dataset="folder", reader="tfds"),
+            r"SourceConfig.reader is 'tfds'; allowed: 'folder' for dataset 'folder', as only published sets have",
+        ),
+        (
+            lambda: DataConfig(train=(SourceConfig(dataset="rain100l"), SourceConfig(dataset="rainy"))),
+            r"DataConfig.train.1.dataset is 'rainy'; allowed: sets with clean pictures",
+        ),
+        (
+            lambda: DataConfig(test=SourceConfig(dataset="rain100l", exclude=("1",))),
+            r"DataConfig.test.exclude is \('1',\); allowed: \(\), as it is about training",
+        ),
+        (lambda: EvalConfig(tile=64, overlap=64), r"EvalConfig.overlap is 64; allowed: less than the 64 pixels"),
         (lambda: DataConfig(train=()), r"DataConfig.train is \(\); allowed: one or more sources"),
         (
             lambda: ExperimentConfig(data=DataConfig(crop_size=100)),

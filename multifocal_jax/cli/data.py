@@ -3,28 +3,26 @@
 import argparse
 import json
 import os
-import sys
 import typing
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from multifocal_jax.config import ConfigError, DataConfig, Dataset, SourceConfig
-from multifocal_jax.data.errors import DataError
+from multifocal_jax.cli.flags import at_least
+from multifocal_jax.config import DataConfig, Dataset, SourceConfig
 from multifocal_jax.data.published import PUBLISHED
 
 FAULTY = 1  # exit status of `check` where something is wrong with the data
-FAILED = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, `FAULTY` or `FAILED`."""
+    """Run a command; the exit status is 0 or `FAULTY`.
+
+    Raises:
+        UserError: it cannot be done, and why.
+    """
     options = _parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except (DataError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+    return options.run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--dataset", default="", choices=kinds, help="what ROOT is; told by name and layout if left out")
     check.add_argument("--against-dataset", default="", choices=kinds, help="what OTHER is")
     check.add_argument("--json", action="store_true", help="print JSON")
-    check.add_argument("--limit", type=int, default=20, metavar="N", help="faults of each kind to print (20)")
+    check.add_argument("--limit", type=at_least(0), default=20, metavar="N", help="faults of each kind to print (20)")
     check.set_defaults(run=_check)
 
     prepare = commands.add_parser("prepare", help="build a published set as TFDS files (array_record)")
@@ -55,9 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--rain", default="", help="synthesise rain of this style")
     modes = ["device", "memory", "stream"]
     bench.add_argument("--modes", nargs="+", default=modes, choices=modes)
-    bench.add_argument("--batch-size", type=int, default=4, metavar="N")
-    bench.add_argument("--crop-size", type=int, default=128, metavar="PIXELS")
-    bench.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode; 0 uses threads")
+    bench.add_argument("--batch-size", type=at_least(1), default=4, metavar="N")
+    bench.add_argument("--crop-size", type=at_least(1), default=128, metavar="PIXELS")
+    bench.add_argument(
+        "--workers", type=at_least(0), default=0, metavar="N", help="processes that decode; 0 uses threads"
+    )
     bench.add_argument("--seconds", type=float, default=5, metavar="S", help="time for each figure")
     bench.add_argument("--steps", type=float, nargs="+", default=[10, 30, 100], metavar="MS", help="length of a step")
     bench.add_argument("--json", action="store_true", help="print JSON")

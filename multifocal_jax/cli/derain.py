@@ -107,8 +107,8 @@ def _load(arguments: argparse.Namespace) -> "Derainer":
 def _pipe(arguments: argparse.Namespace) -> int:
     """One picture from stdin or to stdout."""
     from multifocal_jax.evaluation.derain_files import InputError, derain_bytes
-    from multifocal_jax.evaluation.files import OutputError, write_whole
     from multifocal_jax.evaluation.photographs import format_of
+    from multifocal_jax.files import OutputError, write_whole
 
     if len(arguments.inputs) > 1:
         raise InputError("a pipe takes one picture; name one input, or write to a folder")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from multifocal_jax.cli.flags import exit_on_user_error
+from multifocal_jax.cli.flags import at_least, exit_on_user_error
 
 _EPILOG = """OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples of 8 pixels; float32 in
 [0, 1]. Either is run against the network before it is written. docs/export.md shows loading each."""
@@ -16,13 +16,11 @@ def export(argv: Sequence[str] | None = None) -> int:
     Raises:
         UserError: nothing was written, and why.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m multifocal_jax.cli.export", description=__doc__, epilog=_EPILOG, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(description=__doc__, epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument("weights", help="file, workdir of a training, or name of packaged weights")
     parser.add_argument("output", type=Path, metavar="OUT", help="file to write: .stablehlo or .onnx")
     parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: open")
-    parser.add_argument("--batch", type=_count, metavar="N", help="fix the number of pictures; default: open")
+    parser.add_argument("--batch", type=at_least(1), metavar="N", help="fix the number of pictures; default: open")
     parser.add_argument("--platforms", default="cpu,cuda,tpu", help="of .stablehlo, default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     arguments = parser.parse_args(argv)
@@ -55,12 +53,6 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 320x480")
     return int(height), int(width)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
-    return int(text)
 
 
 def main() -> None:

@@ -102,6 +102,17 @@ def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tu
     return rest, overrides
 
 
+def at_least(smallest: int) -> Callable[[str], int]:
+    """What argparse takes for the type of a whole number from `smallest` up."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {smallest} or more")
+        return int(text)
+
+    return parse
+
+
 def exit_on_user_error(main: Callable[[], int]) -> None:
     """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
 

@@ -12,7 +12,7 @@ from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, read_image
 from multifocal_jax.data.rain import PRESETS, add_rain, rain_key
-from multifocal_jax.evaluation.files import make_folder, write_whole
+from multifocal_jax.files import make_folder, write_whole
 
 RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
 _STEP = 128  # pixels; pictures are enlarged to multiples of it, so that few sizes need compiling

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from multifocal_jax.cli.flags import at_least
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status."""
@@ -22,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--name", default="", help="of the packaged weights; default: the name in the training's config")
     pack.add_argument("--data-root", default="", metavar="DIR", help="where the data lies now, if it has moved")
     pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
-    pack.add_argument("--limit", type=int, default=0, metavar="N", help="score at most N pictures of each kind")
+    pack.add_argument("--limit", type=at_least(0), default=0, metavar="N", help="score at most N pictures of each kind")
     pack.add_argument("--note", default="", help="what the card shall say of how the training went")
     pack.set_defaults(run=_pack)
 

@@ -15,9 +15,9 @@ from multifocal_jax.data.images import find_images
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import video
 from multifocal_jax.evaluation.animations import derain_animation, encode_animation, first_frame, is_animation
-from multifocal_jax.evaluation.files import OutputError, make_folder, write_whole
 from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.photographs import Photograph, encode_photograph, format_of, read_photograph
+from multifocal_jax.files import OutputError, make_folder, write_whole
 
 Derain = Callable[[np.ndarray], np.ndarray]
 PIPE = "-"

@@ -16,12 +16,12 @@ from PIL import Image
 from multifocal_jax import processes
 from multifocal_jax.data.sources import PairSource, RainySource
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.files import make_folder, write_whole
 from multifocal_jax.evaluation.journal import Journal
 from multifocal_jax.evaluation.metrics import Family
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual
 from multifocal_jax.evaluation.report import PictureScores, Report, picture_from_dict, picture_to_dict
 from multifocal_jax.evaluation.scoring import score_picture
+from multifocal_jax.files import make_folder, write_whole
 from multifocal_jax.paths import as_path, is_remote
 
 Item = TypeVar("Item")

@@ -132,12 +132,12 @@ class Derainer:
         return _finish(result, image.dtype).reshape(image.shape)
 
     def _ensemble(self, batch: np.ndarray) -> np.ndarray:
-        total = np.zeros(batch.shape, np.float32)
+        total: Any = 0
         for flip in (False, True):
             for turns in range(4):
                 view = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
                 result = np.rot90(self._padded(view), -turns, axes=(1, 2))
-                total += result[:, :, ::-1] if flip else result
+                total = total + (result[:, :, ::-1] if flip else result)
         return total / 8
 
     def _padded(self, batch: np.ndarray) -> np.ndarray:

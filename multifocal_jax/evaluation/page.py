@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from multifocal_jax.data.sources import PairSource, RainySource
-from multifocal_jax.evaluation.files import encode, write_whole
 from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Report
+from multifocal_jax.files import encode, write_whole
 
 PAGE = "report.html"
 MOST_PICTURES = 200  # the worst that a page shows; more would make a file that browsers struggle with

@@ -23,6 +23,7 @@ _PACKAGES = ("jax", "jaxlib", "flax")
 _KEPT = 64  # files, the latest used
 
 _folder: Path | None = None
+_code = ""  # digest of what the programs are made from, as it was when this process began to keep them
 
 
 def keep_in(folder: str | Path | None) -> None:
@@ -30,8 +31,10 @@ def keep_in(folder: str | Path | None) -> None:
 
     The folder must be the user's own: who can write into it can run code in the user's name.
     """
-    global _folder
+    global _folder, _code
     _folder = None if folder is None else Path(folder)
+    if _folder and not _code:
+        _code = _digest_of_code()
 
 
 def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: Callable[[], Compiled]) -> Compiled:
@@ -60,8 +63,11 @@ def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     client = devices[0].client
     flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "MULTIFOCAL_GPU_KERNELS")]
     text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, _processor()))
-    digest = hashlib.sha256(text.encode())
-    digest.update(repr([version(package) for package in _PACKAGES]).encode())
+    return hashlib.sha256((_code + text).encode()).hexdigest()
+
+
+def _digest_of_code() -> str:
+    digest = hashlib.sha256(repr([version(package) for package in _PACKAGES]).encode())
     package = Path(__file__).parents[1]
     for room in _ROOMS:
         path = package / room

@@ -15,12 +15,12 @@ from multifocal_jax.data.errors import NoPairsError
 from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
-from multifocal_jax.evaluation.files import make_folder, write_text
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
 from multifocal_jax.evaluation.weights_lookup import find_weights
+from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
 from multifocal_jax.weights import Weights, WeightsError, load_weights
 

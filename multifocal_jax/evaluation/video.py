@@ -13,7 +13,7 @@ import numpy as np
 
 from multifocal_jax.data.images import find_files
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.files import OutputError
+from multifocal_jax.files import OutputError
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 _ENCODERS = {".webm": ("libvpx-vp9", "-crf", "24", "-b:v", "0"), ".avi": ("mpeg4", "-q:v", "2")}

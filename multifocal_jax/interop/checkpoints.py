@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from multifocal_jax.config_files import to_dict
+from multifocal_jax.files import write_whole
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.weights import Weights
 
@@ -95,10 +96,7 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weig
         "model_config": to_dict(weights.model),
         "record": json.loads(json.dumps(weights.record)),
     }
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    write_whole(path, lambda file: torch.save(content, file))
 
 
 def _read_pickle(path: Path) -> Any:

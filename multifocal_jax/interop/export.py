@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multifocal_jax.errors import UserError
+from multifocal_jax.files import write_whole
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.weights import Weights
 
@@ -77,7 +78,7 @@ def export_stablehlo(
         for index, (h, w) in enumerate(sizes):
             rainy = _picture(batch or 1 + index, h, w)
             _compare("the exported artifact", np.asarray(_jit(again.call)(rainy)), np.asarray(_jit(derain)(rainy)))
-    _write(Path(path), bytes(content))
+    write_whole(path, lambda file: file.write(content))
 
 
 def export_onnx(
@@ -120,7 +121,7 @@ def export_onnx(
             expected = np.asarray(derain(padded))[:, :h, :w]
         (found,) = session.run(None, {"rainy": np.ascontiguousarray(rainy.transpose(0, 3, 1, 2))})
         _compare("the ONNX model", np.asarray(found).transpose(0, 2, 3, 1), expected)
-    _write(Path(path), content)
+    write_whole(path, lambda file: file.write(content))
 
 
 def _check_size(size: tuple[int, int] | None, multiple: int) -> None:
@@ -141,9 +142,3 @@ def _compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:
         raise ExportError(
             f"{what} differs from the JAX network by {largest:.1e}, more than {TOLERANCE:.0e}; nothing was written"
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from multifocal_jax.config_files import apply_overrides
+from multifocal_jax.files import write_text
 from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
 from multifocal_jax.interop.architecture import has_our_names, infer_model, models_with_shapes, why_another_network
 from multifocal_jax.interop.bands import BandOrder
@@ -173,11 +174,8 @@ def inspect(request: Request, show: Print) -> Alignment:
     show(report(alignment, shapes))
     proposal = names_file(alignment, checkpoint.path.name)
     if request.write_names:
-        path = Path(request.write_names)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(proposal, encoding="utf-8")
-        partial.replace(path)
-        show(f"wrote {path}; read it, then use it as --names {path}")
+        write_text(request.write_names, proposal)
+        show(f"wrote {request.write_names}; read it, then use it as --names {request.write_names}")
     else:
         show(f"\nA file for --names (--write-names FILE writes it):\n\n{proposal}")
     return alignment

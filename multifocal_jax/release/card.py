@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from multifocal_jax.evaluation.files import write_whole
 from multifocal_jax.evaluation.inference import Derainer, load
 from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+from multifocal_jax.files import write_whole
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.purposes import PURPOSES, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights

@@ -21,8 +21,8 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.files import write_text
 from multifocal_jax.evaluation.weights_lookup import WORKDIR_FILE, find_weights
+from multifocal_jax.files import OutputError, write_text
 from multifocal_jax.paths import as_path
 from multifocal_jax.training.checkpoints import Checkpoints, scored_alike
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
@@ -94,6 +94,7 @@ class _Run:
     def __init__(self, config: ExperimentConfig, workdir: epath.Path, quiet: bool) -> None:
         self.config, self.workdir, self.quiet = config, workdir, quiet
         self.main = jax.process_index() == 0
+        self.commit = _commit()  # of the code that trains, whatever is committed while it does
         check_batch_size(config.train.batch_size, config.train.accumulate, jax.device_count())
         self.data = TrainingData(
             config.data,
@@ -138,7 +139,7 @@ class _Run:
             if jax.process_count() == 1:  # of several the others, who may be gone, would be waited for
                 with contextlib.suppress(Exception):  # the error that is being raised says more
                     self.checkpoints.close()
-            if isinstance(error, OSError) and processes.loss_of_process(error) is None:
+            if isinstance(error, (OSError, OutputError)) and processes.loss_of_process(error) is None:
                 raise TrainingError(
                     f"training cannot go on: {error}; checkpoints in {self.checkpoints.folder} are intact. Free some "
                     "space if the disk is full, and run the same command again"
@@ -304,7 +305,7 @@ class _Run:
             "seed": self.config.train.seed,
             "held_out": self.scores,
             "version": multifocal_jax.__version__,
-            "commit": _commit(),
+            "commit": self.commit,
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         weights = Weights(to_host(state.weights), self.config.model, record)

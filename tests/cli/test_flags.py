@@ -93,6 +93,23 @@ def test_doors_report_a_missing_data_set_in_one_line(door, tmp_path):
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "multifocal_jax.cost --repeats -1",
+        "multifocal_jax.data bench --batch-size 0",
+        "multifocal_jax.release pack runs/none --config configs/demo.py --limit 1.5",
+        "multifocal_jax.cli.export demo demo.onnx --batch 0",
+    ],
+)
+def test_numbers_out_of_range_are_told_by_argument(command):
+    done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    *_, option, number = command.split()
+    last = done.stderr.splitlines()[-1]
+    assert f"argument {option}: {number!r} is not a number of " in last
+
+
 def test_a_reader_that_has_seen_enough():
     code = "from multifocal_jax.cli.flags import exit_on_user_error as run; run(lambda: print('x' * 100_000) or 0)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

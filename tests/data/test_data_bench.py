@@ -1,9 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from multifocal_jax.cli.data import main
+from multifocal_jax.data.errors import DataError
 
 
 def test_the_command_measures_every_mode(tmp_path, capsys):
@@ -22,4 +24,5 @@ def test_the_command_measures_every_mode(tmp_path, capsys):
         assert 0 <= speed["waiting"]["0.005"] < 1
     assert main([*options, "--modes", "memory"]) == 0
     assert "| memory |" in capsys.readouterr().out
-    assert main(["bench", str(tmp_path / "nowhere"), "--dataset", "folder"]) == 2
+    with pytest.raises(DataError, match="nowhere"):
+        main(["bench", str(tmp_path / "nowhere"), "--dataset", "folder"])

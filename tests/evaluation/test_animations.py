@@ -15,9 +15,9 @@ from multifocal_jax.evaluation.animations import (
     is_animation,
 )
 from multifocal_jax.evaluation.derain_files import derain_bytes
-from multifocal_jax.evaluation.files import OutputError
 from multifocal_jax.evaluation.inference import InferenceError
 from multifocal_jax.evaluation.photographs import PhotographError
+from multifocal_jax.files import OutputError
 
 TIMES = [100, 250, 40]
 # Large areas of one colour, which a GIF's palette holds exactly.

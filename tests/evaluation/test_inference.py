@@ -129,7 +129,8 @@ def test_rows_over_devices_give_the_same():
     assert len(over_devices._programs) == 2
 
 
-def test_ensemble_is_the_mean_over_the_square_symmetries(params, derainer):
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
+def test_ensemble_is_the_mean_over_the_square_symmetries(params, derainer, precision, tolerance):
     image = picture(23, 31, "float32")
     results = []
     for flipped in (image, image[::-1]):
