@@ -5,8 +5,9 @@ import json
 
 from multifocal_jax.cli.flags import exit_on_user_error
 
-_EPILOG = """Sources: .pth, .pt, .safetensors, a training's workdir. The destination's name says what is written:
-.safetensors is the project's format, .pth is PyTorch's, a name without suffix makes a folder that counts as a workdir.
+_EPILOG = """Sources: .pth, .pt, .safetensors, a training's workdir, packaged weights. The destination's name
+says what is written: .safetensors is the project's format, .pth is PyTorch's, a name without suffix makes a folder
+that counts as a workdir.
 Exit status: 0 done, 1 the frameworks differ, 2 it cannot be done. docs/interop.md shows every use."""
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multifocal_jax.config import ModelConfig
     from multifocal_jax.evaluation.inference import load
-    from multifocal_jax.evaluation.weights_lookup import list_weights
     from multifocal_jax.models import MultifocalNet
+    from multifocal_jax.weights_lookup import list_weights
 
 __version__ = "0.1.0"
 
@@ -15,7 +15,7 @@ __all__ = ["ModelConfig", "MultifocalNet", "__version__", "list_weights", "load"
 _HOMES = {
     "ModelConfig": "multifocal_jax.config",
     "MultifocalNet": "multifocal_jax.models",
-    "list_weights": "multifocal_jax.evaluation.weights_lookup",
+    "list_weights": "multifocal_jax.weights_lookup",
     "load": "multifocal_jax.evaluation.inference",
 }
 

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import importlib.util
 import inspect
+import shlex
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -175,13 +176,35 @@ def _revive(value: Any, hint: Any) -> Any:
     return value
 
 
-def differences(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """One line per field in which two configs of a kind differ: `train.batch_size: 4 -> 16`."""
-    lines = []
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A field in which two configs differ."""
+
+    name: str  # dotted, such as train.batch_size or data.train.0.repeat
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        """`train.batch_size: 4 -> 16`."""
+        return f"{self.name}: {self.before!r} -> {self.after!r}"
+
+    def override(self, prefix: str = "config.") -> str:
+        """What a shell takes to make the change: `--config.train.batch_size=16`."""
+        return shlex.quote(f"--{prefix}{self.name}={self.after}")
+
+
+def changed_fields(old: Any, new: Any, prefix: str = "") -> list[Change]:
+    """The fields in which two configs of a kind differ; in tuples of as many configs those of each."""
+    changes = []
     for item in dataclasses.fields(old):
-        before, after = getattr(old, item.name), getattr(new, item.name)
-        if dataclasses.is_dataclass(before):
-            lines += differences(before, after, f"{prefix}{item.name}.")
-        elif before != after:
-            lines.append(f"{prefix}{item.name}: {before!r} -> {after!r}")
-    return lines
+        changes += _changes(getattr(old, item.name), getattr(new, item.name), f"{prefix}{item.name}")
+    return changes
+
+
+def _changes(before: Any, after: Any, name: str) -> list[Change]:
+    if dataclasses.is_dataclass(before):
+        return changed_fields(before, after, f"{name}.")
+    if isinstance(before, tuple) and len(before) == len(after) and any(map(dataclasses.is_dataclass, before)):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [change for number, (one, other) in pairs for change in _changes(one, other, f"{name}.{number}")]
+    return [] if before == after else [Change(name, before, after)]

@@ -12,7 +12,7 @@ from multifocal_jax.config import (
     SourceConfig,
     TrainConfig,
 )
-from multifocal_jax.config_files import apply_overrides, differences, every_field, from_dict, load_config, to_dict
+from multifocal_jax.config_files import apply_overrides, changed_fields, every_field, from_dict, load_config, to_dict
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -86,9 +86,25 @@ def test_spa_scores_rain200h_weights():
     assert config.eval.weights == "runs/rain200h"
 
 
+def test_changes_as_overrides_that_the_doors_take():
+    sources = (SourceConfig(dataset="rain100l", root="a"), SourceConfig(dataset="rain800"))
+    old = ExperimentConfig(data=DataConfig(train=sources))
+    wanted = [("model.spp_sizes", "(1, 3)"), ("data.train.0.root", "b c"), ("data.train.1.repeat", "2")]
+    changes = changed_fields(old, apply_overrides(old, wanted))
+    assert [(change.name, str(change.after)) for change in changes] == wanted
+    assert [change.override() for change in changes] == [
+        "'--config.model.spp_sizes=(1, 3)'",
+        "'--config.data.train.0.root=b c'",
+        "--config.data.train.1.repeat=2",
+    ]
+    fewer = ExperimentConfig(data=DataConfig(train=sources[:1]))
+    assert [change.name for change in changed_fields(old, fewer)] == ["data.train"]
+
+
 def test_ablation_changes_one_switch():
     base = load_config(str(CONFIGS / "rain200h.py"))
-    assert differences(base, load_config(f"{CONFIGS / 'ablation.py'}:model_4")) == [
+    changes = changed_fields(base, load_config(f"{CONFIGS / 'ablation.py'}:model_4"))
+    assert [str(change) for change in changes] == [
         "name: 'rain200h' -> 'model_4'",
         "model.interaction: 'cross_scale' -> 'convolution'",
     ]

@@ -12,9 +12,9 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights, packaged_weights, pretrained_folder
 from multifocal_jax.release.pack import LARGEST, LARGEST_TOGETHER
 from multifocal_jax.weights import WeightsError, load_weights
+from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights, packaged_weights, pretrained_folder
 
 SIDE = 192
 

@@ -82,7 +82,7 @@ class _ListWeights(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from multifocal_jax.evaluation.weights_lookup import list_weights
+        from multifocal_jax.weights_lookup import list_weights
 
         print("\n\n".join(map(str, list_weights())))
         parser.exit()
@@ -91,7 +91,7 @@ class _ListWeights(argparse.Action):
 def _load(arguments: argparse.Namespace) -> "Derainer":
     from multifocal_jax.cli.cache import keep_programs
     from multifocal_jax.evaluation.inference import load
-    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+    from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     keep_programs()
     return load(

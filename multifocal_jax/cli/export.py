@@ -25,9 +25,9 @@ def export(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
     arguments = parser.parse_args(argv)
 
-    from multifocal_jax.evaluation.weights_lookup import find_weights
     from multifocal_jax.interop.export import KNOWN_PLATFORMS, ExportError, export_onnx, export_stablehlo
     from multifocal_jax.weights import load_weights
+    from multifocal_jax.weights_lookup import find_weights
 
     output: Path = arguments.output
     if output.suffix not in (".stablehlo", ".onnx"):

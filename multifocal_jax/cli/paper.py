@@ -56,8 +56,8 @@ def _figure1(arguments: argparse.Namespace) -> int:
     from multifocal_jax.data.images import read_image
     from multifocal_jax.evaluation.figure1 import attention_groups, draw_groups
     from multifocal_jax.evaluation.photographs import save_picture
-    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
     from multifocal_jax.weights import load_weights
+    from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
     _keep_sources([Path(arguments.picture)], [arguments.output])
     weights = load_weights(find_weights(arguments.weights or DEFAULT_NAME))
@@ -83,7 +83,7 @@ def _detection(arguments: argparse.Namespace) -> int:
     from multifocal_jax.evaluation.detection import draw_people, people_detector
     from multifocal_jax.evaluation.inference import load
     from multifocal_jax.evaluation.photographs import save_picture
-    from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
+    from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     given = [Path(text) for text in arguments.pictures]
     files = [file for path in given for file in (find_images(path) if path.is_dir() else [path])]

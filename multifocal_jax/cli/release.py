@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pack(arguments: argparse.Namespace) -> None:
     from multifocal_jax.config_files import load_config
-    from multifocal_jax.evaluation.weights_lookup import pretrained_folder
     from multifocal_jax.release.pack import pack
+    from multifocal_jax.weights_lookup import pretrained_folder
 
     file = pack(
         arguments.workdir,
@@ -54,7 +54,7 @@ def _pack(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from multifocal_jax.evaluation.weights_lookup import find_weights
     from multifocal_jax.release.card import write_card
+    from multifocal_jax.weights_lookup import find_weights
 
     print(f"written to {write_card(find_weights(arguments.weights), arguments.folder)}")

@@ -18,8 +18,8 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory, programs
 from multifocal_jax.evaluation.sizes import Size, Sizes
 from multifocal_jax.evaluation.tiles import blend_tiles
-from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME, find_weights
 from multifocal_jax.weights import load_weights
+from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
 if TYPE_CHECKING:
     from multifocal_jax.models import MultifocalNet

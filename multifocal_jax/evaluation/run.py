@@ -10,7 +10,7 @@ from etils import epath
 
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.config_files import differences, to_dict
+from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.errors import NoPairsError
 from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
@@ -19,10 +19,10 @@ from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
-from multifocal_jax.evaluation.weights_lookup import find_weights
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
-from multifocal_jax.weights import Weights, WeightsError, load_weights
+from multifocal_jax.weights import Weights
+from multifocal_jax.weights_lookup import find_weights, load_weights_for
 
 REPORT = "report.json"
 
@@ -57,7 +57,7 @@ def run(
         UserError: something that the user gave cannot be used.
     """
     measures = open_measures(metrics, truth=config.eval.split != "test" or config.data.test.dataset != "rainy")
-    loaded = [(name, _load(name, config)) for name in weights]
+    loaded = [(name, load_weights_for(name, config.model)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
     reports = []
@@ -144,19 +144,6 @@ def _run_one(
         print(report.to_text())
         print(f"written to {folder}")
     return report
-
-
-def _load(name: str, config: ExperimentConfig) -> Weights:
-    path = find_weights(name)
-    weights = load_weights(path)
-    if weights.model != config.model:
-        lines = differences(config.model, weights.model)
-        overrides = " ".join(f"--config.model.{line.split(':')[0]}={line.split(' -> ')[1]}" for line in lines)
-        raise WeightsError(
-            f"{path} holds another architecture than the config ({', '.join(lines)}); take the config that they were "
-            f"trained with, or add {overrides}"
-        )
-    return weights
 
 
 def _open(config: ExperimentConfig) -> PairSource | RainySource:

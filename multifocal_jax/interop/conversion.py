@@ -16,6 +16,7 @@ from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
 from multifocal_jax.interop.renaming import Renaming
 from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights, unflatten
+from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
     from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
@@ -41,7 +42,8 @@ def read_weights(
     """Read weights from wherever they are.
 
     Args:
-        source: a project `.safetensors`, a training workdir, or a PyTorch checkpoint (`.pth`, `.pt`, `.safetensors`).
+        source: a project `.safetensors`, a training workdir, the name of packaged weights, or a PyTorch checkpoint
+            (`.pth`, `.pt`, `.safetensors`).
         renaming: names of another code base, for PyTorch checkpoints.
         overrides: pairs of a `ModelConfig` field and its value as text, for what no tensor shows.
         key: entry of a PyTorch checkpoint that holds the tensors; None finds it.
@@ -50,14 +52,10 @@ def read_weights(
     Raises:
         ConversionError: the tensors are not those of one network of ours; all that are missing, extra or of another
             shape are listed.
-        WeightsError: a project file cannot be used.
+        WeightsError: there is nothing of this name, or a project file cannot be used.
         ConfigError: an override is not allowed.
     """
-    path = Path(source)
-    if path.is_dir():
-        path = path / "weights.safetensors"
-        if not path.is_file():
-            raise ConversionError(f"folder {source} has no weights.safetensors, which training writes into its workdir")
+    path = find_weights(source)
     if path.suffix == ".safetensors" and _is_project_file(path):
         weights = load_weights(path)
         model = apply_overrides(weights.model, overrides)
@@ -70,8 +68,6 @@ def read_weights(
 def _is_project_file(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist")
     try:
         with safe_open(path, framework="numpy") as file:
             return "model" in (file.metadata() or {})
@@ -207,7 +203,7 @@ def write_weights(destination: str | Path, weights: Weights, dtype: str | None =
         return path
     if not path.suffix:
         path.mkdir(exist_ok=True)
-        path = path / "weights.safetensors"
+        path = path / WORKDIR_FILE
     save_weights(path, weights, dtype)
     return path
 

@@ -17,6 +17,7 @@ from multifocal_jax.interop.conversion import Converted, describe, read_weights,
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.renaming import Renaming, read_names
+from multifocal_jax.weights_lookup import WORKDIR_FILE
 
 Print = Callable[[str], None]
 
@@ -83,10 +84,10 @@ def _check(request: Request) -> None:
         raise ConversionError("nothing to do: name a DESTINATION, or ask for --verify or --inspect")
     for target in (request.destination, request.write_names):
         path = Path(target) if target else None
-        if path is not None and path.exists() and not request.overwrite:
-            inside = path / "weights.safetensors"
-            if path.is_file() or inside.exists():
-                raise ConversionError(f"{path} exists; --overwrite replaces it")
+        if path is None or request.overwrite:
+            continue
+        if path.is_file() or (path / WORKDIR_FILE).exists():
+            raise ConversionError(f"{path} exists; --overwrite replaces it")
 
 
 def read(request: Request) -> Converted:

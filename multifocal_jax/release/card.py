@@ -13,11 +13,11 @@ import numpy as np
 from multifocal_jax.evaluation.inference import Derainer, load
 from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.panels import side_by_side
-from multifocal_jax.evaluation.weights_lookup import DEFAULT_NAME
 from multifocal_jax.files import write_whole
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.purposes import PURPOSES, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights
+from multifocal_jax.weights_lookup import DEFAULT_NAME
 
 # Photographs in the public domain or under CC0, as scikit-image carries them, and the part of each that is shown.
 _PHOTOGRAPHS = {"astronaut": (0, 100), "chelsea": (0, 80), "coffee": (60, 150), "rocket": (60, 160)}

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.config_files import from_dict, to_dict
+from multifocal_jax.config_files import changed_fields, from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer
-from multifocal_jax.evaluation.weights_lookup import find_weights
 from multifocal_jax.release.purposes import PURPOSES, purpose_of
 from multifocal_jax.release.scores import held_out_groups, score_group, score_unharmed
-from multifocal_jax.weights import Weights, load_weights, save_weights
+from multifocal_jax.weights import Weights, describe_weights, load_weights, save_weights
+from multifocal_jax.weights_lookup import find_weights
 
 LARGEST = 12_000_000  # bytes of one packaged file
 LARGEST_TOGETHER = 25_000_000
@@ -104,17 +104,8 @@ def _save(path: Path, weights: Weights) -> None:
 
 def overrides(base: ExperimentConfig, config: ExperimentConfig) -> list[str]:
     """`--config.FIELD=VALUE` for every field in which a training's config differs from the one in its file."""
-    return [
-        f"--config.{name}={value}"
-        for name, value in _changed(to_dict(base), to_dict(config))
-        if name not in ("data.root", "train.init_weights")
-    ]
-
-
-def _changed(base: Any, other: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(base, dict):
-        return [item for key in base for item in _changed(base[key], other[key], f"{prefix}{key}.")]
-    return [(prefix.rstrip("."), other)] if base != other else []
+    changes = changed_fields(base, config)
+    return [change.override() for change in changes if change.name not in ("data.root", "train.init_weights")]
 
 
 def curve(metrics: Path) -> list[tuple[int, float]]:
@@ -141,7 +132,7 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     before = train["init_weights"]
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
     stage |= {"planned": train["steps"], "learning_rate": train["learning_rate"]}
-    return [*(stages(load_weights(find_weights(before)).record) if before else []), stage]
+    return [*(stages(describe_weights(find_weights(before)).record) if before else []), stage]
 
 
 def _without_paths(config: ExperimentConfig) -> ExperimentConfig:

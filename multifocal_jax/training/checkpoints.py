@@ -16,7 +16,7 @@ from etils import epath
 
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.config_files import differences, from_dict, to_dict
+from multifocal_jax.config_files import changed_fields, from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_absolute
 from multifocal_jax.training.parallel import to_host
@@ -57,12 +57,12 @@ def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
     harmless = HARMLESS
     if new.train.schedule == "cosine":  # its shape depends on the length of the run
         harmless = tuple(name for name in harmless if name not in ("train.epochs", "train.steps"))
-    return [line for line in differences(old, new) if not line.startswith(harmless)]
+    return [str(change) for change in changed_fields(old, new) if not change.name.startswith(harmless)]
 
 
 def scored_alike(old: ExperimentConfig, new: ExperimentConfig) -> bool:
     """Whether scores of the held-out pictures under one config can be compared with those under the other."""
-    return not any(line.startswith(SCORING) for line in differences(old, new))
+    return not any(change.name in SCORING for change in changed_fields(old, new))
 
 
 def _digest(arrays: Any) -> int:

@@ -21,7 +21,6 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.weights_lookup import WORKDIR_FILE, find_weights
 from multifocal_jax.files import OutputError, write_text
 from multifocal_jax.paths import as_path
 from multifocal_jax.training.checkpoints import Checkpoints, scored_alike
@@ -31,7 +30,8 @@ from multifocal_jax.training.state import TrainState, create_state
 from multifocal_jax.training.step import Metrics, make_step
 from multifocal_jax.training.validation import SMALLEST, TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
-from multifocal_jax.weights import Weights, WeightsError, describe_weights, flatten, load_weights, save_weights
+from multifocal_jax.weights import Weights, describe_weights, flatten, save_weights
+from multifocal_jax.weights_lookup import WORKDIR_FILE, load_weights_for
 
 
 class TrainingError(UserError):
@@ -162,13 +162,7 @@ class _Run:
         return blank, f"starting from random weights, seed {self.config.train.seed}"
 
     def _from_weights(self) -> TrainState:
-        path = find_weights(self.config.train.init_weights)
-        weights = load_weights(path)
-        if weights.model != self.config.model:
-            raise WeightsError(
-                f"{path} holds another architecture ({weights.model}) than config.model ({self.config.model}); "
-                "set the fields of config.model to match"
-            )
+        weights = load_weights_for(self.config.train.init_weights, self.config.model)
         return create_state(self.config, self.optimizer, weights.params)
 
     def _remember_best(self) -> None:

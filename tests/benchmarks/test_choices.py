@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.choices import CHOICES, configure, finished, table
-from multifocal_jax.config_files import differences
+from multifocal_jax.config_files import changed_fields
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -9,7 +9,7 @@ def test_all_choices_see_as_many_pixels_and_differ_in_what_they_say(choice):
     config = configure(choice, seed=1)
     pixels = config.train.steps * config.train.batch_size * config.data.crop_size**2
     assert pixels == 300 * 4 * 64**2
-    changed = {line.split(":")[0] for line in differences(configure("default", seed=1), config)}
+    changed = {change.name for change in changed_fields(configure("default", seed=1), config)}
     assert changed - {"name"} == set(CHOICES[choice][1])
 
 

@@ -13,8 +13,8 @@ from multifocal_jax import ModelConfig, MultifocalNet
 from multifocal_jax.evaluation import memory
 from multifocal_jax.evaluation.inference import Derainer, InferenceError
 from multifocal_jax.evaluation.tiles import blend_tiles, starts
-from multifocal_jax.evaluation.weights_lookup import find_weights
 from multifocal_jax.weights import WeightsError
+from multifocal_jax.weights_lookup import find_weights
 
 MODEL = TINY
 PLAIN = jax.jit(MultifocalNet(MODEL).apply)

@@ -130,8 +130,9 @@ def test_a_workdir_is_read_and_written(tmp_path):
     assert written == tmp_path / "workdir" / "weights.safetensors"
     assert load_weights(written).model == small()
     assert read_weights(tmp_path / "workdir").weights.model == small()
+    assert read_weights("demo").weights.record["name"] == "demo"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConversionError, match=r"has no weights\.safetensors"):
+    with pytest.raises(WeightsError, match=r"holds no weights\.safetensors"):
         read_weights(tmp_path / "empty")
 
 
@@ -221,7 +222,7 @@ def test_damaged_files_are_refused(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(ConversionError, match="damaged or not a PyTorch checkpoint"):
         read_weights(path)
-    with pytest.raises(ConversionError, match="does not exist"):
+    with pytest.raises(WeightsError, match=r"nowhere\.pth' are neither a file nor a workdir nor packaged"):
         read_weights(tmp_path / "nowhere.pth")
     broken = tmp_path / "in.safetensors"
     broken.write_bytes(content)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from etils import epath
 
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.config_files import changed_fields
 from multifocal_jax.paths import as_path
-from multifocal_jax.weights import Description, WeightsError, describe_weights
+from multifocal_jax.weights import Description, Weights, WeightsError, describe_weights, load_weights
 
 WORKDIR_FILE = "weights.safetensors"  # what training writes into its workdir
 DEFAULT_NAME = "general-small"  # packaged weights that `load()` and `derain` take
@@ -52,6 +54,24 @@ def list_weights() -> list[PackagedWeights]:
     """What comes with the package, the default first; only the heads of the files are read."""
     found = [PackagedWeights(name, path, describe_weights(path)) for name, path in packaged_weights().items()]
     return sorted(found, key=lambda weights: weights.name != DEFAULT_NAME)
+
+
+def load_weights_for(name_or_path: epath.PathLike, model: ModelConfig) -> Weights:
+    """Weights of a certain architecture; arguments as for `find_weights`.
+
+    Raises:
+        WeightsError: they cannot be found or read, or are of another architecture; the message has the overrides of a
+            config that fit.
+    """
+    path = find_weights(name_or_path)
+    weights = load_weights(path)
+    if weights.model != model:
+        changed = changed_fields(model, weights.model)
+        raise WeightsError(
+            f"{path} holds another architecture than the config ({', '.join(map(str, changed))}); take the config that "
+            f"they were trained with, or add {' '.join(change.override('config.model.') for change in changed)}"
+        )
+    return weights
 
 
 def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
