@@ -7,7 +7,6 @@ docs/reconstruction.md.
 """
 
 import argparse
-import dataclasses
 import json
 import statistics
 import sys
@@ -57,11 +56,10 @@ def configure(choice: str, seed: int) -> ExperimentConfig:
 def run(config: ExperimentConfig) -> dict[str, Any]:
     """Train and score once."""
     import jax
-    import numpy as np
 
     from multifocal_jax.data.sources import open_source
+    from multifocal_jax.evaluation.evaluate import evaluate
     from multifocal_jax.evaluation.inference import Derainer
-    from multifocal_jax.evaluation.metrics import score
     from multifocal_jax.training.loop import train
     from multifocal_jax.weights import load_weights
 
@@ -71,13 +69,9 @@ def run(config: ExperimentConfig) -> dict[str, Any]:
         weights = load_weights(result.weights)
     derainer = Derainer(weights.params, weights.model)
     pairs = open_source(config.data.test, config.data.root)
-    scores = []
-    for index in range(len(pairs)):
-        rainy, clean = pairs.load(index)
-        scores.append(dataclasses.astuple(score(derainer(rainy), clean)))
-    psnr, ssim = np.mean(scores, axis=0)
+    mean = evaluate(derainer, pairs).mean("result")
     parameters = sum(leaf.size for leaf in jax.tree.leaves(weights.params))
-    return {"psnr": float(psnr), "ssim": float(ssim), "parameters": parameters}
+    return {"psnr": mean.psnr, "ssim": mean.ssim, "parameters": parameters}
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:

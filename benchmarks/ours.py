@@ -18,8 +18,7 @@ from PIL import Image
 
 from benchmarks.kernels import count_kernels
 from benchmarks.limits import demand_of
-from benchmarks.side import Task, resident_peak
-from benchmarks.work import Work
+from benchmarks.work import Task, Work, resident_peak
 from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, TrainConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
@@ -44,9 +43,8 @@ def make_task(work: Work) -> Task:
     if work.platform == "gpu" and jax.default_backend() != "gpu":
         raise RuntimeError("JAX finds no GPU here")
     if work.task != "rates":
-        anchors = sum(size**2 for size in work.model.spp_sizes)
         depth = work.model.channels // BANDS
-        found = gpu_kernels.find_fused_attention(jnp.dtype(work.precision), depth, anchors)
+        found = gpu_kernels.find_fused_attention(jnp.dtype(work.precision), depth, work.model.anchors)
         if work.task == "kernels" and work.platform == "gpu" and not found:
             raise RuntimeError(f"this GPU does without kernels: {', '.join(gpu_kernels.failures())}")
     for reason in gpu_kernels.failures():
@@ -196,7 +194,8 @@ def best_seconds(function: Callable[..., Any], *arguments: Any) -> float:
 def optimization(config: ExperimentConfig) -> tuple[Any, Any]:
     """Optimiser and schedule of the paper's run."""
     epochs = PAIRS / config.train.batch_size
-    return make_optimizer(config.train, epochs, PAPER_STEPS), make_schedule(config.train, epochs, PAPER_STEPS)
+    schedule = make_schedule(config.train, epochs, PAPER_STEPS)
+    return make_optimizer(config.train, schedule), schedule
 
 
 def open_pairs(work: Work) -> tuple[ExperimentConfig, TrainingData, Iterator[dict[str, Any]]]:

@@ -11,31 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.work import SideConfig, Work
-
-
-class Task(Protocol):
-    """Something to time."""
-
-    def run(self, count: int) -> None:
-        """Do the work `count` times and wait until all of it is done."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """What there is to know beside the time; asked for once, after the last run."""
-        ...
-
-    def peak_memory(self) -> int:
-        """Bytes."""
-        ...
-
-
-def resident_peak() -> int:
-    """The most memory that this process has held so far (VmHWM), in bytes."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+from benchmarks.work import SideConfig, Task, Work
 
 
 def task_of(work: Work, side: SideConfig) -> Task:

@@ -32,7 +32,7 @@ def time_starts(work: Work, rounds: int) -> list[Times]:
 
 
 def _write_inputs(root: Path, work: Work) -> None:
-    """A picture, and weights drawn without JAX, so that this process stays small."""
+    """A picture and weights."""
     from multifocal_jax.models import MultifocalNet, initial_parameters
 
     picture = np.random.default_rng(0).integers(0, 256, (work.height, work.width, 3), dtype=np.uint8)

@@ -96,7 +96,8 @@ def devices_of(topology: str) -> list[Any]:
 
 def compile_step(config: ExperimentConfig, devices: list[Any]) -> Any:
     """The train step compiled for all of these devices."""
-    optimizer, schedule = make_optimizer(config.train, 450, 315_000), make_schedule(config.train, 450, 315_000)
+    schedule = make_schedule(config.train, 450, 315_000)
+    optimizer = make_optimizer(config.train, schedule)
     step = make_step(config, optimizer, schedule, lambda resident, batch: (batch["rainy"] / 255, batch["clean"] / 255))
     parallel = DataParallel("shard_map", step, devices)
     side = config.data.crop_size

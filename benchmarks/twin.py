@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as all PyTorch code calls it)
 from torch import Tensor
 
-from benchmarks.side import Task, resident_peak
-from benchmarks.work import SideConfig, Work
+from benchmarks.work import SideConfig, Task, Work, resident_peak
 from multifocal_jax.interop.torch_network import MultifocalNet, derain
 
 

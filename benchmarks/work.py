@@ -1,7 +1,7 @@
-"""What is timed: one task, one size, one precision, on one side."""
+"""What is timed: one task, one size, one precision, on one side; and what a side makes of it."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.config_files import from_dict, to_dict
@@ -81,3 +81,25 @@ class SideConfig:
     def environment(self) -> dict[str, str]:
         """Variables of its process."""
         return {} if self.kernels else {"MULTIFOCAL_GPU_KERNELS": "off"}
+
+
+class Task(Protocol):
+    """Something to time."""
+
+    def run(self, count: int) -> None:
+        """Do the work `count` times and wait until all of it is done."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to know beside the time; asked for once, after the last run."""
+        ...
+
+    def peak_memory(self) -> int:
+        """Bytes."""
+        ...
+
+
+def resident_peak() -> int:
+    """The most memory that this process has held so far (VmHWM), in bytes."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))

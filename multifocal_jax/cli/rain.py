@@ -3,15 +3,13 @@
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, read_image
-from multifocal_jax.data.rain import PRESETS, add_rain, rain_key
+from multifocal_jax.data.rain import PRESETS, rain_key, rain_over
 from multifocal_jax.files import make_folder, write_whole
 
 RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
@@ -79,11 +77,9 @@ def _targets(photograph: Path, out: Path) -> tuple[Path, Path]:
 
 def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) -> int:
     """Write the pairs that can be written; returns the number of photographs that cannot be read."""
-    import jax
     from PIL import Image
     from tqdm import tqdm
 
-    lay_rain = jax.jit(functools.partial(add_rain, style=style))
     broken = 0
     with tqdm(photographs, unit="pair", desc=f"{style} rain") as progress:
         for index, path in enumerate(progress):
@@ -94,18 +90,10 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
                 broken += 1
                 continue
             # The index counts broken photographs too: mending one leaves the rain over the others as it was.
-            rainy = _apply(functools.partial(lay_rain, rain_key(seed, index)), clean)
+            rainy = rain_over(rain_key(seed, index), clean, style, _STEP)
             for target, image in zip(_targets(path, out), (rainy, clean), strict=True):
                 write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))
     return broken
-
-
-def _apply(lay_rain: Callable[[np.ndarray], object], clean: np.ndarray) -> np.ndarray:
-    """Rain over a uint8 picture; it depends on a pixel's place alone, so what is added for size is cut off again."""
-    height, width = clean.shape[:2]
-    padding = ((0, -height % _STEP), (0, -width % _STEP), (0, 0))
-    rainy = np.asarray(lay_rain(np.pad(clean, padding).astype(np.float32) / 255))
-    return np.round(rainy[:height, :width] * 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Looking for faults in data sets: what is broken, lonely, misaligned, swapped, doubled, or shared between sets."""
 
-import os
 import re
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +10,7 @@ import numpy as np
 
 from multifocal_jax.config import Dataset
 from multifocal_jax.data.alignment import find_fault
+from multifocal_jax.data.crops import in_threads
 from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
 from multifocal_jax.data.fingerprints import Fingerprints, same_scene, thumbnail
 from multifocal_jax.data.images import find_images
@@ -180,7 +179,8 @@ Inspection = tuple[tuple[int, int] | None, np.ndarray | None, Fault | None]  # s
 
 
 def _check_pairs(title: str, folder: Path, pairs: list[Pair], unpaired: list[str], published: int | None) -> CheckedSet:
-    def inspect(pair: Pair) -> Inspection:
+    def inspect(number: int) -> Inspection:
+        pair = pairs[number]
         try:
             rainy, clean = pair.load()
         except ImageError as error:
@@ -189,7 +189,7 @@ def _check_pairs(title: str, folder: Path, pairs: list[Pair], unpaired: list[str
         found = find_fault(rainy, clean)
         return clean.shape[:2], thumbnail(clean), Fault(found[0], pair.name, found[1]) if found else None
 
-    inspections = _in_threads(inspect, pairs, title)
+    inspections = in_threads(inspect, len(pairs), title)
     lonely = [Fault("unpaired", title, line) for line in unpaired]
     # One clean picture under several rains is one background.
     backgrounds = [(str(pair.clean.path), pair.name) for pair in pairs]
@@ -197,23 +197,17 @@ def _check_pairs(title: str, folder: Path, pairs: list[Pair], unpaired: list[str
 
 
 def _check_pictures(title: str, folder: Path, pictures: list[tuple[str, Picture]]) -> CheckedSet:
-    def inspect(item: tuple[str, Picture]) -> Inspection:
+    def inspect(number: int) -> Inspection:
+        name, picture = pictures[number]
         try:
-            image = item[1].load()
+            image = picture.load()
         except ImageError as error:
-            return None, None, Fault("unreadable", item[0], str(error))
+            return None, None, Fault("unreadable", name, str(error))
         return image.shape[:2], thumbnail(image), None
 
-    inspections = _in_threads(inspect, pictures, title)
+    inspections = in_threads(inspect, len(pictures), title)
     backgrounds = [(str(picture.path), name) for name, picture in pictures]
     return _collect(title, folder, "photographs", len(pictures), None, inspections, backgrounds, [])
-
-
-def _in_threads(inspect: Any, items: list[Any], title: str) -> list[Inspection]:
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(tqdm(pool.map(inspect, items), title, len(items), unit="pictures", leave=False, disable=None))
 
 
 def _collect(

@@ -194,8 +194,8 @@ class CropReader:
         for row, number in enumerate(self.pictures.entries[samples.entry]):
             wet, dry = self.store.load(int(number))
             height, width, _ = dry.shape
-            top = int(samples.top[row]) % (height - crop + 1)
-            left = int(samples.left[row]) % (width - crop + 1)
+            top = int(crop_start(samples.top[row], height, crop))
+            left = int(crop_start(samples.left[row], width, crop))
             clean[row] = dry[top : top + crop, left : left + crop]
             if rainy is not None:
                 rainy[row] = (dry if wet is None else wet)[top : top + crop, left : left + crop]

@@ -4,6 +4,7 @@ Training: an astronaut, a cup of coffee, a rocket, and the two views of the Midd
 and a photograph through a microscope. The stereo views show one scene, so both are on the training side.
 """
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,12 @@ PHOTOGRAPHS = {
 
 
 def demo_photographs(split: str) -> list[Path]:
-    """Files of the demo's "train" or "test" photographs, sorted by name.
+    """Files of the demo's "train" or "test" photographs, sorted by name; errors as for `photographs`."""
+    return photographs(PHOTOGRAPHS[split])
+
+
+def photographs(names: Iterable[str]) -> list[Path]:
+    """Files that scikit-image carries.
 
     Raises:
         DataError: scikit-image is not installed, or its wheel lacks one of the photographs.
@@ -27,7 +33,7 @@ def demo_photographs(split: str) -> list[Path]:
             "the demo takes its photographs from scikit-image, which is not installed: pip install scikit-image"
         )
     folder = Path(spec.origin).parent / "data"
-    files = [folder / name for name in PHOTOGRAPHS[split]]
+    files = [folder / name for name in names]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}: pip install --force-reinstall 'scikit-image>=0.25'")

@@ -107,11 +107,6 @@ class TrainingData:
         """Pictures per epoch, repeats counted and those held out left out."""
         return self._plan.entries
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in which every picture is seen once; the last may reach into the next epoch."""
-        return -(-self.pictures // self._plan.batch_size)
-
     def held_out_of(self, number: int) -> PairSource:
         """Those of `held_out` that belong to `config.train[number]`."""
         return self._held_out_of[number]

@@ -121,6 +121,31 @@ def add_rain(key: PRNGKeyArray, clean: Float[Array, "h w 3"], style: str) -> Flo
     return jnp.clip(clean + veil * (1 - clean) + streaks[..., None], 0, 1).astype(clean.dtype)
 
 
+_add_rain = jax.jit(add_rain, static_argnames="style")
+
+
+def rain_over(key: PRNGKeyArray, clean: np.ndarray, style: str, multiple: int = 1) -> np.ndarray:
+    """A rainy picture of 8 bits.
+
+    Args:
+        key: which rain, see `rain_key`.
+        clean: (H, W, 3), uint8.
+        style: name of a preset.
+        multiple: the picture is enlarged to multiples of so many pixels and cut again, which leaves its rain as it is,
+            so that few sizes have to be compiled.
+
+    Returns:
+        (H, W, 3), uint8, rounded to the nearest.
+
+    Raises:
+        DataError: there is no such style.
+    """
+    height, width, _ = clean.shape
+    padded = np.pad(clean, ((0, -height % multiple), (0, -width % multiple), (0, 0)))
+    rainy = np.asarray(_add_rain(key, padded.astype(np.float32) / 255, style=style))
+    return np.round(rainy[:height, :width] * 255).astype(np.uint8)
+
+
 def render_rain(
     key: PRNGKeyArray, height: int, width: int, preset: RainPreset
 ) -> tuple[Float[Array, "h w"], Float[Array, ""]]:

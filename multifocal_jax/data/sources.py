@@ -179,16 +179,12 @@ class FrozenRain:
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Rainy and clean, uint8 (H, W, 3) each."""
-        import jax
-
-        from multifocal_jax.data.rain import add_rain, rain_key
+        from multifocal_jax.data.rain import rain_key, rain_over
 
         clean = self._photographs.load_clean(index)
         if self._style == IDENTITY:
             return clean.copy(), clean
-        scaled = clean.astype(np.float32) / 255
-        rainy = jax.jit(add_rain, static_argnums=2)(rain_key(self._seed, index), scaled, self._style)
-        return np.round(np.asarray(rainy) * 255).astype(np.uint8), clean
+        return rain_over(rain_key(self._seed, index), clean, self._style), clean
 
 
 class Selection:

@@ -20,7 +20,6 @@ from multifocal_jax.evaluation.photographs import Photograph, encode_photograph,
 from multifocal_jax.files import OutputError, make_folder, write_whole
 
 Derain = Callable[[np.ndarray], np.ndarray]
-PIPE = "-"
 
 
 class InputError(UserError):

@@ -71,7 +71,9 @@ def evaluate(
         record: what is scored, for the report.
 
     Raises:
-        EvaluationError: there are no pictures, or `resume` finds scores of something else.
+        EvaluationError: there are no pictures.
+        JournalError: `resume` finds scores of something else.
+        ImageError: a picture cannot be read.
         MetricError: a pair cannot be compared; names the picture.
         OutputError: the output cannot be written.
     """

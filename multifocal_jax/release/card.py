@@ -20,7 +20,7 @@ from multifocal_jax.weights import Description, WeightsError, describe_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
 # Photographs in the public domain or under CC0, as scikit-image carries them, and the part of each that is shown.
-_PHOTOGRAPHS = {"astronaut": (0, 100), "chelsea": (0, 80), "coffee": (60, 150), "rocket": (60, 160)}
+_PHOTOGRAPHS = {"astronaut.png": (0, 100), "chelsea.png": (0, 80), "coffee.png": (60, 150), "rocket.jpg": (60, 160)}
 _SIDE = 288  # pixels of the part shown
 _STYLES = ("light", "heavy", "varied")
 _QUALITY = 88  # of the JPEG files
@@ -210,23 +210,16 @@ def _speed(derainer: Derainer) -> str:
 
 def _examples(derainer: Derainer) -> Iterator[_Example]:
     """Every photograph under every style and without rain."""
-    from importlib.util import find_spec
-
-    import jax
-
+    from multifocal_jax.data.demo import photographs
     from multifocal_jax.data.images import read_image
-    from multifocal_jax.data.rain import add_rain, rain_key
+    from multifocal_jax.data.rain import rain_key, rain_over
 
-    spec = find_spec("skimage")
-    assert spec is not None
-    assert spec.origin is not None
-    for number, (photograph, (top, left)) in enumerate(_PHOTOGRAPHS.items()):
-        (file,) = (Path(spec.origin).parent / "data").glob(f"{photograph}.*")
+    for number, file in enumerate(photographs(_PHOTOGRAPHS)):
+        photograph, (top, left) = file.stem, _PHOTOGRAPHS[file.name]
         clean = np.ascontiguousarray(read_image(file)[top : top + _SIDE, left : left + _SIDE])
         yield _Example(f"{photograph}, no rain", clean, derainer(clean), clean)
         for style in _STYLES:
-            wet = jax.jit(add_rain, static_argnums=2)(rain_key(7, number), clean.astype(np.float32) / 255, style)
-            rainy = np.round(np.asarray(wet) * 255).astype(np.uint8)
+            rainy = rain_over(rain_key(7, number), clean, style)
             yield _Example(f"{photograph}, {style} rain", rainy, derainer(rainy), clean)
 
 

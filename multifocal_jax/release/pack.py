@@ -100,6 +100,12 @@ def _save(path: Path, weights: Weights) -> None:
     size = path.stat().st_size
     if size > LARGEST:
         raise ReleaseError(f"{weights.record['name']} would have {size:,} bytes; packaged weights may have {LARGEST:,}")
+    others = [file for file in path.parent.glob("*.safetensors") if file.stem != weights.record["name"]]
+    together = size + sum(file.stat().st_size for file in others)
+    if together > LARGEST_TOGETHER:
+        raise ReleaseError(
+            f"all weights in {path.parent} would have {together:,} bytes; they may have {LARGEST_TOGETHER:,}"
+        )
 
 
 def overrides(base: ExperimentConfig, config: ExperimentConfig) -> list[str]:

@@ -1,5 +1,6 @@
 """Scores of weights on pictures that they were not trained on, in every metric family."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,7 +9,9 @@ import numpy as np
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource, open_source
-from multifocal_jax.evaluation.metrics import FAMILIES, UNCHANGED, score
+from multifocal_jax.evaluation.evaluate import evaluate
+from multifocal_jax.evaluation.metrics import FAMILIES, UNCHANGED
+from multifocal_jax.evaluation.report import Report, Side
 
 Derain = Callable[[np.ndarray], np.ndarray]
 Figures = dict[str, tuple[float, float]]  # metric family → mean PSNR in dB and mean SSIM
@@ -58,16 +61,12 @@ def score_group(derain: Derain, group: Group, limit: int = 0) -> Row:
     """De-rain the pictures of a group and compare them with the clean ones.
 
     Args:
-        derain: maps uint8 (H, W, 3) to the same.
+        derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
         group: what to score.
         limit: take at most so many pictures; 0 takes all.
     """
-    before, after = [], []
-    for index in range(_count(group.pairs, limit)):
-        rainy, clean = group.pairs.load(index)
-        before.append(_all_families(rainy, clean))
-        after.append(_all_families(derain(rainy), clean))
-    return Row(group.title, len(after), _means(before), _means(after))
+    report = evaluate(derain, group.pairs, limit=limit)
+    return Row(group.title, len(report.pictures), _figures(report, "input"), _figures(report, "result"))
 
 
 def score_unharmed(derain: Derain, groups: list[Group], limit: int = 0) -> Row:
@@ -75,25 +74,40 @@ def score_unharmed(derain: Derain, groups: list[Group], limit: int = 0) -> Row:
 
     One that comes out equal counts as `UNCHANGED`, so that there is a mean.
     """
-    seen, after = set(), []
-    for group in groups:
-        for index in range(_count(group.pairs, limit)):
-            _, clean = group.pairs.load(index)
-            if clean.tobytes() not in seen:
-                seen.add(clean.tobytes())
-                after.append([(min(psnr, UNCHANGED), ssim) for psnr, ssim in _all_families(derain(clean), clean)])
-    return Row("these pictures without rain, result against input", len(after), None, _means(after))
+    report = evaluate(derain, _WithoutRain(groups, limit))
+    title = "these pictures without rain, result against input"
+    return Row(title, len(report.pictures), None, _figures(report, "result"))
 
 
-def _count(pairs: PairSource, limit: int) -> int:
-    return min(limit, len(pairs)) if limit else len(pairs)
+class _WithoutRain:
+    """The clean pictures of groups, each once, as pairs with themselves."""
+
+    def __init__(self, groups: list[Group], limit: int) -> None:
+        self._places: list[tuple[PairSource, int]] = []
+        seen = set()
+        for pairs in (group.pairs for group in groups):
+            for index in range(min(limit, len(pairs)) if limit else len(pairs)):
+                digest = hashlib.sha256(pairs.load(index)[1].tobytes()).digest()
+                if digest not in seen:
+                    seen.add(digest)
+                    self._places.append((pairs, index))
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def name(self, index: int) -> str:
+        return f"{index}"
+
+    def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        pairs, place = self._places[index]
+        _, clean = pairs.load(place)
+        return clean, clean
 
 
-def _all_families(image: np.ndarray, reference: np.ndarray) -> list[tuple[float, float]]:
-    scores = [score(image, reference, family) for family in FAMILIES]
-    return [(found.psnr, found.ssim) for found in scores]
-
-
-def _means(rows: list[list[tuple[float, float]]]) -> Figures:
-    means = np.mean(rows, axis=0)
-    return {family: (float(psnr), float(ssim)) for family, (psnr, ssim) in zip(FAMILIES, means, strict=True)}
+def _figures(report: Report, side: Side) -> Figures:
+    figures = {}
+    for family in FAMILIES:
+        scores = [getattr(picture, side)[family] for picture in report.pictures]
+        psnr = [min(found.psnr, UNCHANGED) for found in scores]
+        figures[family] = (float(np.mean(psnr)), float(np.mean([found.ssim for found in scores])))
+    return figures

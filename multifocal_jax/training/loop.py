@@ -106,8 +106,8 @@ class _Run:
         self.data.check_held_out(SMALLEST)
         self.total = total_steps(config, self.data.pictures)
         self.steps_per_epoch = self.data.pictures / config.train.batch_size
-        self.optimizer = make_optimizer(config.train, self.steps_per_epoch, self.total)
         schedule = make_schedule(config.train, self.steps_per_epoch, self.total)
+        self.optimizer = make_optimizer(config.train, schedule)
         step = make_step(config, self.optimizer, schedule, self.data.prepare)
         self.parallel = DataParallel(config.train.parallel, step)
         workdir.mkdir(parents=True, exist_ok=True)

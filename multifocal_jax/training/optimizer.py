@@ -55,14 +55,12 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
     return with_warmup
 
 
-def make_optimizer(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> optax.GradientTransformation:
+def make_optimizer(train: TrainConfig, schedule: Schedule) -> optax.GradientTransformation:
     """Adam as the paper uses it (equal to PyTorch's: epsilon outside the root), clipping where asked for.
 
     Args:
-        train: betas, epsilon, clipping and schedule.
-        steps_per_epoch: see `make_schedule`.
-        total_steps: see `make_schedule`.
+        train: betas, epsilon and clipping.
+        schedule: of the learning rate, from `make_schedule`.
     """
-    schedule = make_schedule(train, steps_per_epoch, total_steps)
     adam = optax.adam(schedule, b1=train.beta1, b2=train.beta2, eps=train.epsilon)
     return optax.chain(optax.clip_by_global_norm(train.clip_norm), adam) if train.clip_norm else adam

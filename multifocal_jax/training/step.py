@@ -74,8 +74,7 @@ def make_step(
         params = optax.apply_updates(state.params, updates)
         average = state.average
         if average is not None:
-            decay = config.train.ema_decay
-            average = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, average, params)
+            average = optax.incremental_update(params, average, 1 - config.train.ema_decay)
         metrics = {
             "loss": loss,
             "learning_rate": schedule(state.step),

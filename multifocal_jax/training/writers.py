@@ -100,9 +100,9 @@ class Progress:
             initial=start, total=total, unit="step", disable=quiet or not self.terminal, dynamic_ncols=True
         )
 
-    def advance(self, steps: int = 1) -> None:
+    def advance(self) -> None:
         """Move the bar."""
-        self.bar.update(steps)
+        self.bar.update()
 
     def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
         """Show the newest figures, with speed and time left where they are known."""

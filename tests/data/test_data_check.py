@@ -8,6 +8,7 @@ from multifocal_jax.cli.data import main
 from multifocal_jax.data.alignment import displacement, find_fault
 from multifocal_jax.data.check import check
 from multifocal_jax.data.demo import demo_photographs
+from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import read_image
 from multifocal_jax.data.sources import FrozenRain, PhotographFiles
 
@@ -151,5 +152,5 @@ def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
     assert main(["check", str(pairs), "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
     assert printed["sets"][0]["faults"][0]["kind"] == "unpaired"
-    assert main(["check", str(pairs / "nowhere")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        main(["check", str(pairs / "nowhere")])

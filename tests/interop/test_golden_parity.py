@@ -20,7 +20,7 @@ from multifocal_jax.config import TrainConfig
 from multifocal_jax.interop.intermediates import blocks, flax_intermediates
 from multifocal_jax.interop.names import parameters
 from multifocal_jax.models import MultifocalNet
-from multifocal_jax.training.optimizer import make_optimizer
+from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "interop" / "parity.npz"
@@ -65,7 +65,8 @@ def test_gradients_and_ten_adam_steps_are_pytorchs(golden):
     config = VARIANTS["default"]
     network = MultifocalNet(config, dtype=jnp.float64, param_dtype=jnp.float64)
     params = seeded_params(config)
-    optimizer = make_optimizer(TrainConfig(decay_epochs=2), steps_per_epoch=2, total_steps=10)
+    train = TrainConfig(decay_epochs=2)
+    optimizer = make_optimizer(train, make_schedule(train, steps_per_epoch=2, total_steps=10))
     state = optimizer.init(params)
 
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -16,7 +16,7 @@ from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
 from multifocal_jax.interop.verification import pad_to_multiple, verification_inputs, verify
 from multifocal_jax.models import MultifocalNet
-from multifocal_jax.training.optimizer import make_optimizer
+from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten, unflatten
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
@@ -125,7 +125,7 @@ def test_ten_adam_steps_give_the_same_parameters():
             schedule.step()
 
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        optimizer = make_optimizer(train, steps_per_epoch=2, total_steps=10)
+        optimizer = make_optimizer(train, make_schedule(train, steps_per_epoch=2, total_steps=10))
         state = optimizer.init(params)
 
         @_quick_jit

@@ -105,11 +105,18 @@ def test_what_cannot_be_released(workdir, tmp_path):
         main(["card", str(workdir), "--folder", str(tmp_path / "cards")])
 
 
-def test_what_is_too_large_does_not_replace_what_was_packed(workdir, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("LARGEST", r"demo would have [\d,]+ bytes; packaged weights may have 100"),
+        ("LARGEST_TOGETHER", r"all weights in .*packed would have [\d,]+ bytes; they may have 100"),
+    ],
+)
+def test_what_is_too_large_does_not_replace_what_was_packed(workdir, tmp_path, monkeypatch, limit, message):
     base = load_config(str(tmp_path / "config.py"))
     before = pack(workdir, tmp_path / "packed", base=base, base_file="config.py", limit=1).read_bytes()
-    monkeypatch.setattr("multifocal_jax.release.pack.LARGEST", 100)
-    with pytest.raises(ReleaseError, match=r"demo would have [\d,]+ bytes; packaged weights may have 100"):
+    monkeypatch.setattr(f"multifocal_jax.release.pack.{limit}", 100)
+    with pytest.raises(ReleaseError, match=message):
         pack(workdir, tmp_path / "packed", base=base, base_file="config.py", limit=1)
     assert (tmp_path / "packed" / "demo.safetensors").read_bytes() == before
     assert len(list((tmp_path / "packed").iterdir())) == 1

@@ -24,7 +24,8 @@ def prepare(resident, batch):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_train_step_lowers_for_cuda_and_tpu(tiny, precision):
     config = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, precision=precision))
-    optimizer, schedule = make_optimizer(config.train, 1, 8), make_schedule(config.train, 1, 8)
+    schedule = make_schedule(config.train, 1, 8)
+    optimizer = make_optimizer(config.train, schedule)
     step = DataParallel("shard_map", make_step(config, optimizer, schedule, prepare)).step
     shapes = jax.eval_shape(lambda state: state, create_state(config, optimizer))
     exported = export.export(step, platforms=PLATFORMS)(shapes, (), jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32))

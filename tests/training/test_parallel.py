@@ -29,7 +29,8 @@ def batches(dtype):
 
 def run(config, way=None, devices=1):
     """Losses and final parameters of 20 steps."""
-    optimizer, schedule = make_optimizer(config.train, 1, STEPS), make_schedule(config.train, 1, STEPS)
+    schedule = make_schedule(config.train, 1, STEPS)
+    optimizer = make_optimizer(config.train, schedule)
     build = functools.partial(make_step, config, optimizer, schedule, prepare)
     dtype = jnp.promote_types(config.train.precision, jnp.float32)
     state, losses = create_state(config, optimizer), []
@@ -78,7 +79,8 @@ def test_accumulated_parts_equal_the_whole_batch(tiny):
 
 def test_average_of_the_weights_by_hand(tiny):
     config = with_train(tiny, ema_decay=0.5)
-    optimizer, schedule = make_optimizer(config.train, 1, STEPS), make_schedule(config.train, 1, STEPS)
+    schedule = make_schedule(config.train, 1, STEPS)
+    optimizer = make_optimizer(config.train, schedule)
     state = create_state(config, optimizer)
     first = np.asarray(state.params["fusion"]["residual"]["bias"])
     state, _ = jax.jit(make_step(config, optimizer, schedule, prepare, axis=None))(state, (), next(batches(np.float32)))
