@@ -14,6 +14,7 @@ from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.channel_cssab import ChannelCSSAB
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.models.spatial_cssab import SpatialCSSAB
+from multifocal_jax.padding import round_up
 
 ADAM_VALUES = 7  # read gradient, parameter and both moments; write the last three
 
@@ -66,5 +67,4 @@ def count_traffic(work: Work) -> int:
 
 def _padded(work: Work) -> tuple[int, int]:
     """Height and width as the network sees them."""
-    multiple = work.model.multiple
-    return math.ceil(work.height / multiple) * multiple, math.ceil(work.width / multiple) * multiple
+    return round_up(work.height, work.model.multiple), round_up(work.width, work.model.multiple)

@@ -96,6 +96,21 @@ def count() -> int:
     return _group.count
 
 
+def check_joined() -> None:
+    """Refuse processes that JAX knows of and this module does not: each would take itself for the only one.
+
+    Raises:
+        ProcessesError: they were connected by other means than `join`.
+    """
+    import jax
+
+    if jax.process_count() != _group.count:
+        raise ProcessesError(
+            f"JAX runs {jax.process_count()} processes that have not joined here; pass --distributed, or call "
+            "multifocal_jax.processes.join() in the place of jax.distributed.initialize()"
+        )
+
+
 def restarts_from(checkpoints: str | os.PathLike[str]) -> None:
     """Name the folder of checkpoints that a restart goes on from, for the line when a process dies."""
     _group.checkpoints = os.fspath(checkpoints)

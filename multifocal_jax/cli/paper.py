@@ -3,11 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.errors import UserError
 from multifocal_jax.paper import run_table, table_text
 from multifocal_jax.paper.tables import TABLES
+
+if TYPE_CHECKING:
+    from multifocal_jax.paper.detection import Person
 
 
 def paper(argv: Sequence[str] | None = None) -> int:
@@ -54,8 +58,8 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
 
 def _figure1(arguments: argparse.Namespace) -> int:
     from multifocal_jax.data.images import read_image
-    from multifocal_jax.evaluation.figure1 import attention_groups, draw_groups
     from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.paper.figure1 import attention_groups, draw_groups
     from multifocal_jax.weights import load_weights
     from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
@@ -76,13 +80,11 @@ def _keep_sources(sources: Sequence[Path], targets: Sequence[Path]) -> None:
 
 
 def _detection(arguments: argparse.Namespace) -> int:
-    import numpy as np
-
     from multifocal_jax.data.images import find_images, read_image
     from multifocal_jax.data.layouts import unique_names
-    from multifocal_jax.evaluation.detection import draw_people, people_detector
     from multifocal_jax.evaluation.inference import load
     from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.paper.detection import compare, people_detector
     from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     given = [Path(text) for text in arguments.pictures]
@@ -93,22 +95,20 @@ def _detection(arguments: argparse.Namespace) -> int:
     _keep_sources(files, targets)
     detect = people_detector(arguments.threshold)
     derain = load(arguments.weights or DEFAULT_NAME)
-    total = np.zeros(2, int)
+    total = [0, 0]
     print("| picture | rainy | de-rained |\n|---|---|---|")
     for file, target in zip(files, targets, strict=True):
-        rainy = read_image(file)
-        panels = []
-        counts = []
-        for title, picture in (("rainy", rainy), ("de-rained", derain(rainy))):
-            people = detect(picture)
-            panels.append(draw_people(picture, people, title))
-            scores = ", ".join(f"{person.score:.2f}" for person in people)
-            counts.append(f"{len(people)} ({scores})" if people else "0")
-            total[len(panels) - 1] += len(people)
-        save_picture(np.concatenate(panels, axis=1), target)
-        print(f"| {file.name} | {' | '.join(counts)} |")
+        *found, sheet = compare(detect, derain, read_image(file))
+        save_picture(sheet, target)
+        total = [count + len(people) for count, people in zip(total, found, strict=True)]
+        print(f"| {file.name} | {' | '.join(map(_spell, found))} |")
     print(f"| all | {total[0]} | {total[1]} |")
     return 0
+
+
+def _spell(people: Sequence["Person"]) -> str:
+    scores = ", ".join(f"{person.score:.2f}" for person in people)
+    return f"{len(people)} ({scores})" if people else "0"
 
 
 def main() -> None:

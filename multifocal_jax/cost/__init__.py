@@ -18,6 +18,7 @@ from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.channel_cssab import ChannelCSSAB
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.models.spatial_cssab import SpatialCSSAB
+from multifocal_jax.padding import round_up
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def measure(
     params = jax.tree.map(lambda leaf: rng.uniform(-0.01, 0.01, leaf.shape).astype(np.float32), _shapes(model))
     costs = []
     for height, width in sizes:
-        height, width = (math.ceil(side / model.multiple) * model.multiple for side in (height, width))
+        height, width = (round_up(side, model.multiple) for side in (height, width))
         macs = count_macs(model, height, width)
         if repeats == 0:
             costs.append(Cost(height, width, macs))

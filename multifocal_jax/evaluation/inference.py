@@ -18,6 +18,7 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory, programs
 from multifocal_jax.evaluation.sizes import Size, Sizes
 from multifocal_jax.evaluation.tiles import blend_tiles
+from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
@@ -71,7 +72,7 @@ class Derainer:
     ) -> None:
         self.model = model
         self.precision: Precision = precision
-        self.tile = math.ceil(tile / model.multiple) * model.multiple
+        self.tile = round_up(tile, model.multiple)
         self.overlap = overlap
         self.ensemble = ensemble
         if tile < 0 or overlap < 0 or (tile and overlap >= tile):
@@ -104,7 +105,7 @@ class Derainer:
         Raises:
             InferenceError: there is less memory than that.
         """
-        height, width = (math.ceil(side / self.model.multiple) * self.model.multiple for side in shape[:2])
+        height, width = (round_up(side, self.model.multiple) for side in shape[:2])
         with self._settings():
             return memory.needed(self._program((1, height, width, 3), np.dtype(dtype)))
 
@@ -143,8 +144,7 @@ class Derainer:
     def _padded(self, batch: np.ndarray) -> np.ndarray:
         """(B, H, W, 3) of any size to floats, not clipped."""
         height, width = batch.shape[1:3]
-        bottom, right = -height % self.model.multiple, -width % self.model.multiple
-        batch = np.pad(batch, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="reflect")
+        batch = pad_to_multiple(batch, self.model.multiple)
         if self.tile:
             result = blend_tiles(self._run, batch, self.tile, self.overlap, self.model.multiple)
         else:

@@ -238,7 +238,7 @@ def picture_from_dict(values: dict[str, Any]) -> PictureScores:
     return PictureScores(values["name"], values["width"], values["height"], side("input"), side("result"), perceptual)
 
 
-def side_by_side(reports: Sequence[tuple[str, Report]]) -> str:
+def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
     """Several evaluations in one Markdown table, a line each; the rainy input leads those that have the same.
 
     Args:

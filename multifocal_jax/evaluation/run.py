@@ -18,7 +18,7 @@ from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
-from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
+from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
 from multifocal_jax.weights import Weights
@@ -56,6 +56,7 @@ def run(
     Raises:
         UserError: something that the user gave cannot be used.
     """
+    processes.check_joined()
     measures = open_measures(metrics, truth=config.eval.split != "test" or config.data.test.dataset != "rainy")
     loaded = [(name, load_weights_for(name, config.model)) for name in weights]
     titles = _titles(weights)
@@ -89,7 +90,7 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
 
 def write_comparison(reports: Sequence[tuple[str, Report]], output: epath.PathLike) -> str:
     """Write several reports as one table, `comparison.md`, in process 0; returns the table."""
-    table = side_by_side(reports)
+    table = comparison_table(reports)
     if processes.index() == 0:
         write_text(make_folder(output) / "comparison.md", table)
     return table

@@ -14,6 +14,7 @@ import numpy as np
 from multifocal_jax.errors import UserError
 from multifocal_jax.files import write_whole
 from multifocal_jax.models import MultifocalNet
+from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import Weights
 
 TOLERANCE = 1e-4  # largest absolute difference from the JAX network in float32
@@ -116,7 +117,7 @@ def export_onnx(
     sizes = [size] if size else [(2 * multiple, 3 * multiple), (3 * multiple + 3, 2 * multiple + 1)]
     for index, (h, w) in enumerate(sizes):
         rainy = _picture(batch or 1 + index, h, w)
-        padded = np.pad(rainy, ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0)), mode="reflect")
+        padded = pad_to_multiple(rainy, multiple)
         with jax.default_matmul_precision("highest"):
             expected = np.asarray(derain(padded))[:, :h, :w]
         (found,) = session.run(None, {"rainy": np.ascontiguousarray(rainy.transpose(0, 3, 1, 2))})
@@ -126,7 +127,7 @@ def export_onnx(
 
 def _check_size(size: tuple[int, int] | None, multiple: int) -> None:
     if size is not None and (min(size) < multiple or size[0] % multiple or size[1] % multiple):
-        up = tuple(max(1, -(-side // multiple)) * multiple for side in size)
+        up = [max(multiple, round_up(side, multiple)) for side in size]
         raise ExportError(
             f"size {size[0]}×{size[1]}: height and width must be multiples of {multiple}, for instance {up[0]}×{up[1]}"
         )

@@ -11,9 +11,10 @@ import numpy as np
 
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.user_module import UserModule, record
-from multifocal_jax.interop.verification import FLOAT64_TOLERANCE, Comparison, Difference, difference, pad_to_multiple
+from multifocal_jax.interop.verification import FLOAT64_TOLERANCE, Comparison, Difference, difference
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.layers import Conv
+from multifocal_jax.padding import pad_to_multiple
 from multifocal_jax.weights import Weights
 
 

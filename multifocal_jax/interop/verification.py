@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from multifocal_jax.interop.intermediates import blocks, flax_intermediates, torch_intermediates
+from multifocal_jax.padding import pad_to_multiple
 
 if TYPE_CHECKING:
     from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
@@ -85,12 +86,6 @@ def difference(name: str, ours: np.ndarray, theirs: np.ndarray) -> Difference:
         return Difference(name, 0.0, 0.0)
     absolute = float(np.abs(ours.astype(np.float64) - theirs).max())
     return Difference(name, absolute, absolute / max(float(np.abs(theirs).max()), np.finfo(np.float64).tiny))
-
-
-def pad_to_multiple(images: np.ndarray, multiple: int) -> np.ndarray:
-    """Reflect (B, H, W, C) at the right and the bottom up to the next multiple."""
-    _, h, w, _ = images.shape
-    return np.pad(images, ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0)), mode="reflect")
 
 
 def verify(

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.ops import band_attention
 from multifocal_jax.ops.gpu_kernels import find_fused_attention
+from multifocal_jax.ops.resize import by_phase, join_phases, split_phases
 from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, whole_strip_height
-from multifocal_jax.ops.wavelet import by_phase, haar_dwt
+from multifocal_jax.ops.wavelet import haar_dwt
 
 BANDS = 4
 
@@ -105,7 +106,7 @@ def _strip(bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, 
     """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
     b, h, w, c = x.shape
     update = bands.attend(_queries(x, kernel, bias), _bands(key), _bands(value))
-    return x + update.reshape(b, h // 2, w // 2, 2, 2 * c).swapaxes(2, 3).reshape(x.shape)
+    return x + join_phases(update.reshape(b, h // 2, w // 2, 4 * c))
 
 
 def _strip_gradients(
@@ -113,7 +114,7 @@ def _strip_gradients(
 ) -> tuple[Array, ...]:
     b, h, w, c = x.shape
     queries, pull = jax.vjp(_queries, x, kernel, bias)
-    of_update = gradient.reshape(b, h // 2, 2, w // 2, 2 * c).swapaxes(2, 3).reshape(b, h * w, c)
+    of_update = split_phases(gradient).reshape(b, h * w, c)
     d_queries, d_key, d_value = bands.attend_gradients(queries, _bands(key), _bands(value), of_update)
     dx, d_kernel, d_bias = pull(d_queries)
     return gradient + dx, d_kernel, d_bias, d_key, d_value

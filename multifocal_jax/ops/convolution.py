@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.ops.resize import join_phases
 from multifocal_jax.ops.rows import map_rows, strip_height, take_rows, take_rows_around, whole_strip_height
 from multifocal_jax.ops.winograd import gradient_of_kernel, transform_kernel, winograd_kernel_gradient, winograd_rows
 
@@ -140,11 +141,10 @@ def _quick_gradients_of_half(x: Map, kernel: Kernel, gradient: Small) -> tuple[M
     likewise.
     """
     _, _, inputs, features = kernel.shape
-    b, h, w, _ = gradient.shape
+    w = gradient.shape[2]
     blocks = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(2, 2, 2, 2, inputs, features)[::-1, :, ::-1]
     blocks = blocks.transpose(0, 2, 5, 1, 3, 4).reshape(2, 2, features, 4 * inputs)
-    dx = _padded_convolution(gradient, blocks, 1, ((0, 1), (0, 1)))
-    dx = dx.reshape(b, h, w, 2, 2, inputs).swapaxes(2, 3).reshape(x.shape)
+    dx = join_phases(_padded_convolution(gradient, blocks, 1, ((0, 1), (0, 1))))
 
     def strip(x: Map, first: Array, gradient: Small) -> Array:
         rows = gradient.shape[1]

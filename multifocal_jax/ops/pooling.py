@@ -9,7 +9,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from multifocal_jax.ops.extent import Extent
-from multifocal_jax.ops.wavelet import by_phase, haar_bands
+from multifocal_jax.ops.resize import by_phase
+from multifocal_jax.ops.wavelet import haar_bands
 
 
 def pooling_matrix(length: Any, bins: int, dtype: DTypeLike, positions: Any = None) -> Float[Array, "bins _"]:

@@ -14,9 +14,16 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.ops.convolution import convolve, convolve_rows
 from multifocal_jax.ops.extent import Extent, zero_beyond
-from multifocal_jax.ops.resize import pixel_shuffle, upsample_bilinear, upsample_columns, upsample_rows
+from multifocal_jax.ops.resize import (
+    by_phase,
+    join_phases,
+    pixel_shuffle,
+    split_phases,
+    upsample_bilinear,
+    upsample_columns,
+    upsample_rows,
+)
 from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, take_rows_around
-from multifocal_jax.ops.wavelet import by_phase
 
 Map = Float[Array, "b h w c"]
 Small = Float[Array, "b h/2 w/2 c"]
@@ -54,13 +61,12 @@ def _add_shuffled_strips(
     cpu: bool, maps: tuple[jax.Array, ...], small: Level, kernel: UpKernel, bias: UpBias, extent: Extent | None = None
 ) -> tuple[jax.Array, ...]:
     """The way up into `maps`: the skip and, where a second one is given, where the ReLU lets through."""
-    b, h, w, c = maps[0].shape
+    b, h, w, _ = maps[0].shape
     rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP, 2)
     kernel, bias = by_phase(kernel), by_phase(bias)
 
     def strip(first: Array, maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        up = convolve_rows(take_rows_around(small, first // 2, rows // 2, extent), kernel, cpu) + bias
-        up = up.reshape(b, rows // 2, w // 2, 2, 2, c).swapaxes(2, 3).reshape(b, rows, w, c)
+        up = join_phases(convolve_rows(take_rows_around(small, first // 2, rows // 2, extent), kernel, cpu) + bias)
         return (maps[0] + jax.nn.relu(up), up > 0)[: len(maps)]
 
     return map_rows(strip, maps, rows)
@@ -74,13 +80,12 @@ def _add_shuffled_and_keep(skip: Map, small: Small, kernel: UpKernel, bias: UpBi
 
 def _gradients_of_add_shuffled(saved: Any, gradient: Map) -> Any:
     passed, small, kernel, bias, extent = saved
-    b, h, w, c = gradient.shape
-    of_up = jnp.where(passed, gradient, 0).reshape(b, h // 2, 2, w // 2, 2, c).swapaxes(2, 3)
+    of_up = split_phases(jnp.where(passed, gradient, 0))
 
     def up(small: Level, kernel: UpKernel, bias: UpBias) -> Array:
         return convolve(zero_beyond(small, extent), by_phase(kernel), by_phase(bias))
 
-    return gradient, *jax.vjp(up, small, kernel, bias)[1](of_up.reshape(b, h // 2, w // 2, 4 * c)), None
+    return gradient, *jax.vjp(up, small, kernel, bias)[1](of_up), None
 
 
 add_shuffled.defvjp(_add_shuffled_and_keep, _gradients_of_add_shuffled)

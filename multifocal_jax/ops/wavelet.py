@@ -40,16 +40,3 @@ def recalibrate(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         (B, H, W, C); band k of LL, LH, HL, HH fills channels k·C/4 … (k+1)·C/4 − 1.
     """
     return jnp.concatenate([pixel_shuffle(band, 2) for band in haar_dwt(x)], axis=-1)
-
-
-def by_phase(weights: Float[Array, "... c"]) -> Float[Array, "... c"]:
-    """Order a layer's output channels so that a pixel shuffle after it moves whole runs of channels.
-
-    Channel 4c + 2i + j goes to pixel (2h + i, 2w + j) of channel c (`pixel_shuffle`); here it becomes channel
-    (2i + j)·C/4 + c.
-
-    Args:
-        weights: (…, C), kernel or bias.
-    """
-    channels = weights.shape[-1]
-    return weights.reshape(*weights.shape[:-1], channels // 4, 4).swapaxes(-1, -2).reshape(weights.shape)

@@ -3,13 +3,10 @@
 import contextlib
 import json
 import math
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -24,10 +21,13 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.files import OutputError, write_text
 from multifocal_jax.paths import as_path
 from multifocal_jax.training.checkpoints import Checkpoints, scored_alike
+from multifocal_jax.training.clock import Clock
+from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
 from multifocal_jax.training.state import TrainState, create_state
 from multifocal_jax.training.step import Metrics, make_step
+from multifocal_jax.training.stop import Stop
 from multifocal_jax.training.validation import SMALLEST, TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
 from multifocal_jax.weights import Weights, describe_weights, flatten, save_weights
@@ -75,6 +75,7 @@ def train(config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False
         UserError: the data, the workdir or the config cannot be used, or loss, gradients or parameters are not finite
             any more.
     """
+    processes.check_joined()
     with _precision(config):
         return _Run(config, epath.Path(as_path(workdir)), quiet).run()
 
@@ -93,15 +94,15 @@ class _Run:
 
     def __init__(self, config: ExperimentConfig, workdir: epath.Path, quiet: bool) -> None:
         self.config, self.workdir, self.quiet = config, workdir, quiet
-        self.main = jax.process_index() == 0
-        self.commit = _commit()  # of the code that trains, whatever is committed while it does
+        self.main = processes.index() == 0
+        self.commit = commit_of_package()  # of the code that trains, whatever is committed while it does
         check_batch_size(config.train.batch_size, config.train.accumulate, jax.device_count())
         self.data = TrainingData(
             config.data,
             batch_size=config.train.batch_size,
             seed=config.train.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=processes.index(),
+            process_count=processes.count(),
         )
         self.data.check_held_out(SMALLEST)
         self.total = total_steps(config, self.data.pictures)
@@ -130,13 +131,13 @@ class _Run:
         self._announce(state, origin)
         state = self.parallel.replicate(state)
         try:
-            with _Stop() as stop:
+            with Stop() as stop:
                 state = self._steps(state, start, stop)
             result = self._finish(state)
             self.checkpoints.close()
             return result
         except BaseException as error:
-            if jax.process_count() == 1:  # of several the others, who may be gone, would be waited for
+            if processes.count() == 1:  # of several the others, who may be gone, would be waited for
                 with contextlib.suppress(Exception):  # the error that is being raised says more
                     self.checkpoints.close()
             if isinstance(error, (OSError, OutputError)) and processes.loss_of_process(error) is None:
@@ -188,12 +189,12 @@ class _Run:
             f"{jax.device_count()} × {device.device_kind}"
         )
 
-    def _steps(self, state: TrainState, start: int, stop: "_Stop") -> TrainState:
+    def _steps(self, state: TrainState, start: int, stop: Stop) -> TrainState:
         train = self.config.train
         resident = self.parallel.replicate(self.data.resident)
         batches = self.data.batches(start)
         pending: list[Metrics] = []
-        clock = _Clock()
+        clock = Clock()
         for step in range(start + 1, self.total + 1):
             with clock.waiting():
                 batch = next(batches)
@@ -225,7 +226,7 @@ class _Run:
                 break
         return state
 
-    def _log(self, step: int, pending: list[Metrics], clock: "_Clock") -> None:
+    def _log(self, step: int, pending: list[Metrics], clock: Clock) -> None:
         """Fetch the figures of the steps since the last call, check and write them."""
         rows = [{name: float(value) for name, value in row.items()} for row in to_host(pending)]
         for offset, row in enumerate(rows):
@@ -320,72 +321,3 @@ class _Run:
 def _every(steps: int, step: int) -> bool:
     """Whether something that is due every so many steps, or never where that is 0, is due at this one."""
     return bool(steps) and step % steps == 0
-
-
-class _Clock:
-    """Time since the last restart, and how much of it went into waiting for data."""
-
-    def __init__(self) -> None:
-        self.restart()
-        self.first = True
-
-    def restart(self) -> None:
-        self.begin, self.waited = time.perf_counter(), 0.0
-
-    def elapsed(self) -> float:
-        return time.perf_counter() - self.begin
-
-    def steps(self, logged: int) -> int:
-        """Steps that the elapsed time covers: the first one of a run was timed on its own."""
-        counted = logged - 1 if self.first else logged
-        self.first = False
-        return counted
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.waited += time.perf_counter() - begin
-
-
-class _Stop:
-    """Turns SIGTERM into a request to save and end; with several processes all end at the same step."""
-
-    def __enter__(self) -> "_Stop":
-        self.flag = False
-        self.previous: Any = None
-        if jax.process_count() == 1:
-            with contextlib.suppress(ValueError):  # not in the main thread, as in some tests and notebooks
-                self.previous = signal.signal(signal.SIGTERM, self._set)
-        return self
-
-    def _set(self, *_: Any) -> None:
-        self.flag = True
-
-    def requested(self, step: int) -> bool:
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            return multihost_utils.reached_preemption_sync_point(step)
-        return self.flag
-
-    def __exit__(self, *_: object) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
-
-
-def _commit() -> str | None:
-    """The commit of this project's checkout if the package runs from it; None in the environment of another one."""
-    folder = Path(multifocal_jax.__file__).resolve().parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    top, commit = found.stdout.splitlines()
-    return commit if Path(top) == folder.parent else None

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource
@@ -86,11 +87,11 @@ class Validation:
         count = min(limit, len(self.source)) if limit else len(self.source)
         table, failure = np.zeros((count, 4)), None
         try:
-            for index in range(jax.process_index(), count, jax.process_count()):
+            for index in range(processes.index(), count, processes.count()):
                 table[index] = self._score(derainer, index)
         except Exception as error:
             table[:], failure = np.nan, error
-        if jax.process_count() > 1:
+        if processes.count() > 1:
             from jax.experimental import multihost_utils
 
             table = multihost_utils.process_allgather(table).sum(0)  # every row was filled by one process

@@ -13,7 +13,7 @@ from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.journal import JournalError
 from multifocal_jax.evaluation.metrics import MetricError, score_all
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.report import Report, ReportError, side_by_side
+from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
 from multifocal_jax.files import OutputError
 
 
@@ -155,11 +155,11 @@ def test_tables_hold_every_picture_and_family(evaluated):
 
 def test_side_by_side(evaluated):
     report, _ = evaluated
-    table = side_by_side([("one", report), ("two", evaluate(lambda batch: batch, SOURCE))]).splitlines()
+    table = comparison_table([("one", report), ("two", evaluate(lambda batch: batch, SOURCE))]).splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["rainy input", "one", "two"]
     assert table[2].split("|")[3:] == table[4].split("|")[3:]  # "two" leaves the rain
     other = evaluate(darken, SOURCE, limit=3)
-    table = side_by_side([("one", report), ("three", other), ("again", report)]).splitlines()
+    table = comparison_table([("one", report), ("three", other), ("again", report)]).splitlines()
     titles = [line.split("|")[1].strip() for line in table[2:]]
     assert titles == ["rainy input", "one", "rainy input of three", "three", "again"]
 

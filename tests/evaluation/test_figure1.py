@@ -9,7 +9,7 @@ import pytest
 from tiny import random_params
 
 from multifocal_jax import ModelConfig, MultifocalNet
-from multifocal_jax.evaluation.figure1 import FigureError, attention_groups, draw_groups
+from multifocal_jax.paper.figure1 import FigureError, attention_groups, draw_groups
 
 MODEL = ModelConfig(channels=8, modules=1, heads=2, spp_sizes=(1, 3))
 

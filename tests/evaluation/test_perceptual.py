@@ -15,7 +15,7 @@ from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.niqe import niqe
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import open_measures
-from multifocal_jax.evaluation.report import Report, side_by_side
+from multifocal_jax.evaluation.report import Report, comparison_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN))
@@ -112,7 +112,7 @@ def test_metrics_beside_psnr(rng):
     )
     assert "NIQE rainy | NIQE de-rained" in report.to_markdown()
     assert "mean niqe" in report.to_text()
-    table = side_by_side([("plain", plain), ("with niqe", report)]).splitlines()
+    table = comparison_table([("plain", plain), ("with niqe", report)]).splitlines()
     assert len({line.count("|") for line in table}) == 1
     assert table[3].endswith("| not measured |")
     assert "niqe" not in plain.to_markdown().lower() + plain.to_csv() + plain.to_json()

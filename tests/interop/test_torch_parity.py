@@ -14,8 +14,9 @@ from multifocal_jax.config import ModelConfig, TrainConfig
 from multifocal_jax.interop import torch_network
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
-from multifocal_jax.interop.verification import pad_to_multiple, verification_inputs, verify
+from multifocal_jax.interop.verification import verification_inputs, verify
 from multifocal_jax.models import MultifocalNet
+from multifocal_jax.padding import pad_to_multiple
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten, unflatten
 

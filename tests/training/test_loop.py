@@ -20,8 +20,8 @@ from test_processes import write_config
 import multifocal_jax
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer, InferenceError
-from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import CheckpointError
+from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.loop import TrainingError, train
 from multifocal_jax.training.validation import Validation
 from multifocal_jax.weights import load_weights
@@ -135,7 +135,7 @@ def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "save_weights", full)
+        patched.setattr("multifocal_jax.training.loop.save_weights", full)
         with pytest.raises(TrainingError, match="No space left"):
             train(config, tmp_path, quiet=True)
     assert not [line for line in lines(tmp_path) if "held_out_psnr" in line]
@@ -208,7 +208,7 @@ def test_the_commit_is_that_of_this_project_alone(tmp_path, monkeypatch):
     for place, commit in (("multifocal_jax", git("rev-parse", "HEAD")), ("env/lib/multifocal_jax", None)):
         (tmp_path / place).mkdir(parents=True)
         monkeypatch.setattr(multifocal_jax, "__file__", str(tmp_path / place / "__init__.py"))
-        assert loop._commit() == commit
+        assert commit_of_package() == commit
 
 
 def test_start_from_given_weights(tiny, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.panels import side_by_side
 
 _COLOUR = (255, 40, 40)
 
@@ -71,24 +72,33 @@ def people_detector(threshold: float = 0.0) -> Detector:
     return detect
 
 
-def draw_people(picture: np.ndarray, people: list[Person], title: str) -> np.ndarray:
-    """The picture with boxes and scores, under a line with the title and the count.
+def compare(
+    detect: Detector, derain: Callable[[np.ndarray], np.ndarray], rainy: np.ndarray
+) -> tuple[list[Person], list[Person], np.ndarray]:
+    """Detect persons before and after de-raining.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        people: to be drawn.
-        title: of the picture.
+        detect: see `people_detector`.
+        derain: maps uint8 (H, W, 3) to the same.
+        rainy: (H, W, 3) uint8 RGB.
 
     Returns:
-        (H + 24, W, 3) uint8.
+        The persons in the rainy and in the de-rained picture, and both pictures side by side with boxes and scores,
+        uint8 RGB.
     """
-    height, width, _ = picture.shape
-    canvas = Image.new("RGB", (width, height + 24), "white")
-    canvas.paste(Image.fromarray(picture), (0, 24))
+    pictures = rainy, derain(rainy)
+    before, after = (detect(picture) for picture in pictures)
+    titles = f"rainy: {len(before)} detected", f"de-rained: {len(after)} detected"
+    drawn = [draw_people(picture, people) for picture, people in zip(pictures, (before, after), strict=True)]
+    return before, after, side_by_side(list(zip(titles, drawn, strict=True)))
+
+
+def draw_people(picture: np.ndarray, people: list[Person]) -> np.ndarray:
+    """The picture with boxes and scores; (H, W, 3) uint8 RGB to the same."""
+    canvas = Image.fromarray(picture)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    draw.text((4, 3), f"{title}: {len(people)} detected", "black", font)
     for person in people:
-        box = (person.left, person.top + 24, person.left + person.width, person.top + person.height + 24)
+        box = (person.left, person.top, person.left + person.width, person.top + person.height)
         draw.rectangle(box, outline=_COLOUR, width=2)
         label = f"{person.score:.2f}"
         left, top, right, bottom = draw.textbbox((box[0] + 3, box[1] + 2), label, font)

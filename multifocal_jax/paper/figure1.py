@@ -11,9 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.errors import UserError
 from multifocal_jax.models import MultifocalNet
+from multifocal_jax.padding import pad_to_multiple
 
 BANDS = ("LL", "LH", "HL", "HH")
 _MARGIN, _CAPTION = 8, 22
+_COLUMNS = 4
 # Dark violet over green to yellow, readable in print and for the colour-blind.
 _COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 
@@ -46,8 +48,7 @@ def attention_groups(
     if model.interaction not in ("cross_scale", "single_scale"):
         raise FigureError(f"interaction {model.interaction!r}: figure 1 needs a network with both kinds of CSSAB")
     height, width, _ = picture.shape
-    padding = ((0, -height % model.multiple), (0, -width % model.multiple), (0, 0))
-    batch = np.pad(picture, padding, mode="reflect")[None].astype(np.float32) / 255
+    batch = pad_to_multiple(picture[None], model.multiple).astype(np.float32) / 255
 
     def groups(params: Any, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
         captured: Any = MultifocalNet(model).apply({"params": params}, batch, mutable=["intermediates"])[1]
@@ -71,21 +72,20 @@ def attention_groups(
     return {name: np.asarray(group)[cut] for name, group in named.items()}
 
 
-def draw_groups(picture: np.ndarray, groups: dict[str, np.ndarray], columns: int = 4) -> np.ndarray:
+def draw_groups(picture: np.ndarray, groups: dict[str, np.ndarray]) -> np.ndarray:
     """The picture and its groups under each other, in colours from the group's 1st to its 99th percentile.
 
     Args:
         picture: (H, W, 3) uint8.
         groups: from `attention_groups`.
-        columns: pictures in a row.
 
     Returns:
         uint8 RGB.
     """
     height, width, _ = picture.shape
     panels = [("picture", picture), *((name, _coloured(group, (width, height))) for name, group in groups.items())]
-    rows = [panels[:1], *(panels[i : i + columns] for i in range(1, len(panels), columns))]
-    size = (columns * (width + _MARGIN) + _MARGIN, len(rows) * (height + _CAPTION + _MARGIN) + _MARGIN)
+    rows = [panels[:1], *(panels[i : i + _COLUMNS] for i in range(1, len(panels), _COLUMNS))]
+    size = (_COLUMNS * (width + _MARGIN) + _MARGIN, len(rows) * (height + _CAPTION + _MARGIN) + _MARGIN)
     canvas = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
     for row, entries in enumerate(rows):
