@@ -27,10 +27,9 @@ def paper(argv: Sequence[str] | None = None) -> int:
     if len(overrides) < len(rest) or (overrides and arguments.what not in TABLES):
         parser.error(f"not understood: {' '.join(word for word in rest if word not in overrides) or rest[0]}")
     if arguments.what in TABLES:
-        if arguments.run:
-            run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
+        done = not arguments.run or run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
         print(table_text(arguments.what, arguments.runs))
-        return 0
+        return 0 if done else 1
     return _figure1(arguments) if arguments.what == "figure1" else _detection(arguments)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from multifocal_jax.cli.flags import exit_on_user_error
+from multifocal_jax.cli.flags import at_least, exit_on_user_error
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, read_image
 from multifocal_jax.data.rain import PRESETS, rain_key, rain_over
@@ -50,9 +50,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", metavar="PHOTOS", type=Path, help="folder of clean photographs")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; made if need be")
     parser.add_argument("--style", choices=tuple(PRESETS), default="heavy", help="which rain (default: heavy)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another rain (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed, another rain (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     return parser.parse_args(argv)
+
+
+def _seed(text: str) -> int:
+    seed = at_least(0)(text)
+    if seed >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not below 2**32")
+    return seed
 
 
 def _check_targets(photographs: Sequence[Path], photos: Path, out: Path, overwrite: bool) -> None:

@@ -75,6 +75,11 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
                     f"{self.name}: {dl_manager.manual_dir} has {len(pairs):,} {split} pairs, the published set has "
                     f"{expected:,}; complete it, or build what is there with --any-size"
                 )
+            if pairs in splits.values():
+                both = " and ".join([*splits, split])
+                raise DataError(
+                    f"{self.name}: {dl_manager.manual_dir} has one folder of pairs for {both}; name it after its split"
+                )
             splits[split] = pairs
         if not splits:
             raise missing[0]

@@ -11,7 +11,7 @@ import numpy as np
 from multifocal_jax.config import Dataset
 from multifocal_jax.data.alignment import find_fault
 from multifocal_jax.data.crops import in_threads
-from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
+from multifocal_jax.data.errors import DataError, ImageError, NoPairsError, NoSplitError
 from multifocal_jax.data.fingerprints import Fingerprints, same_scene, thumbnail
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, find_pairs, unique_names
@@ -135,7 +135,7 @@ def recognise(root: Path) -> Dataset:
     Raises:
         DataError: the folder can be read in several ways.
     """
-    for name in (root.name, root.resolve().parent.name):
+    for name in (root.resolve().name, root.resolve().parent.name):
         plain = re.sub(r"[^a-z0-9]", "", name.lower())
         for known in PUBLISHED:
             if plain in (known, f"{known}mdn", f"{known}data", f"{known}dataset"):
@@ -156,15 +156,15 @@ def _check_splits(root: Path, dataset: str) -> list[CheckedSet]:
         if not files:
             raise DataError(f"no pictures under {root}")
         pictures = list(zip(unique_names(files, root), map(Picture, files), strict=True))
-        return [_check_pictures(root.name, root, pictures)]
+        return [_check_pictures(root.resolve().name, root, pictures)]
     if dataset not in PUBLISHED:
         layout = find_pairs(dataset, root)
-        return [_check_pairs(root.name, layout.folder, layout.pairs, layout.unpaired, None)]
+        return [_check_pairs(root.resolve().name, layout.folder, layout.pairs, layout.unpaired, None)]
     checked, errors = [], []
     for split, size in PUBLISHED[dataset].sizes.items():
         try:
             layout = find_pairs(dataset, root, split)
-        except DataError as error:
+        except NoSplitError as error:
             errors.append(error)
             continue
         if checked and str(layout.folder) == checked[0].folder:

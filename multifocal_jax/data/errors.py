@@ -11,5 +11,9 @@ class ImageError(DataError):
     """A picture cannot be read. The message names the file."""
 
 
+class NoSplitError(DataError):
+    """A published set has no folder for a split. The message says where and what was expected."""
+
+
 class NoPairsError(DataError):
     """A folder holds no pairs in any layout that is known. The message says where and what was expected."""

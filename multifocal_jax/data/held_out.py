@@ -24,21 +24,17 @@ def hold_out(
     Raises:
         DataError: nothing would be left to train on, or a name to exclude does not exist.
     """
-    scored = [
-        (number, index)
-        for number, source in enumerate(sources)
-        if config.train[number].rain != IDENTITY  # a picture paired with itself cannot be scored
-        for index in range(len(source))
-    ]
-    chosen = set(_evenly(scored, config.held_out, "data.held_out"))
-    for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
-        every = [(number, index) for index in range(len(source))]
-        chosen |= set(_evenly(every, settings.held_out, f"data.train.{number}.held_out"))
-    seen = _same_background(chosen, sources, config)
-    kept = []
+    wanted: list[list[tuple[int, int]]] = []  # of each source, without what it excludes
     for number, (source, settings) in enumerate(zip(sources, config.train, strict=True)):
         excluded = _indices(source, settings, f"data.train.{number}.exclude")
-        kept += [(number, i) for i in range(len(source)) if i not in excluded and (number, i) not in seen]
+        wanted.append([(number, index) for index in range(len(source)) if index not in excluded])
+    # A picture that is paired with itself cannot be scored.
+    scored = [entry for entry in itertools.chain(*wanted) if config.train[entry[0]].rain != IDENTITY]
+    chosen = set(_evenly(scored, config.held_out, "data.held_out"))
+    for number, (entries, settings) in enumerate(zip(wanted, config.train, strict=True)):
+        chosen |= set(_evenly(entries, settings.held_out, f"data.train.{number}.held_out"))
+    seen = _same_background(chosen, sources, config)
+    kept = [entry for entry in itertools.chain(*wanted) if entry not in seen]
     if not kept:
         raise DataError(
             "no training picture is left: each is held out, shares a background with one held out, or is excluded"

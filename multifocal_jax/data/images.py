@@ -114,7 +114,9 @@ def find_files(folder: str | Path, suffixes: tuple[str, ...], recursive: bool = 
     """
     folder = as_path(folder)
     if not folder.is_dir():
-        raise DataError(f"folder {folder} does not exist")
+        raise DataError(
+            f"{folder} is a file; name its folder" if folder.exists() else f"folder {folder} does not exist"
+        )
     found = []
     for parent, folders, files in walk(folder):
         found += [parent / name for name in files if name.lower().endswith(suffixes) and name[0] != "."]

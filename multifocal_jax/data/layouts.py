@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from multifocal_jax.data.errors import DataError, ImageError, NoPairsError
+from multifocal_jax.data.errors import DataError, ImageError, NoPairsError, NoSplitError
 from multifocal_jax.data.images import find_images, image_size, read_image
 from multifocal_jax.data.published import PUBLISHED, Arrangement
 from multifocal_jax.paths import as_path, subfolders
@@ -199,7 +199,7 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     own_name = root.resolve().name
     below = any(_is_split(folder.name, other) for folder in [*children, *grandchildren])
     if below or (_is_split(own_name, other) and not _is_split(own_name, split)):
-        raise DataError(
+        raise NoSplitError(
             f"{dataset}: no {split} split under {root}; expected: {_expected(dataset)}{_advice(dataset, root)}"
         )
     return root
@@ -243,7 +243,7 @@ def _from_list(path: Path) -> Layout:
         return Path(column) if column.startswith("/") and not exists(inside) and exists(Path(column)) else inside
 
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list {path} cannot be read as text: {error}") from None
     for number, line in enumerate(lines, 1):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.data.images import decode_image, decode_size
+from multifocal_jax.data.images import decode_image, decode_size, one_line
 
 
 class PreparedPairs:
@@ -34,15 +34,15 @@ class PreparedPairs:
 
     def name(self, index: int) -> str:
         """Stem of the rainy file that the pair was built from."""
-        return self._records[index]["name"].decode()
+        return self._record(index)["name"].decode()
 
     def background(self, index: int) -> str:
         """Stem of the clean file that the pair was built from."""
-        return self._records[index]["background"].decode()
+        return self._record(index)["background"].decode()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of the clean side."""
-        return decode_size(io.BytesIO(self._records[index]["clean"]), self._spell(index))
+        return decode_size(io.BytesIO(self._record(index)["clean"]), self._spell(index))
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Rainy and clean, uint8 (H, W, 3) each.
@@ -50,7 +50,7 @@ class PreparedPairs:
         Raises:
             ImageError: the record is damaged.
         """
-        record = self._records[index]
+        record = self._record(index)
         rainy, clean = (decode_image(io.BytesIO(record[side]), self._spell(index)) for side in ("rainy", "clean"))
         if rainy.shape != clean.shape:
             raise ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
@@ -58,7 +58,13 @@ class PreparedPairs:
 
     def load_clean(self, index: int) -> np.ndarray:
         """uint8 (H, W, 3)."""
-        return decode_image(io.BytesIO(self._records[index]["clean"]), self._spell(index))
+        return decode_image(io.BytesIO(self._record(index)["clean"]), self._spell(index))
+
+    def _record(self, index: int) -> dict[str, Any]:
+        try:
+            return self._records[index]
+        except RuntimeError as error:  # array_record's, of a file that is damaged or gone
+            raise ImageError(f"{self._spell(index)} cannot be read: {one_line(error)}; prepare the set again") from None
 
     def _spell(self, index: int) -> str:
         dataset, data_dir, split = self._where
@@ -79,7 +85,11 @@ def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
             f"{dataset} is not prepared in {data_dir}; run: python -m multifocal_jax.data prepare {dataset} --root "
             f"UNPACKED_ARCHIVES --data-dir {data_dir}"
         )
-    builder = tfds.builder_from_directory(versions[-1].parent)
+    folder = versions[-1].parent
+    try:
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # of many types, by which file is damaged
+        raise DataError(f"the prepared set in {folder} is damaged: {one_line(error)}; prepare it again") from None
     if split not in builder.info.splits:
         raise DataError(
             f"{dataset} in {data_dir} has no {split} split, only {', '.join(builder.info.splits)}; prepare it again "
@@ -87,5 +97,8 @@ def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
         )
     # Pictures are decoded by this package alone, so that both readers give the same pixels.
     undecoded = {name: tfds.decode.SkipDecoding() for name in ("rainy", "clean")}
-    # A decorator of TFDS hides the signature from the type checker.
-    return builder.as_data_source(split, decoders=undecoded)  # pyright: ignore[reportCallIssue]
+    try:
+        # A decorator of TFDS hides the signature from the type checker.
+        return builder.as_data_source(split, decoders=undecoded)  # pyright: ignore[reportCallIssue]
+    except (RuntimeError, ValueError, OSError) as error:
+        raise DataError(f"the prepared set in {folder} is damaged: {one_line(error)}; prepare it again") from None

@@ -216,7 +216,7 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
     Raises:
         DataError: the source is not there or is incomplete; the message says where it was looked for and what to do.
     """
-    root = _place(source, data_root)
+    root = place_of(source, data_root)
     if source.dataset == "demo":
         from multifocal_jax.data.demo import demo_photographs
 
@@ -238,10 +238,11 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
 
 def open_rainy(source: SourceConfig, data_root: str = "") -> RainyFiles:
     """The pictures of a source of dataset "rainy"; arguments and errors as for `open_source`."""
-    return RainyFiles(_open_folder(source.dataset, _place(source, data_root)))
+    return RainyFiles(_open_folder(source.dataset, place_of(source, data_root)))
 
 
-def _place(source: SourceConfig, data_root: str) -> Path:
+def place_of(source: SourceConfig, data_root: str = "") -> Path:
+    """Where a source lies: its root, which counts from `DataConfig.root` unless it is absolute."""
     return as_path(source.root if is_remote(source.root) else os.path.join(data_root, source.root))
 
 

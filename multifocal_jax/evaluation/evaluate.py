@@ -1,5 +1,6 @@
 """Scoring a de-rainer on pairs of rainy and clean pictures."""
 
+import contextlib
 import itertools
 import json
 import time
@@ -16,7 +17,7 @@ from PIL import Image
 from multifocal_jax import processes
 from multifocal_jax.data.sources import PairSource, RainySource
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.journal import Journal
+from multifocal_jax.evaluation.journal import FILE, Journal
 from multifocal_jax.evaluation.metrics import Family
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual
 from multifocal_jax.evaluation.report import PictureScores, Report, picture_from_dict, picture_to_dict
@@ -71,7 +72,7 @@ def evaluate(
         record: what is scored, for the report.
 
     Raises:
-        EvaluationError: there are no pictures.
+        EvaluationError: there are no pictures, or pictures that no evaluation wrote would be replaced.
         JournalError: `resume` finds scores of something else.
         ImageError: a picture cannot be read.
         MetricError: a pair cannot be compared; names the picture.
@@ -83,10 +84,11 @@ def evaluate(
     record = record or {}
     names = [source.name(index) for index in range(count)]
     main = processes.index() == 0
-    journal = Journal(make_folder(output) if output and main else None, record, resume)
     images = as_path(output) / "images" if output and save_images else None
     if images and main:
+        _keep_what_is_not_ours(images, names)
         make_folder(images)
+    journal = Journal(make_folder(output) if output and main else None, record, resume)
     done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
     known = set(processes.broadcast(list(done)))
     if images and not is_remote(images) and not images.is_dir():  # a bucket has no empty folders
@@ -141,11 +143,25 @@ def evaluate(
                 collect(0)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            with contextlib.suppress(Exception):  # the error that is being raised says more
+                collect(0)  # what is known is kept
             raise
     if processes.count() > 1:
         rows = processes.broadcast([picture_to_dict(done[name]) for name in names] if main else None)
         done = {row["name"]: picture_from_dict(row) for row in rows}
     return Report(tuple(done[name] for name in names), family, record)
+
+
+def _keep_what_is_not_ours(images: Path, names: list[str]) -> None:
+    """Refuse to write over pictures that no evaluation has written."""
+    if (images.parent / FILE).exists():
+        return
+    foreign = [name for name in names if (images / f"{name}.png").exists()]
+    if foreign:
+        raise EvaluationError(
+            f"{images / foreign[0]}.png would be replaced, and there is no {FILE} to say that an evaluation wrote it; "
+            "choose another --output, or move it away"
+        )
 
 
 def _complete(name: str, images: Path | None) -> bool:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from multifocal_jax.errors import UserError
@@ -46,8 +47,8 @@ class PictureScores:
     perceptual: dict[Perceptual, tuple[float, float]] = field(default_factory=dict)
 
     def gain(self, family: Family) -> float:
-        """Decibels won; not a number where both are perfect."""
-        return self.result[family].psnr - self.input[family].psnr
+        """Decibels won; 0 where both are perfect."""
+        return _gain(self.input[family], self.result[family])
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Report:
         lines: list[tuple[str, str, list[str]]] = []
         for family in FAMILIES if self.has_truth else ():
             before, after = self.mean("input", family), self.mean("result", family)
-            cells = [_cell(before), _cell(after), f"{after.psnr - before.psnr:+.2f}"]
+            cells = [_cell(before), _cell(after), f"{_gain(before, after):+.2f}"]
             lines.append((family, FAMILY_TITLES[family], cells))
         for metric in self.perceptual:
             before, after = self.mean_perceptual(metric)
@@ -211,9 +212,24 @@ class Report:
         try:
             content = json.loads(text)
             pictures = tuple(picture_from_dict(values) for values in content["pictures"])
+            if not pictures or any(set(picture.result) not in (set(), set(FAMILIES)) for picture in pictures):
+                raise ValueError("it has no pictures, or lacks scores of some")
             return cls(pictures, content["family"], content["record"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
             raise ReportError(f"{name} is no report of evaluate.py ({type(error).__name__}: {error})") from None
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """The report in a file that `to_json` was written to.
+
+        Raises:
+            ReportError: it is no report.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ReportError(f"{path} is no report of evaluate.py: it is no text") from None
+        return cls.from_json(text, str(path))
 
 
 def picture_to_dict(picture: PictureScores) -> dict[str, Any]:
@@ -285,6 +301,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+
+
+def _gain(before: Score, after: Score) -> float:
+    return 0.0 if before.psnr == after.psnr else after.psnr - before.psnr
 
 
 def _cell(score: Score) -> str:

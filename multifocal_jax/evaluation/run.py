@@ -1,5 +1,6 @@
 """What `evaluate.py` does: scores one or more weights on the pictures of a config and writes the reports."""
 
+import contextlib
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -11,9 +12,17 @@ from etils import epath
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
-from multifocal_jax.data.errors import NoPairsError
+from multifocal_jax.data.errors import DataError, NoPairsError
 from multifocal_jax.data.published import PUBLISHED
-from multifocal_jax.data.sources import PairSource, RainySource, open_rainy, open_source
+from multifocal_jax.data.sources import (
+    PairFiles,
+    PairSource,
+    RainySource,
+    open_photographs,
+    open_rainy,
+    open_source,
+    place_of,
+)
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
@@ -61,10 +70,16 @@ def run(
     loaded = [(name, load_weights_for(name, config.model)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
+    repeated = _trained_on(config, source)
+    if repeated and processes.index() == 0 and not quiet:
+        print(f"warning: {repeated}", file=sys.stderr)
     reports = []
     for title, (name, held) in zip(titles, loaded, strict=True):
         folder = as_path(output) if len(weights) == 1 else as_path(output) / title
+        _keep_apart(config, folder)
         record = _record(config, name, held, list(measures))
+        if repeated:
+            record["dataset"] += ", trained on"
         report = _run_one(config, held, record, source, measures, folder, resume, devices, quiet)
         reports.append((title, report))
     return reports
@@ -80,17 +95,33 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
         ReportError: there is none, or it cannot be read.
     """
     reports = []
-    for title, place in zip(_titles(places), places, strict=True):
+    for title, place in zip(_titles([_shorten(place) for place in places]), places, strict=True):
         path = as_path(place) / REPORT if as_path(place).is_dir() else as_path(place)
         if not path.is_file():
             raise ReportError(f"{place} holds no {REPORT}; evaluate.py writes one into its output folder")
-        reports.append((title, Report.from_json(path.read_text(), str(path))))
+        reports.append((title, Report.read(path)))
     return reports
 
 
+def _shorten(place: str) -> str:
+    """The workdir where a report lies at its usual place: `runs/rain200h/evaluation` → `runs/rain200h`."""
+    path = Path(place)
+    path = path.parent if path.name == REPORT else path
+    return str(path.parent if path.name in ("evaluation", "photographs") and path.parent.name else path)
+
+
 def write_comparison(reports: Sequence[tuple[str, Report]], output: epath.PathLike) -> str:
-    """Write several reports as one table, `comparison.md`, in process 0; returns the table."""
-    table = comparison_table(reports)
+    """Write several reports as one table, `comparison.md`, in process 0; equal titles are numbered.
+
+    Returns:
+        The table.
+    """
+    seen: dict[str, int] = {}
+    numbered = []
+    for title, report in reports:
+        seen[title] = seen.get(title, 0) + 1
+        numbered.append((title if seen[title] == 1 else f"{title} ({seen[title]})", report))
+    table = comparison_table(numbered)
     if processes.index() == 0:
         write_text(make_folder(output) / "comparison.md", table)
     return table
@@ -164,6 +195,37 @@ def _open(config: ExperimentConfig) -> PairSource | RainySource:
             "eval.split is 'held_out', but the config sets none aside; add --config.data.held_out=N as in training"
         )
     return source
+
+
+def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
+    """Refuse results below a folder of photographs, which is read with all that lies below it the next time."""
+    if config.eval.split == "test" and config.eval.save_images and config.data.test.dataset in ("rainy", "clean"):
+        read = as_absolute(place_of(config.data.test, config.data.root))
+        if as_absolute(folder / "images").is_relative_to(read):
+            raise EvaluationError(
+                f"the results in {folder} would lie among the pictures of {read} and be read as such the next time; "
+                "choose another --output"
+            )
+
+
+def _trained_on(config: ExperimentConfig, source: PairSource | RainySource) -> str:
+    """What there is to say if pictures to test are trained on, as where a set has no folders for its splits."""
+    if config.eval.split != "test" or not isinstance(source, PairFiles):
+        return ""
+    place = place_of(config.data.test, config.data.root)
+    scored = {source.background(index) for index in range(len(source))}
+    for settings in config.data.train:
+        if settings.reader != "folder" or as_absolute(place_of(settings, config.data.root)) != as_absolute(place):
+            continue
+        with contextlib.suppress(DataError):  # what cannot be opened was not trained on here
+            trained = open_photographs(settings, config.data.root)
+            shared = sum(trained.background(index) in scored for index in range(len(trained)))
+            if shared:
+                return (
+                    f"{shared} of the pictures to test in {place} are those to train on, as it has no folders train "
+                    "and test; --config.eval.split=held_out scores those that training sets aside"
+                )
+    return ""
 
 
 def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:

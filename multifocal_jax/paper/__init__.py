@@ -44,7 +44,7 @@ def run_table(
     overrides: Sequence[str] = (),
     minutes: float = 0,
     call: Callable[[Command], int] | None = None,
-) -> None:
+) -> bool:
     """Run the commands of a table's rows one after the other; a row whose data is missing is left out.
 
     Args:
@@ -54,6 +54,9 @@ def run_table(
         minutes: after so many no further command is begun; 0 sets no limit.
         call: runs a command and returns its exit status; None starts a process.
 
+    Returns:
+        Whether every command that was begun ended well.
+
     Raises:
         PaperError: there is no `train.py` here.
     """
@@ -61,16 +64,18 @@ def run_table(
         if not Path("train.py").is_file():
             raise PaperError("train.py is not here; run this in the root of the project, where configs/ lies")
         call = _call
-    begin = time.monotonic()
+    begin, done = time.monotonic(), True
     for config in _configs(TABLES[name]):
         if _report(config, runs).is_file():
             continue
         for command in commands(config, runs, overrides):
             if minutes and time.monotonic() - begin > 60 * minutes:
-                return
+                return done
             print("$", shlex.join(command), file=sys.stderr, flush=True)
             if call(command) != 0:
+                done = False
                 break
+    return done
 
 
 def _call(command: Command) -> int:
@@ -116,7 +121,9 @@ def _measured(config: str, column: str, runs: Path, notes: list[str]) -> str:
         return "not run"
     from multifocal_jax.evaluation.report import Report
 
-    report = Report.from_json(path.read_text(), str(path))
+    report = Report.read(path)
+    if not report.has_truth:
+        return "not measured"
     mean = report.mean("result", "uint8")
     trained = report.record.get("trained", {})
     steps = f", trained for {trained['step']:,} steps" if isinstance(trained.get("step"), int) else ""

@@ -51,9 +51,12 @@ def pack(
         note: for the card, on how the training went.
 
     Raises:
-        ReleaseError: the name is unknown, or the file would be too large; what was packed before stays.
+        ReleaseError: the weights were not trained here, the name is unknown, or the file would be too large; what was
+            packed before stays.
     """
     trained = load_weights(find_weights(workdir))
+    if "config" not in trained.record:
+        raise ReleaseError(f"{workdir} has no record of a training, as weights have that were converted")
     config = from_dict(ExperimentConfig, trained.record["config"])
     name = name or config.name
     purpose = purpose_of(name)

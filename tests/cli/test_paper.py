@@ -92,7 +92,7 @@ def test_running(tmp_path):
         called.append(" ".join(command))
         return 2 if "heads_2" in called[-1] else 0
 
-    run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
+    assert not run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
     runs = [
         re.search(r"python (\w+)\.py .*--workdir \S*/(\w+) --config.train.steps=1", line).groups() for line in called
     ]
@@ -104,7 +104,7 @@ def test_running(tmp_path):
 
 def test_no_time_left(tmp_path):
     called = []
-    run_table("table2", tmp_path, minutes=1e-9, call=lambda command: called.append(command) or 0)
+    assert run_table("table2", tmp_path, minutes=1e-9, call=lambda command: called.append(command) or 0)
     assert called == []
 
 

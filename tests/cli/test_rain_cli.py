@@ -106,6 +106,14 @@ def test_out_that_cannot_be_a_folder(photos, tmp_path):
         _run(photos, tmp_path / "file")
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seeds_that_there_are_not(photos, tmp_path, capsys, seed):
+    with pytest.raises(SystemExit):
+        _run(photos, tmp_path / "out", "--seed", seed)
+    assert f"argument --seed: '{seed}' is not" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_style(photos, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_info:
         _run(photos, tmp_path / "out", "--style", "fog")

@@ -237,3 +237,30 @@ def test_the_command(tmp_path, capsys):
         main(arguments)
     assert main([*arguments, "--any-size"]) == 0
     assert "rain800: 2 train pairs prepared" in capsys.readouterr().out
+
+
+def test_one_folder_is_not_built_as_two_splits(tmp_path):
+    archive("rain100l", tmp_path / "raw", "train", 2)
+    with pytest.raises(DataError, match=r"rain100l: .* has one folder of pairs for train and test; name it after"):
+        prepare("rain100l", (tmp_path / "raw" / "train").rename(tmp_path / "mine"), tmp_path / "out", any_size=True)
+    assert not list((tmp_path / "out").rglob("dataset_info.json"))
+
+
+def read_all(root):
+    source = open_source(SourceConfig(dataset="rain100l", root=str(root), reader="tfds"))
+    return [source.load(index) for index in range(len(source))]
+
+
+@pytest.mark.parametrize("damaged", ["*.array_record-*", "dataset_info.json", "features.json"])
+def test_damaged_prepared_sets_are_said_to_be(tmp_path, damaged):
+    archive("rain100l", tmp_path / "raw", "train", 3)
+    prepare("rain100l", tmp_path / "raw", tmp_path, any_size=True)
+    (file,) = (tmp_path / "rain100l").rglob(damaged)
+    content = file.read_bytes()
+    wrong = [b"", content[: len(content) // 2]]
+    if damaged.startswith("*"):
+        wrong.append(content[:3000] + bytes(3000) + content[6000:])
+    for data in wrong:
+        file.write_bytes(data)
+        with pytest.raises(DataError, match=r"rain100l.*(prepare (it|the set) again|record \d cannot be read)"):
+            read_all(tmp_path)

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -154,3 +155,21 @@ def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
     assert printed["sets"][0]["faults"][0]["kind"] == "unpaired"
     with pytest.raises(DataError, match="nowhere does not exist"):
         main(["check", str(pairs / "nowhere")])
+
+
+def test_a_split_that_cannot_be_used_is_not_passed_over(pairs, tmp_path):
+    root = tmp_path / "rain100l"
+    for split in ("train", "test"):
+        shutil.copytree(pairs, root / split)
+    assert [part.title for part in check(root).sets] == ["rain100l train", "rain100l test"]
+    shutil.copytree(pairs, root / "train_extra")
+    with pytest.raises(DataError, match="several folders for train"):
+        check(root)
+
+
+def test_the_folder_that_one_is_in_is_recognised(pairs, tmp_path, monkeypatch):
+    shutil.copytree(pairs, tmp_path / "rain100l" / "train")
+    monkeypatch.chdir(tmp_path / "rain100l")
+    assert [part.title for part in check(".").sets] == ["rain100l train"]
+    monkeypatch.chdir(pairs)
+    assert [part.title for part in check(".").sets] == ["set"]

@@ -126,6 +126,8 @@ def test_lists_with_faults_name_the_line(tmp_path):
     (tmp_path / "list.txt").write_text("# rainy clean\na.png b.png\na.png b.png 3\n")
     with pytest.raises(DataError, match=r"list\.txt line 3 has 3 columns; expected two"):
         find_pairs("folder", tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.png b.png\n")  # as Windows' editors begin a file
+    assert len(complete_pairs("folder", tmp_path / "list.txt")) == 1
     (tmp_path / "list.txt").write_text("a.png b.png\na.png gone.png\n")
     with pytest.raises(DataError, match=r"1 pictures .* no partner: line 2: .*gone\.png does not exist"):
         complete_pairs("folder", tmp_path / "list.txt")

@@ -448,6 +448,9 @@ def test_excluded_pictures_are_not_trained_on(pairs):
     assert [data.held_out.name(index) for index in range(2)] == ["0", "3"]
     ((_, clean),) = made(data, 1)
     assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [2, 4, 5]
+    first = (SourceConfig(dataset="folder", root="rain/..", exclude=("0", "6")),)
+    other = TrainingData(config(pairs, root=str(pairs), train=first, held_out=2), 3, seed=0).held_out
+    assert [other.name(index) for index in range(2)] == ["1", "3"]  # an excluded one is not scored either
     wrong = (SourceConfig(dataset="folder", root="rain/..", exclude=("1", "Lenna")),)
     with pytest.raises(DataError, match=r"data.train.0.exclude names pictures that folder does not have: Lenna"):
         TrainingData(config(pairs, root=str(pairs), train=wrong), 3, seed=0)

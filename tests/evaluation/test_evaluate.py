@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from multifocal_jax.data.errors import ImageError
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.journal import JournalError
 from multifocal_jax.evaluation.metrics import MetricError, score_all
@@ -127,13 +128,57 @@ def test_bad_sources(tmp_path):
         evaluate(darken, SOURCE, output=tmp_path / "file")
 
 
+def test_pictures_that_no_evaluation_wrote_are_kept(tmp_path):
+    photograph = tmp_path / "images" / "picture-1.png"
+    photograph.parent.mkdir()
+    photograph.write_bytes(b"precious")
+    with pytest.raises(EvaluationError, match=r"picture-1\.png would be replaced, and there is no scores\.jsonl"):
+        evaluate(darken, SOURCE, output=tmp_path)
+    assert photograph.read_bytes() == b"precious"
+    assert not (tmp_path / "scores.jsonl").exists()
+    assert evaluate(darken, SOURCE, output=tmp_path, save_images=False).pictures
+    photograph.unlink()
+    for _ in range(2):  # its own may be replaced
+        evaluate(darken, SOURCE, output=tmp_path)
+
+
+def test_scores_known_before_a_broken_picture_are_kept(tmp_path):
+    def load(index):
+        if index == 4:
+            raise ImageError("picture-4 is broken")
+        return SOURCE.load(index)
+
+    broken = Pictures([(24, 32)] * 5)
+    broken.load = load
+    with pytest.raises(ImageError, match="picture-4 is broken"):
+        evaluate(darken, broken, output=tmp_path)
+    names = [json.loads(line)["name"] for line in (tmp_path / "scores.jsonl").read_text().splitlines()[1:]]
+    assert names == [f"picture-{index}" for index in range(len(names))]
+    assert len(list((tmp_path / "images").iterdir())) == len(names)
+
+
 def test_json_round_trip(evaluated):
     report, _ = evaluated
     text = report.to_json()
     assert json.loads(text)["pictures"][0]["scores"]["uint8"]["result"]["psnr"] is None  # infinite
     assert Report.from_json(text) == report
-    with pytest.raises(ReportError, match=r"x\.json is no report"):
-        Report.from_json("{}", "x.json")
+    content = json.loads(text)
+    for wrong in ({}, [], content | {"pictures": []}, content | {"pictures": [{"name": "a"}]}):
+        with pytest.raises(ReportError, match=r"x\.json is no report"):
+            Report.from_json(json.dumps(wrong), "x.json")
+    for picture in content["pictures"]:
+        del picture["scores"]["rgb"]
+    with pytest.raises(ReportError, match="lacks scores of some"):
+        Report.from_json(json.dumps(content))
+
+
+def test_equal_pictures_gain_nothing():
+    clean = Pictures([(24, 32)])
+    clean.load = lambda index: (clean.clean[0], clean.clean[0])
+    report = evaluate(lambda batch: batch, clean)
+    for text in (report.to_text(), report.to_markdown()):
+        assert "+0.00" in text
+        assert "nan" not in text
 
 
 def test_csv(evaluated):

@@ -148,6 +148,38 @@ def test_held_out_pictures(here):
     assert report.record["dataset"] == "folder, held out"
 
 
+def test_reports_at_their_usual_place_are_called_by_their_workdir(here):
+    shutil.copytree("runs/folder", "runs/earlier")
+    for name in ("folder", "earlier"):
+        assert door("--workdir", f"runs/{name}", "--config.eval.save_images=False", "--quiet") == 0
+    arguments = ["--workdir", "runs/folder", "--config.eval.save_images=False", "--quiet", "--output", "both"]
+    for places in (["runs/earlier/evaluation"], ["runs/folder/evaluation/report.json", "runs/earlier/evaluation"]):
+        assert door(*arguments, "--compare", *places) == 0
+        lines = Path("both/comparison.md").read_text().splitlines()
+        titles = [line.split("|")[1].strip() for line in lines[3:]]
+        assert titles == ["folder", *(["folder (2)"] if len(places) == 2 else []), "earlier"]
+    with pytest.raises(UserError, match=r"is no report of evaluate\.py: it is no text"):
+        door(*arguments, "--compare", "runs/folder/weights.safetensors")
+
+
+def test_pictures_that_are_trained_on_are_said_to_be(here, capsys):
+    assert door() == 0
+    assert "warning: 3 of the pictures to test in pairs are those to train on" in capsys.readouterr().err
+    (_, report), *_ = read_reports(["runs/folder/evaluation"])
+    assert report.record["dataset"] == "folder, trained on"
+    assert door("--config.data.train.0.root=elsewhere") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_results_do_not_come_among_photographs(here):
+    shutil.copytree("pairs/rain", "flat")
+    with pytest.raises(UserError, match=r"would lie among the pictures of .*flat and be read as such the next time"):
+        door("--photographs", "flat", "--output", "flat")
+    assert {path.name for path in Path("flat").iterdir()} == {"a.png", "b.png", "c.png"}
+    with pytest.raises(UserError, match=r"a\.png is a file; name its folder"):
+        door("--photographs", "flat/a.png")
+
+
 def test_photographs_without_ground_truth(here, capsys):
     assert door("--photographs", "pairs/rain") == 0
     assert "3 pictures without ground truth" in capsys.readouterr().out

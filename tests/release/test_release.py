@@ -1,5 +1,6 @@
 """Packing a training and writing its card, with a tiny network on one demo photograph."""
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -101,6 +102,10 @@ def test_what_cannot_be_released(workdir, tmp_path):
     base = load_config(str(tmp_path / "config.py"))
     with pytest.raises(ReleaseError, match=r"nothing says what weights 'mine' are for; known: general, rain100l, demo"):
         pack(workdir, tmp_path, base=base, base_file="config.py", name="mine")
+    weights = load_weights(workdir / "weights.safetensors")
+    save_weights(tmp_path / "converted.safetensors", dataclasses.replace(weights, record={}))
+    with pytest.raises(ReleaseError, match=r"converted\.safetensors has no record of a training"):
+        pack(tmp_path / "converted.safetensors", tmp_path, base=base, base_file="config.py", name="demo")
     with pytest.raises(WeightsError, match="has no scores; make it with"):
         main(["card", str(workdir), "--folder", str(tmp_path / "cards")])
 
