@@ -26,7 +26,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         UserError: nothing was done, and why.
     """
     arguments = _parser().parse_args(argv)
-    from multifocal_jax.evaluation.derain_files import check_overwriting, derain_files, output_beside, plan
+    from multifocal_jax.media.derain_files import check_overwriting, derain_files, output_beside, plan
 
     beside = arguments.output is None
     if beside:
@@ -106,9 +106,9 @@ def _load(arguments: argparse.Namespace) -> "Derainer":
 
 def _pipe(arguments: argparse.Namespace) -> int:
     """One picture from stdin or to stdout."""
-    from multifocal_jax.evaluation.derain_files import InputError, derain_bytes
-    from multifocal_jax.evaluation.photographs import format_of
     from multifocal_jax.files import OutputError, write_whole
+    from multifocal_jax.media.derain_files import InputError, derain_bytes
+    from multifocal_jax.media.photographs import format_of
 
     if len(arguments.inputs) > 1:
         raise InputError("a pipe takes one picture; name one input, or write to a folder")

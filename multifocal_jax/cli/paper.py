@@ -57,7 +57,7 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
 
 def _figure1(arguments: argparse.Namespace) -> int:
     from multifocal_jax.data.images import read_image
-    from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.media.photographs import save_picture
     from multifocal_jax.paper.figure1 import attention_groups, draw_groups
     from multifocal_jax.weights import load_weights
     from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
@@ -82,7 +82,7 @@ def _detection(arguments: argparse.Namespace) -> int:
     from multifocal_jax.data.images import find_images, read_image
     from multifocal_jax.data.layouts import unique_names
     from multifocal_jax.evaluation.inference import load
-    from multifocal_jax.evaluation.photographs import save_picture
+    from multifocal_jax.media.photographs import save_picture
     from multifocal_jax.paper.detection import compare, people_detector
     from multifocal_jax.weights_lookup import DEFAULT_NAME
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from multifocal_jax.cli.derain import derain
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation import derain_files as files
-from multifocal_jax.evaluation import inference, video
+from multifocal_jax.evaluation import inference
 from multifocal_jax.evaluation.niqe import niqe
+from multifocal_jax.media import derain_files as files
+from multifocal_jax.media import video
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 from tiny import save_tiny

@@ -12,8 +12,8 @@ from PIL import Image
 from multifocal_jax.data.images import PILLOW_ERRORS, one_line, upright
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory
-from multifocal_jax.evaluation.photographs import PhotographError, fitting_options, kept_options
 from multifocal_jax.files import OutputError
+from multifocal_jax.media.photographs import PhotographError, fitting_options, kept_options
 
 FORMATS = ("GIF", "WEBP", "PNG")
 

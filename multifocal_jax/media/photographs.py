@@ -13,8 +13,8 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from multifocal_jax.data.images import ORIENTATION, PILLOW_ERRORS, one_line, upright
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.deep_colour import is_deep, read_deep, write_png, write_tiff
 from multifocal_jax.files import OutputError, make_folder, write_whole
+from multifocal_jax.media.deep_colour import is_deep, read_deep, write_png, write_tiff
 
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multifocal_jax.evaluation.video import VideoError, derain_video, find_videos
+from multifocal_jax.media.video import VideoError, derain_video, find_videos
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg") or not shutil.which("ffprobe"), reason="needs FFmpeg")
 TAGS = ("color_space", "color_range", "color_primaries", "color_transfer", "sample_aspect_ratio")

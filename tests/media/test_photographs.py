@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from multifocal_jax.evaluation.animations import is_animation
-from multifocal_jax.evaluation.photographs import (
+from multifocal_jax.files import OutputError
+from multifocal_jax.media.animations import is_animation
+from multifocal_jax.media.photographs import (
     Photograph,
     PhotographError,
     encode_photograph,
     format_of,
     read_photograph,
 )
-from multifocal_jax.files import OutputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3)).astype(np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 4)).astype(np.uint16)

@@ -13,11 +13,11 @@ from PIL import Image
 
 from multifocal_jax.data.images import find_images
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation import video
-from multifocal_jax.evaluation.animations import derain_animation, encode_animation, first_frame, is_animation
 from multifocal_jax.evaluation.metrics import MetricError
-from multifocal_jax.evaluation.photographs import Photograph, encode_photograph, format_of, read_photograph
 from multifocal_jax.files import OutputError, make_folder, write_whole
+from multifocal_jax.media import video
+from multifocal_jax.media.animations import derain_animation, encode_animation, first_frame, is_animation
+from multifocal_jax.media.photographs import Photograph, encode_photograph, format_of, read_photograph
 
 Derain = Callable[[np.ndarray], np.ndarray]
 

@@ -7,17 +7,17 @@ import pytest
 from PIL import Image, ImageCms, ImageSequence
 
 from multifocal_jax.evaluation import memory
-from multifocal_jax.evaluation.animations import (
+from multifocal_jax.evaluation.inference import InferenceError
+from multifocal_jax.files import OutputError
+from multifocal_jax.media.animations import (
     Animation,
     derain_animation,
     encode_animation,
     first_frame,
     is_animation,
 )
-from multifocal_jax.evaluation.derain_files import derain_bytes
-from multifocal_jax.evaluation.inference import InferenceError
-from multifocal_jax.evaluation.photographs import PhotographError
-from multifocal_jax.files import OutputError
+from multifocal_jax.media.derain_files import derain_bytes
+from multifocal_jax.media.photographs import PhotographError
 
 TIMES = [100, 250, 40]
 # Large areas of one colour, which a GIF's palette holds exactly.

@@ -1,0 +1,1 @@
+"""Photographs, animations and videos: read, de-rained and written so that nothing is lost."""
