@@ -17,6 +17,8 @@ from multifocal_jax.files import write_whole
 
 Parameters = Mapping[str, Any]
 
+_PYTORCH_HEADS = (b"PK\x03\x04", b"\x80\x02\x8a")  # zip, and pickle from before it
+
 
 class WeightsError(UserError):
     """A weights file cannot be used. The message names the file, what is wrong and the way out."""
@@ -62,10 +64,11 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
 
     Raises:
         OutputError: the disk does not take it.
+        WeightsError: values are too large for the type.
     """
     from safetensors.numpy import save
 
-    flat = {name: np.asarray(value, dtype=dtype) for name, value in flatten(weights.params).items()}
+    flat = cast(path, flatten(weights.params), dtype)
     metadata = {
         "model": json.dumps(to_dict(weights.model)),
         "record": json.dumps(weights.record),
@@ -75,27 +78,60 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
     write_whole(path, lambda file: file.write(content))
 
 
+def cast(path: epath.PathLike, values: Parameters, dtype: str | None) -> dict[str, np.ndarray]:
+    """Arrays of this type, or of their own where it is None, to be written to `path`.
+
+    Raises:
+        WeightsError: a value is not finite in this type.
+    """
+    with np.errstate(over="ignore"):
+        arrays = {name: np.asarray(value, dtype=dtype) for name, value in values.items()}
+    broken = [name for name, array in arrays.items() if dtype and not np.isfinite(array).all()]
+    if broken:
+        raise WeightsError(f"{path}: values not finite as {dtype} in {', '.join(broken)}; write them in their own type")
+    return arrays
+
+
 def load_weights(path: epath.PathLike) -> Weights:
-    """Read a `.safetensors` file that `save_weights` wrote; float16 parameters come back as float32.
+    """Read a `.safetensors` file that `save_weights` wrote; half precisions come back as float32.
 
     Raises:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     data = _existing(path).read_bytes()
     try:
-        flat = load(data)
+        entries = deserialize(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+        raise _unreadable(path, data, error) from None
     model, record = _read_metadata(path, metadata)
+    flat = {name: _array(path, name, entry) for name, entry in entries}
     if metadata.get("sha256", _checksum(flat)) != _checksum(flat):  # older files have none
         raise WeightsError(f"{path} is damaged: its checksum differs from the one it was written with; get it again")
-    flat = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in flat.items()}
+    flat = {name: value.astype(np.float32) if value.itemsize == 2 else value for name, value in flat.items()}
     return Weights(unflatten(flat), model, record)
+
+
+def _array(path: epath.PathLike, name: str, entry: Mapping[str, Any]) -> np.ndarray:
+    """A tensor as `safetensors.deserialize` gives it; NumPy's own reader knows no bfloat16."""
+    import ml_dtypes
+
+    types = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+    if entry["dtype"] not in types:
+        raise WeightsError(f"{path}: {name} is of type {entry['dtype']}; weights are of {', '.join(types)}")
+    return np.frombuffer(entry["data"], types[entry["dtype"]]).reshape(entry["shape"])
+
+
+def _unreadable(path: epath.PathLike, head: bytes, error: Exception) -> WeightsError:
+    """What to say of a file that is no `.safetensors`, by its name and its first bytes."""
+    file = epath.Path(path)
+    if file.suffix in (".pth", ".pt") or (file.suffix != ".safetensors" and head.startswith(_PYTORCH_HEADS)):
+        convert = f"python convert_weights.py {path} {file.with_suffix('.safetensors')}"
+        return WeightsError(f"{path} is a PyTorch checkpoint; convert it: {convert}")
+    return WeightsError(f"{path} is not a readable .safetensors file: {error}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +159,7 @@ def describe_weights(path: epath.PathLike) -> Description:
             metadata = header.pop("__metadata__", {})
             parameters = sum(math.prod(entry["shape"]) for entry in header.values())
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+            raise _unreadable(path, length.to_bytes(8, "little"), error) from None
     return Description(*_read_metadata(path, metadata), parameters, size)
 
 

@@ -53,6 +53,23 @@ def test_files_that_cannot_be_used(tmp_path):
         load_weights(tmp_path / "foreign.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("net.pth", b"damaged"),
+        ("net.pt", b""),
+        ("net.ckpt", b"PK\x03\x04" + 40 * b"\0"),
+        ("net", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."),
+    ],
+)
+def test_pytorch_files_are_answered_with_the_command_that_converts_them(name, content, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    for read in (load_weights, describe_weights):
+        with pytest.raises(WeightsError, match=rf"python convert_weights\.py {name} net\.safetensors$"):
+            read(name)
+
+
 @pytest.mark.parametrize("model", ["resnet50", "[1]", "3", '{"width": 64}', '{"channels": 30}'])
 def test_another_projects_metadata_are_one_line(tmp_path, model):
     path = tmp_path / "other.safetensors"

@@ -64,11 +64,19 @@ class Match:
 
 @dataclass(frozen=True)
 class Alignment:
-    """All our convolutions in their order with theirs, and their tensors that have no place."""
+    """All our convolutions in their order with theirs, and their tensors that have no place.
+
+    Attributes:
+        model: the architecture.
+        matches: one for each convolution.
+        left_over: tensors of theirs that belong to no convolution.
+        spare: tensors of theirs whose shape we do not have; a names file drops them.
+    """
 
     model: ModelConfig
     matches: tuple[Match, ...]
     left_over: tuple[str, ...]
+    spare: tuple[str, ...] = ()
 
 
 def group_convolutions(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
@@ -325,8 +333,8 @@ def report(alignment: Alignment, shapes: Shapes) -> str:
     ]
     certain = sum(match.certain for match in alignment.matches)
     lines.append(f"{certain} certain, {len(rows) - certain} ambiguous, of {len(rows)} convolutions")
-    if alignment.left_over:
-        lines.append("no place for: " + ", ".join(f"{name} {shapes[name]}" for name in alignment.left_over))
+    if without := [*alignment.left_over, *alignment.spare]:
+        lines.append("no place for: " + ", ".join(f"{name} {shapes[name]}" for name in without))
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -339,6 +347,8 @@ def names_file(alignment: Alignment, source: str) -> str:
     if unclear:
         lines += ["", "# Ambiguous: shapes and names leave these open; the order in the file was followed."]
         lines += [f"{match.theirs} = {match.ours.flax}  # ambiguous" for match in unclear]
+    if alignment.spare:
+        lines += ["", "# Of no use to this network: dropped.", *(f"{name} = -" for name in alignment.spare)]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from multifocal_jax.config import ConfigError, ModelConfig
@@ -21,12 +21,21 @@ class Architecture:
     assumed: tuple[str, ...]
 
 
-def has_our_names(shapes: Shapes) -> bool:
-    """Whether some tensors are named as in `torch_network.MultifocalNet`."""
-    pattern = re.compile(
-        r"(pyramid\.filters|shallow|entrance|body)\.\d+\..*(weight|bias)$|fusion\.(merge|residual)\.|shallow\.\d"
-    )
-    return any(pattern.match(name) for name in shapes)
+_OUR_NAMES = re.compile(
+    r"(pyramid\.filters\.\d+|shallow\.\d+|entrance\.\d+\.((query|key|value)\.)?conv"
+    r"|body\.\d+\.(residual\.\d+\.\d+\.conv[12]|(down|up)\.\d+|(channel|spatial)\.\d+\.((query|key|value)\.)?conv)"
+    r"|fusion\.(merge\.conv|residual))\.(weight|bias)"
+)
+
+
+def our_names(names: Iterable[str]) -> list[str]:
+    """Those that a tensor of `torch_network.MultifocalNet` may have."""
+    return [name for name in names if _OUR_NAMES.fullmatch(name)]
+
+
+def are_ours(names: Collection[str]) -> bool:
+    """Whether most tensors are named as in `torch_network.MultifocalNet`."""
+    return 2 * len(our_names(names)) > len(names)
 
 
 def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> Architecture:
@@ -114,8 +123,33 @@ def _any(shapes: Shapes, pattern: str) -> bool:
 
 def models_with_shapes(shapes: Shapes) -> list[ModelConfig]:
     """Architectures whose tensors have just these shapes under whatever names; the likeliest first."""
-    found = Counter(tuple(shape) for shape in shapes.values())
-    return [model for model in _candidates(found) if Counter(p.torch_shape for p in parameters(model)) == found]
+    found = _count_shapes(shapes)
+    return [model for model in _candidates(found) if _wanted(model) == found]
+
+
+def models_within_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
+    """As `models_with_shapes`, for files that hold some tensors more.
+
+    Returns:
+        The architectures of several levels that leave least over, and the names of what has no shape of theirs; none
+        where that is not a small part of the file.
+    """
+    found = _count_shapes(shapes)
+    fitting = [model for model in _candidates(found) if model.levels > 1 and _wanted(model) <= found]
+    most = max((_wanted(model).total() for model in fitting), default=0)
+    if 4 * most < 3 * found.total():
+        return [], []
+    best = [model for model in fitting if _wanted(model).total() == most]
+    spare = [name for name, shape in shapes.items() if tuple(shape) not in _wanted(best[0])]
+    return (best, spare) if most + len(spare) == found.total() else ([], [])
+
+
+def _count_shapes(shapes: Shapes) -> Counter[tuple[int, ...]]:
+    return Counter(tuple(shape) for shape in shapes.values())
+
+
+def _wanted(model: ModelConfig) -> Counter[tuple[int, ...]]:
+    return Counter(parameter.torch_shape for parameter in parameters(model))
 
 
 def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:

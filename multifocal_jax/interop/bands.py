@@ -16,6 +16,7 @@ from multifocal_jax.config import ModelConfig
 from multifocal_jax.weights import flatten, unflatten
 
 BandOrder = Literal["LL,LH,HL,HH", "LL,HL,LH,HH"]
+OUR_ORDER: BandOrder = "LL,LH,HL,HH"
 
 
 def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrder) -> dict[str, Any]:

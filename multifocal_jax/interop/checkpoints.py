@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,17 @@ import numpy as np
 
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.files import write_whole
+from multifocal_jax.interop.architecture import are_ours
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights import Weights
 
 # What training code wraps state dictionaries in, the preferred first: averaged weights are what gets published.
 WRAPPERS = ("state_dict", "params_ema", "params", "model", "model_state_dict", "network", "net", "generator")
 # What DataParallel, torch.compile and wrapping modules put before every name.
 PREFIXES = ("module", "_orig_mod", "model", "network", "net", "generator")
+SURE_PREFIXES = ("module", "_orig_mod")  # never a part of the network itself
+_WRAPPED = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)+")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class TorchCheckpoint:
         model: the architecture as `write_pth` stores it, None in files of other origin.
         record: where the weights come from, likewise.
         notes: one line for each thing that was unwrapped.
-        prefix: what was dropped from every name.
+        prefix: what was dropped from the names that began with it.
     """
 
     path: Path
@@ -60,12 +64,11 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     state = _unwrap(path, content, key, notes)
     unusable = [str(name) for name, value in state.items() if not _is_array(value)]
     if unusable:
-        raise ConversionError(f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone")
+        raise ConversionError(
+            f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone, or use --key ENTRY"
+        )
     tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
-    prefix = _common_prefix(tensors)
-    if prefix:
-        notes.append(f"prefix {prefix!r} dropped from every name")
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    prefix, tensors = _drop_wrappers(tensors, notes)
     own = isinstance(content, Mapping)
     model = content.get("model_config") if own else None
     record = content.get("record") if own else None
@@ -89,6 +92,7 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weig
         tensors: the state dictionary by PyTorch's names.
         weights: give architecture and record.
     """
+    require_torch(f"writing {path}")
     import torch
 
     content = {
@@ -102,12 +106,9 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weig
 def _read_pickle(path: Path) -> Any:
     import pickle
 
-    try:
-        import torch
-    except ImportError:
-        raise ConversionError(
-            f"reading {path} needs PyTorch: pip install '.[torch]', or save it as .safetensors"
-        ) from None
+    require_torch(f"reading {path}", "save it as .safetensors")
+    import torch
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the file's format
@@ -133,6 +134,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401  (gives NumPy bfloat16)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -154,9 +156,9 @@ def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapp
             entries = ", ".join(map(str, content)) or "none"
             raise ConversionError(f"{path} has no dictionary {key!r}; its entries: {entries}")
         return content[key]
-    if any(_is_array(value) for value in content.values()):
-        return content
     inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping) and _holds_arrays(content[name])]
+    if not inner and any(map(_is_array, content.values())):
+        return content
     if not inner:
         entries = ", ".join(map(str, content)) or "none"
         raise ConversionError(f"{path} holds no tensors (its entries: {entries}); name the right one with --key")
@@ -171,14 +173,34 @@ def _holds_arrays(value: Mapping[Any, Any], depth: int = 8) -> bool:
     return any(map(_is_array, value.values())) or any(_holds_arrays(item, depth - 1) for item in inner)
 
 
-def _common_prefix(names: Iterable[str]) -> str:
-    """The wrappers' names that all names begin with, `module.` for instance."""
-    names, prefix = list(names), ""
+def _drop_wrappers(tensors: dict[str, np.ndarray], notes: list[str]) -> tuple[str, dict[str, np.ndarray]]:
+    """What wrappers put before the names, and tensors without it and without the counters that wrappers keep."""
+    prefix = _wrapper_prefix(tensors)
+    if not prefix:
+        return prefix, tensors
+    beside = [name for name in tensors if not name.startswith(prefix)]
+    counters = [name for name in beside if tensors[name].shape == () and tensors[name].dtype.kind in "iu"]
+    which = f"{len(tensors) - len(beside)} of {len(tensors)} names" if beside else "every name"
+    notes.append(f"prefix {prefix!r} dropped from {which}")
+    if counters:
+        notes.append(f"left out, as a wrapper's counter: {', '.join(counters)}")
+    return prefix, {name.removeprefix(prefix): value for name, value in tensors.items() if name not in counters}
+
+
+def _wrapper_prefix(names: Collection[str]) -> str:
+    """The wrappers' names before all names, or before most where they are sure to be wrappers'."""
+    prefix, ours = "", are_ours([_WRAPPED.sub("", name) for name in names])
     while True:
-        first = {name.removeprefix(prefix).partition(".")[0] for name in names}
-        if len(first) != 1 or not first <= set(PREFIXES) or not all("." in name.removeprefix(prefix) for name in names):
-            return prefix
-        prefix += f"{first.pop()}."
+        within = [name for name in names if name.startswith(prefix)]
+        for wrapper in PREFIXES:
+            wrapped = [name for name in within if name.startswith(f"{prefix}{wrapper}.")]
+            most = 2 * len(wrapped) > len(names) and (ours or wrapper in SURE_PREFIXES)
+            if wrapped and (len(wrapped) == len(within) or most):
+                prefix += f"{wrapper}."
+                break
+        else:
+            bare = {name.removeprefix(prefix) for name in names}
+            return prefix if len(bare) == len(names) else ""
 
 
 def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:

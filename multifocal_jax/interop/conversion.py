@@ -9,13 +9,21 @@ import numpy as np
 
 from multifocal_jax.config import ConfigError, ModelConfig
 from multifocal_jax.config_files import apply_overrides, from_dict
-from multifocal_jax.interop.architecture import has_our_names, infer_model, models_with_shapes, why_another_network
-from multifocal_jax.interop.bands import BandOrder, reorder_bands
+from multifocal_jax.interop.architecture import (
+    are_ours,
+    infer_model,
+    models_with_shapes,
+    models_within_shapes,
+    our_names,
+    why_another_network,
+)
+from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
 from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint, write_pth
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
 from multifocal_jax.interop.renaming import Renaming
-from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights, unflatten
+from multifocal_jax.interop.torch_import import require_torch
+from multifocal_jax.weights import Weights, WeightsError, cast, flatten, load_weights, save_weights, unflatten
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
@@ -37,37 +45,49 @@ def read_weights(
     renaming: Renaming | None = None,
     overrides: Sequence[tuple[str, str]] = (),
     key: str | None = None,
-    band_order: BandOrder = "LL,LH,HL,HH",
+    band_order: BandOrder = OUR_ORDER,
 ) -> Converted:
     """Read weights from wherever they are.
 
     Args:
         source: a project `.safetensors`, a training workdir, the name of packaged weights, or a PyTorch checkpoint
             (`.pth`, `.pt`, `.safetensors`).
-        renaming: names of another code base, for PyTorch checkpoints.
+        renaming: names of another code base; this and the two last ones are for PyTorch checkpoints only.
         overrides: pairs of a `ModelConfig` field and its value as text, for what no tensor shows.
         key: entry of a PyTorch checkpoint that holds the tensors; None finds it.
         band_order: order in which the network that was trained concatenates its wavelet bands.
 
     Raises:
         ConversionError: the tensors are not those of one network of ours; all that are missing, extra or of another
-            shape are listed.
+            shape are listed. Or an argument does not suit the source.
         WeightsError: there is nothing of this name, or a project file cannot be used.
         ConfigError: an override is not allowed.
     """
     path = find_weights(source)
-    if path.suffix == ".safetensors" and _is_project_file(path):
+    if is_project_file(path):
+        given = {"--names": renaming is not None, "--key": key is not None, "--band-order": band_order != OUR_ORDER}
+        if flags := ", ".join(flag for flag, used in given.items() if used):
+            raise ConversionError(f"{path} is a file of this project; leave out {flags}, for PyTorch checkpoints only")
         weights = load_weights(path)
         model = apply_overrides(weights.model, overrides)
-        shapes = {name: np.shape(value) for name, value in flatten(weights.params).items()}
+        flat = flatten(weights.params)
+        shapes = {name: np.shape(value) for name, value in flat.items()}
         account(path, {p.flax: p.flax_shape for p in parameters(model)}, shapes, model)
+        _check_values(path, flat)
         return Converted(replace(weights, model=model))
     return from_torch(read_torch_checkpoint(path, key), renaming=renaming, overrides=overrides, band_order=band_order)
 
 
-def _is_project_file(path: Path) -> bool:
+def is_project_file(path: Path) -> bool:
+    """Whether a file is a `.safetensors` of this project.
+
+    Raises:
+        WeightsError: it is a damaged `.safetensors`.
+    """
     from safetensors import SafetensorError, safe_open
 
+    if path.suffix != ".safetensors":
+        return False
     try:
         with safe_open(path, framework="numpy") as file:
             return "model" in (file.metadata() or {})
@@ -80,15 +100,17 @@ def from_torch(
     *,
     renaming: Renaming | None = None,
     overrides: Sequence[tuple[str, str]] = (),
-    band_order: BandOrder = "LL,LH,HL,HH",
+    band_order: BandOrder = OUR_ORDER,
 ) -> Converted:
     """The JAX network's weights from a PyTorch checkpoint; arguments and errors as `read_weights`."""
     tensors, notes = checkpoint.tensors, list(checkpoint.notes)
     if renaming is not None:
         tensors, used = renaming.apply(checkpoint.path, tensors)
         notes.append(f"{used} tensors renamed by {renaming.source}")
+        if dropped := renaming.dropped(checkpoint.tensors):
+            notes.append(f"dropped by {renaming.source}: {', '.join(dropped)}")
     shapes = {name: value.shape for name, value in tensors.items()}
-    if not has_our_names(shapes):
+    if not (are_ours(shapes) or (renaming is not None and our_names(shapes))):
         raise ConversionError(_foreign(checkpoint.path, shapes))
     if checkpoint.model is not None:
         try:
@@ -107,15 +129,12 @@ def from_torch(
             shown = ", ".join(f"{name}={getattr(model, name)}" for name in architecture.assumed)
             notes.append(f"no tensor shows these, so they are taken as in the paper (--model NAME=VALUE): {shown}")
     expected = parameters(model)
-    account(checkpoint.path, {p.torch: p.torch_shape for p in expected}, shapes, model)
-    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
-    if broken:
-        raise ConversionError(
-            f"{checkpoint.path}: values that are not finite in {', '.join(broken)}; nothing was written"
-        )
+    hint = " a line `NAME = -` in a file for --names drops one"
+    account(checkpoint.path, {p.torch: p.torch_shape for p in expected}, shapes, model, hint)
+    _check_values(checkpoint.path, tensors)
     params = unflatten({p.flax: to_flax_layout(tensors[p.torch]) for p in expected})
     own: dict[str, np.ndarray] | None = tensors
-    if band_order != "LL,LH,HL,HH":
+    if band_order != OUR_ORDER:
         own = None
         params = reorder_bands(params, model, band_order)
         notes.append(f"channels regrouped from wavelet bands {band_order} to LL,LH,HL,HH")
@@ -135,9 +154,13 @@ def describe(model: ModelConfig) -> str:
 
 
 def account(
-    path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], model: ModelConfig
+    path: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    model: ModelConfig,
+    hint: str = "",
 ) -> None:
-    """Compare names and shapes.
+    """Compare names and shapes; `hint` says what can be done about extra tensors.
 
     Raises:
         ConversionError: any differ; lists every missing, extra and misshapen tensor.
@@ -152,21 +175,37 @@ def account(
     if not (missing or extra or misshapen):
         return
     lines = [f"{path} does not hold the network of {describe(model)}; nothing was written"]
-    for title, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
+    for title, names, way_out in (("missing", missing, ""), ("extra", extra, hint), ("misshapen", misshapen, "")):
         if names:
-            lines.append(f"  {title} ({len(names)}):")
+            lines.append(f"  {title} ({len(names)}):{way_out}")
             lines += [f"    {name}" for name in names]
     raise ConversionError("\n".join(lines))
 
 
+def _check_values(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Refuse what are no floating-point numbers, and values that are not finite."""
+    for name, value in tensors.items():
+        if not np.issubdtype(value.dtype, np.floating):
+            raise ConversionError(
+                f"{path}: {name} is of type {value.dtype}, but weights are floating-point numbers; nothing was written"
+            )
+    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ConversionError(f"{path}: values that are not finite in {', '.join(broken)}; nothing was written")
+
+
 def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    if models_with_shapes(shapes):
+    spare = [] if models_with_shapes(shapes) else models_within_shapes(shapes)[1]
+    if spare or models_with_shapes(shapes):
+        besides = f", and besides {', '.join(spare)}" if spare else ""
         return (
-            f"{path} has the tensors of this network under other names; `python convert_weights.py {path} --inspect` "
-            "shows them beside ours and proposes a file for --names"
+            f"{path} has the tensors of this network under other names{besides}; `python convert_weights.py {path} "
+            "--inspect` shows them beside ours and proposes a file for --names"
         )
+    ours = len(our_names(shapes))
+    named = f"{f'only {ours}' if ours else 'none'} of its {len(shapes)} tensors {'have' if ours > 1 else 'has'}"
     return (
-        f"{path} holds another network: none of its {len(shapes)} tensors has a name of this one, and their shapes do "
+        f"{path} holds another network: {named} a name of this one, and their shapes do "
         f"not make it under other names: {why_another_network(shapes)}. It cannot be converted"
     )
 
@@ -190,22 +229,45 @@ def write_weights(destination: str | Path, weights: Weights, dtype: str | None =
         The file written.
 
     Raises:
-        ConversionError: the suffix is another one, or the folder does not exist.
+        ConversionError: nothing can be written there, see `check_destination`.
+        WeightsError: values are too large for the type.
     """
-    path = Path(destination)
-    if path.suffix not in (".safetensors", ".pth", ".pt", ""):
-        raise ConversionError(f"{path}: cannot write {path.suffix}; use .safetensors, .pth, .pt or a folder's name")
-    if not path.absolute().parent.is_dir():
-        raise ConversionError(f"{path}: folder {path.parent} does not exist")
+    path = check_destination(destination)
     if path.suffix in (".pth", ".pt"):
-        tensors = {name: value.astype(dtype or value.dtype) for name, value in to_state_dict(weights).items()}
-        write_pth(path, tensors, weights)
+        write_pth(path, cast(path, to_state_dict(weights), dtype), weights)
         return path
     if not path.suffix:
+        cast(path, flatten(weights.params), dtype)  # what cannot be written leaves no folder
         path.mkdir(exist_ok=True)
         path = path / WORKDIR_FILE
     save_weights(path, weights, dtype)
     return path
+
+
+def check_destination(destination: str | Path) -> Path:
+    """The path where `write_weights` can write.
+
+    Raises:
+        ConversionError: the suffix is another one, the folder does not exist, a folder has the file's name or a file
+            the folder's, or PyTorch is needed and missing.
+    """
+    path = Path(destination)
+    if path.suffix not in (".safetensors", ".pth", ".pt", ""):
+        raise ConversionError(f"{path}: cannot write {path.suffix}; use .safetensors, .pth, .pt or a folder's name")
+    check_folder(path)
+    if path.suffix and path.is_dir():
+        raise ConversionError(f"{path} is a folder; name a file, or a folder without suffix")
+    if not path.suffix and path.is_file():
+        raise ConversionError(f"{path} is a file, and a name without suffix makes a folder; use another name")
+    if path.suffix in (".pth", ".pt"):
+        require_torch(f"writing {path}")
+    return path
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise ConversionError(f"{path}: folder {path.parent} does not exist")
 
 
 def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, np.ndarray] | None = None) -> "TorchNet":
@@ -215,7 +277,11 @@ def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, n
         weights: parameters of the JAX network, and the architecture.
         fused: see `torch_network.MultifocalNet`.
         tensors: take these instead of converting the parameters back.
+
+    Raises:
+        ConversionError: PyTorch is not installed.
     """
+    require_torch("the PyTorch network")
     import torch
 
     from multifocal_jax.interop.torch_network import MultifocalNet

@@ -8,11 +8,12 @@ One line each, theirs first:
 A line names a convolution (its weight and bias follow) or, ending in `.weight` or `.bias`, one tensor. `{m}` stands for
 a number and means the same number on both sides; `{l+1}` on their side is one more than on ours, `{l*2}` twice as much,
 `{l^2}` two to the power of ours. Ours are the names of the JAX network; those of the PyTorch network count as well.
-Names that no line maps keep their names, so that a file needs only what differs.
+Names that no line maps keep their names, so that a file needs only what differs. A tensor of theirs that we have no use
+for is dropped by `-` on our side: `dwt.filter = -`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import flax_to_torch
 
+DROPPED = "-"  # stands for our name of a tensor that we do not have
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:([+\-*^])(\d+))?\}")
 
 
@@ -79,7 +81,7 @@ class Renaming:
         """Rename tensors to the PyTorch network's names.
 
         Returns:
-            The tensors in the order of the file, and how many a rule renamed.
+            The tensors in the order of the file without those that a rule drops, and how many a rule renamed.
 
         Raises:
             ConversionError: two tensors get one name, or a line fits no tensor; all such are listed.
@@ -92,6 +94,8 @@ class Renaming:
             target, line = self.rename(name)
             if line:
                 used.add(line)
+            if target == DROPPED:
+                continue
             if target in origin:
                 problems.append(f"{origin[target]} and {name} both become {target}")
             origin[target] = name
@@ -103,8 +107,12 @@ class Renaming:
             raise ConversionError(f"{self.source} on {path}; nothing was written:\n  " + "\n  ".join(problems))
         return renamed, sum(origin[name] != name for name in origin)
 
+    def dropped(self, names: Iterable[str]) -> list[str]:
+        """Those that a line drops."""
+        return [name for name in names if self.rename(name)[0] == DROPPED]
+
     def rename(self, name: str) -> tuple[str, int]:
-        """The PyTorch network's name for a tensor, and the line that gave it, 0 for none."""
+        """The PyTorch network's name for a tensor or `DROPPED`, and the line that gave it, 0 for none."""
         stem, _, leaf = name.rpartition(".")
         for rule in self.rules:
             target = rule.rename(name)
@@ -113,7 +121,7 @@ class Renaming:
             if leaf in ("weight", "bias"):
                 target = rule.rename(stem)
                 if target is not None:
-                    return flax_to_torch(f"{target}.{leaf}"), rule.line
+                    return target if target == DROPPED else flax_to_torch(f"{target}.{leaf}"), rule.line
         return flax_to_torch(name), 0
 
 
@@ -125,7 +133,7 @@ def read_names(path: str | Path) -> Renaming:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConversionError(f"names file {path} cannot be read: {error}") from None
     rules, problems = [], []

@@ -159,14 +159,11 @@ class CrossScale(nn.ModuleList):
 class GaussianDownsample(nn.Module):
     """Fixed pyramid filter of Model-1: Gaussian 5×5, σ = 1, zero-padded, every second pixel."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        taps = torch.exp(-(torch.arange(-2, 3, dtype=torch.float64) ** 2) / 2)
-        kernel = torch.outer(taps, taps) / taps.sum() ** 2
-        self.register_buffer("kernel", kernel.expand(3, 1, 5, 5).clone(), persistent=False)
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.get_buffer("kernel").to(x.dtype), stride=2, padding=2, groups=3)
+        # Made here: a buffer would be rounded by `.float()`, and stay so after `.double()`.
+        taps = torch.exp(-(torch.arange(-2, 3, dtype=torch.float64, device=x.device) ** 2) / 2)
+        kernel = torch.outer(taps, taps) / taps.sum() ** 2
+        return F.conv2d(x, kernel.expand(3, 1, 5, 5).to(x.dtype), stride=2, padding=2, groups=3)
 
 
 class Pyramid(nn.Module):

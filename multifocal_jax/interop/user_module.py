@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,16 @@ class UserModule:
     prefix: str
 
 
-def load_user_module(place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any]) -> UserModule:
+def load_user_module(
+    place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any], spare: Collection[str] = ()
+) -> UserModule:
     """Run a user's file, make the network and load the checkpoint's tensors into it.
 
     Args:
         place: `FILE.py:CLASS`. The file is run: it is the caller's own code.
         checkpoint: tensors under the names of that class.
         arguments: for the constructor.
+        spare: tensors that the class need not have.
 
     Raises:
         ConversionError: there is no such file or class, its code fails, or the tensors are not its own.
@@ -71,8 +74,13 @@ def load_user_module(place: str, checkpoint: TorchCheckpoint, arguments: Mapping
     if not isinstance(network, torch.nn.Module):
         raise ConversionError(f"--torch-module {place}: {name} makes a {type(network).__name__}, no torch.nn.Module")
     own = network.state_dict()
-    prefix = checkpoint.prefix if own and all(name.startswith(checkpoint.prefix) for name in own) else ""
-    tensors = {prefix + name: torch.from_numpy(np.array(value)) for name, value in checkpoint.tensors.items()}
+    prefix = checkpoint.prefix if any(name.startswith(checkpoint.prefix) for name in own) else ""
+    names = {name: prefix + name if prefix + name in own else name for name in checkpoint.tensors}
+    tensors = {
+        names[name]: torch.from_numpy(np.array(value))
+        for name, value in checkpoint.tensors.items()
+        if name not in spare or names[name] in own
+    }
     problems = [f"missing {key}" for key in own if key not in tensors]
     problems += [f"extra {key}" for key in tensors if key not in own]
     problems += [

@@ -1,23 +1,42 @@
 """What `convert_weights.py` does: convert, inspect, verify. Text comes back as lines to print."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.files import write_text
 from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
-from multifocal_jax.interop.architecture import has_our_names, infer_model, models_with_shapes, why_another_network
-from multifocal_jax.interop.bands import BandOrder
+from multifocal_jax.interop.architecture import (
+    are_ours,
+    infer_model,
+    models_with_shapes,
+    models_within_shapes,
+    why_another_network,
+)
+from multifocal_jax.interop.bands import OUR_ORDER, BandOrder
 from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint
-from multifocal_jax.interop.conversion import Converted, describe, read_weights, torch_network, write_weights
+from multifocal_jax.interop.conversion import (
+    Converted,
+    check_destination,
+    check_folder,
+    describe,
+    is_project_file,
+    read_weights,
+    torch_network,
+    write_weights,
+)
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.renaming import Renaming, read_names
+from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights_lookup import WORKDIR_FILE
+
+if TYPE_CHECKING:
+    from multifocal_jax.interop.user_module import UserModule
 
 Print = Callable[[str], None]
 
@@ -31,7 +50,7 @@ class Request:
     names: str | None = None
     key: str | None = None
     model: Sequence[tuple[str, str]] = ()
-    band_order: BandOrder = "LL,LH,HL,HH"
+    band_order: BandOrder = OUR_ORDER
     dtype: str | None = None
     overwrite: bool = False
     inspect: bool = False
@@ -88,6 +107,18 @@ def _check(request: Request) -> None:
             continue
         if path.is_file() or (path / WORKDIR_FILE).exists():
             raise ConversionError(f"{path} exists; --overwrite replaces it")
+    if request.destination:
+        check_destination(request.destination)
+    if request.write_names:
+        _check_names_file(Path(request.write_names))
+    if request.torch_module or request.verify:
+        require_torch(f"--torch-module {request.torch_module}" if request.torch_module else "--verify")
+
+
+def _check_names_file(path: Path) -> None:
+    check_folder(path)
+    if path.is_dir():
+        raise ConversionError(f"{path} is a folder; --write-names takes a file's name")
 
 
 def read(request: Request) -> Converted:
@@ -116,11 +147,10 @@ def check(request: Request, converted: Converted, show: Print) -> bool:
 
 def _check_user_module(request: Request, converted: Converted, inputs: Sequence[np.ndarray], show: Print) -> bool:
     from multifocal_jax.interop.tracing import compare_with, where_to_look
-    from multifocal_jax.interop.user_module import load_user_module
 
     checkpoint = _torch_source(request)
-    user = load_user_module(str(request.torch_module), checkpoint, request.torch_args)
-    renaming = read_names(request.names) if request.names else Renaming("", ())
+    renaming = _renaming(request)
+    user = _user_module(request, checkpoint, renaming)
     stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
     theirs = {renaming.rename(f"{stem}.weight")[0]: stem for stem in stems}
     names = {conv.flax: theirs[f"{conv.torch}.weight"] for conv in convolutions(converted.weights.model)}
@@ -131,10 +161,25 @@ def _check_user_module(request: Request, converted: Converted, inputs: Sequence[
     return comparison.ok if request.trace else comparison.only("output").ok
 
 
+def _renaming(request: Request) -> Renaming:
+    return read_names(request.names) if request.names else Renaming("", ())
+
+
+def _user_module(request: Request, checkpoint: TorchCheckpoint, renaming: Renaming) -> "UserModule":
+    from multifocal_jax.interop.user_module import load_user_module
+
+    spare = renaming.dropped(checkpoint.tensors)
+    return load_user_module(str(request.torch_module), checkpoint, request.torch_args, spare)
+
+
 def _torch_source(request: Request) -> TorchCheckpoint:
     path = Path(request.source)
     if path.is_dir():
         raise ConversionError(f"{path} is a folder; --inspect and --torch-module take a PyTorch checkpoint")
+    if path.is_file() and is_project_file(path):
+        raise ConversionError(
+            f"{path} is a file of this project; --inspect and --torch-module take a PyTorch checkpoint"
+        )
     return read_torch_checkpoint(path, request.key)
 
 
@@ -151,10 +196,13 @@ def inspect(request: Request, show: Print) -> Alignment:
     if request.names:
         tensors, _ = read_names(request.names).apply(checkpoint.path, checkpoint.tensors)
         shapes = {name: value.shape for name, value in tensors.items()}
-    if has_our_names(shapes):
+    spare: list[str] = []
+    if are_ours(shapes):
         model = infer_model(shapes, request.model).model
     else:
         models = models_with_shapes(shapes)
+        if not models:
+            models, spare = models_within_shapes(shapes)
         if not models:
             raise ConversionError(
                 f"{checkpoint.path} holds another network: its {len(shapes)} tensors do not make this one under any "
@@ -164,13 +212,12 @@ def inspect(request: Request, show: Print) -> Alignment:
         for other in models[1:]:
             show(f"the same shapes also make: {describe(other)}")
     show(f"architecture read off the shapes: {describe(model)}")
-    alignment = align(shapes, model)
+    alignment = align({name: shape for name, shape in shapes.items() if name not in spare}, model)
+    alignment = replace(alignment, spare=tuple(spare))
     if request.torch_module:
         from multifocal_jax.interop.activations import settle
-        from multifocal_jax.interop.user_module import load_user_module
 
-        user = load_user_module(request.torch_module, checkpoint, request.torch_args)
-        alignment = settle(alignment, user)
+        alignment = settle(alignment, _user_module(request, checkpoint, _renaming(request)))
         show(f"settled by the activations of {request.torch_module}")
     show(report(alignment, shapes))
     proposal = names_file(alignment, checkpoint.path.name)

@@ -95,6 +95,16 @@ def test_stablehlo_of_fixed_size_takes_no_other(tmp_path):
         export_stablehlo(tmp_path / "other.stablehlo", weights, size=(21, 30))
 
 
+def test_platforms_that_are_not_here_are_written_and_compared(tmp_path, monkeypatch):
+    weights, compared = weights_of(small(modules=0, interaction="channel")), []
+    monkeypatch.setattr(exporting, "_compare", lambda *arguments: compared.append(arguments))
+    export_stablehlo(tmp_path / "net.stablehlo", weights, batch=1, size=(16, 24), platforms=("cuda",))
+    program = jax.export.deserialize(bytearray((tmp_path / "net.stablehlo").read_bytes()))
+    assert program.platforms == ("cuda",)
+    ((_, found, wanted),) = compared
+    assert np.abs(found - wanted).max() < 1e-4
+
+
 def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
     with pytest.raises(ExportError, match=r"differs from the JAX network .* nothing was written"):

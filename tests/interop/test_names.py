@@ -103,6 +103,19 @@ def test_all_bad_lines_of_a_names_file_are_listed(tmp_path):
         assert line in str(error.value)
 
 
+def test_a_names_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbftail = fusion.residual\n")
+    assert read_names(tmp_path / "names.txt").rename("tail.bias")[0] == "fusion.residual.bias"
+
+
+def test_a_dash_drops_tensors(tmp_path):
+    renaming = read_names(write(tmp_path, "dwt.{n}.filter = -\nloss = -\ntail = fusion.residual\n"))
+    theirs = ("dwt.0.filter", "dwt.1.filter", "loss.weight", "loss.bias", "tail.bias")
+    renamed, count = renaming.apply(tmp_path / "x.pth", {name: np.zeros(1) for name in theirs})
+    assert list(renamed) == ["fusion.residual.bias"]
+    assert count == 1
+
+
 def test_a_missing_names_file_is_one_clear_line(tmp_path):
     with pytest.raises(ConversionError, match=r"names file .*nowhere\.txt cannot be read"):
         read_names(tmp_path / "nowhere.txt")

@@ -80,12 +80,50 @@ def _wrapped(state: dict) -> dict[str, object]:
         "params_ema": {"params": {key: value + 1 for key, value in state.items()}, "params_ema": state},
         "model": {"model": state, "optimizer": {"lr": 1e-4}},
         "nested": {"state_dict": {"model": state}},
+        "beside_a_tensor": {"step": torch.tensor(7), "model": state},
+        "averaged": {"n_averaged": torch.tensor(700), **module},
         "data_parallel": module,
         "compiled_data_parallel": {"model": {f"module._orig_mod.{key}": value for key, value in state.items()}},
         "half": {key: value.half() for key, value in state.items()},
         "bfloat16": {key: value.bfloat16() for key, value in state.items()},
         "double": {key: value.double() for key, value in state.items()},
     }
+
+
+def test_a_model_averaged_by_pytorch_is_read(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(twin(small()))
+    converted = read_weights(save(tmp_path / "in.pth", averaged.state_dict()))
+    assert converted.weights.model == small()
+    assert "left out, as a wrapper's counter: n_averaged" in converted.notes
+
+
+def test_an_entry_that_must_be_named_is_asked_for(tmp_path):
+    state = twin(small()).state_dict()
+    source = save(tmp_path / "in.pth", {"step": torch.tensor(7), "weights_of_700": state})
+    with pytest.raises(ConversionError, match=r"weights_of_700 are no tensors; .* use --key ENTRY"):
+        read_weights(source)
+    assert read_weights(source, key="weights_of_700").weights.model == small()
+
+
+def test_integers_are_refused_before_they_are_verified(tmp_path):
+    state = {key: (100 * value).int() for key, value in twin(small()).state_dict().items()}
+    with pytest.raises(ConversionError, match=r"in\.pth: .* is of type int32"):
+        run(Request(source=save(tmp_path / "in.pth", state), verify=True), print)
+
+
+def test_the_gaussian_pyramid_is_the_same_after_another_precision():
+    images = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    network = torch_network.GaussianDownsample()
+    expected = network.double()(images)
+    assert torch.equal(network.float().double()(images), expected)
+    # Away from the border a constant stays as it is.
+    assert abs(network(torch.ones_like(images))[0, 0, 4, 4].item() - 1) < 1e-15
+
+
+def test_a_gaussian_pyramid_can_be_verified(tmp_path, lines):
+    source = save(tmp_path / "in.pth", twin(small(modules=0, pyramid="gaussian")).state_dict())
+    model = [("interaction", "cross_scale"), ("pyramid", "gaussian")]
+    assert run(Request(source=source, verify=True, model=model), lines.append), lines[-1]
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
@@ -294,6 +332,15 @@ def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign,
     assert run(request, lines.append), "\n".join(lines)
     assert "no block diverges" in lines
     assert load_weights(out).model == ModelConfig(channels=8, modules=2)
+
+
+def test_dropped_tensors_need_not_be_in_a_users_network(tmp_path, lines):
+    torch.manual_seed(0)
+    state = ForeignNet().state_dict() | {"dwt.filter": torch.ones(4, 1, 2, 2)}
+    source, names = save(tmp_path / "in.pth", state), str(tmp_path / "names.txt")
+    assert run(Request(source=source, inspect=True, write_names=names), lines.append)
+    request = Request(source=source, names=names, verify=True, torch_module=f"{FOREIGN}:ForeignNet")
+    assert run(request, lines.append), lines[-1]
 
 
 @pytest.mark.parametrize(
