@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from benchmarks.work import Work
 from multifocal_jax.cost import count_macs, count_parameters
-from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models import MultifocalNet, parameter_shapes
 from multifocal_jax.models.channel_cssab import ChannelCSSAB
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.models.spatial_cssab import SpatialCSSAB
@@ -59,7 +59,7 @@ def count_traffic(work: Work) -> int:
     network = MultifocalNet(work.model, plain=True)  # layers that can be counted one by one
     picture = jax.ShapeDtypeStruct((work.batch, *_padded(work), 3), jnp.float32)
     with nn.intercept_methods(count):
-        params = jax.eval_shape(network.init, jax.random.key(0), picture)["params"]
+        params = parameter_shapes(network)
         values = count_parameters(work.model)
         jax.eval_shape(network.apply, {"params": params}, picture)
     return values

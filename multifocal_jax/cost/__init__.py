@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from multifocal_jax.config import ModelConfig, Precision
-from multifocal_jax.models import MultifocalNet
+from multifocal_jax.models import MultifocalNet, parameter_shapes
 from multifocal_jax.models.channel_cssab import ChannelCSSAB
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.models.spatial_cssab import SpatialCSSAB
@@ -137,5 +137,4 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
 
 @lru_cache(maxsize=8)
 def _shapes(model: ModelConfig) -> Any:
-    side = jax.ShapeDtypeStruct((1, model.multiple, model.multiple, 3), jnp.float32)
-    return jax.eval_shape(MultifocalNet(model).init, jax.random.key(0), side)["params"]
+    return parameter_shapes(MultifocalNet(model))

@@ -22,9 +22,7 @@ def initial_parameters(network: Block, seed: int) -> dict[str, Any]:
     Returns:
         Nested dictionaries of NumPy arrays, as `network.init(…)["params"]`.
     """
-    side = network.config.multiple
-    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    shapes = parameter_shapes(network)
     total = sum(int(np.prod(shape.shape)) for shape in jax.tree.leaves(shapes))
     drawn = np.asarray(jax.random.uniform(jax.random.key(seed), (total,), network.param_dtype, -1.0, 1.0))
     used = 0
@@ -44,3 +42,10 @@ def initial_parameters(network: Block, seed: int) -> dict[str, Any]:
         return filled
 
     return fill(shapes)
+
+
+def parameter_shapes(network: Block) -> dict[str, Any]:
+    """The parameters as nested dictionaries of `jax.ShapeDtypeStruct`."""
+    side = network.config.multiple
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    return jax.eval_shape(network.init, jax.random.key(0), image)["params"]
