@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -16,6 +17,9 @@ _POLL_MS = 5000  # between looks at a message that is waited for, so that Ctrl-C
 
 # What the libraries that connect processes say when the other end is gone.
 _LOST = re.compile(r"gloo|nccl|closed by peer|connection reset|socket|unavailable|coordination service", re.IGNORECASE)
+
+
+_IN_USE = "process 0 cannot listen at {}; is the port in use? Take another one"
 
 
 class ProcessesError(UserError):
@@ -46,9 +50,14 @@ def join(
         count: of processes.
         index: of this process.
         preemptible: SIGTERM is left to `multihost_utils.reached_preemption_sync_point`; otherwise it ends the process.
+
+    Raises:
+        ProcessesError: process 0 cannot listen.
     """
     import jax
 
+    if coordinator and index == 0:
+        _check_port(coordinator)
     jax.config.update("jax_enable_preemption_service", preemptible)
     try:
         jax.distributed.initialize(
@@ -57,8 +66,7 @@ def join(
     except jax.errors.JaxRuntimeError as error:
         if "start RPC server" not in str(error):
             raise
-        place = coordinator or "the coordinator's address"
-        raise ProcessesError(f"process 0 cannot listen at {place}; is the port in use? Take another one") from None
+        raise ProcessesError(_IN_USE.format(coordinator or "the coordinator's address")) from None
     from jax._src import distributed  # its key-value store has no public name; Orbax uses it in the same way
 
     state = distributed.global_state
@@ -94,6 +102,18 @@ def index() -> int:
 def count() -> int:
     """How many processes the program has."""
     return _group.count
+
+
+def _check_port(coordinator: str) -> None:
+    """Refuse a port that is in use before gRPC tries it, which may crash the process."""
+    port = int(coordinator.rpartition(":")[2])
+    dual = socket.has_dualstack_ipv6()
+    try:
+        socket.create_server(
+            ("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual
+        ).close()
+    except OSError:
+        raise ProcessesError(_IN_USE.format(coordinator)) from None
 
 
 def check_joined() -> None:

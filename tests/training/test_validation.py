@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
+from multifocal_jax import processes
 from multifocal_jax.data.errors import ImageError
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
@@ -54,7 +55,7 @@ def test_a_process_that_fails_ends_the_scores_of_all(tiny, unchanged, monkeypatc
         sent.append(mine)
         return np.stack([mine, others])
 
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(multihost_utils, "process_allgather", gather)
     others = np.array([[0] * 4, [20, 0.5, 20, 0.5]])
     assert Validation(tiny, Noise(0, None)).score({})["psnr"] == 60  # the other process has scored picture 1
