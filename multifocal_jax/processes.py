@@ -108,11 +108,10 @@ def _check_port(coordinator: str) -> None:
     """Refuse a port that is in use before gRPC tries it, which may crash the process."""
     port = int(coordinator.rpartition(":")[2])
     dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
     try:
-        socket.create_server(
-            ("", port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual
-        ).close()
-    except OSError:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except (OSError, OverflowError):  # the latter beyond 65535
         raise ProcessesError(_IN_USE.format(coordinator)) from None
 
 
