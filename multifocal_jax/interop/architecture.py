@@ -128,12 +128,14 @@ def models_with_shapes(shapes: Shapes) -> list[ModelConfig]:
 
 
 def models_within_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
-    """As `models_with_shapes`, for files that hold some tensors more.
+    """As `models_with_shapes`, for files that may hold some tensors more.
 
     Returns:
-        The architectures of several levels that leave least over, and the names of what has no shape of theirs; none
-        where that is not a small part of the file.
+        The architectures, and the names of what has no shape of theirs: where no architecture makes the whole file,
+        those of several levels that leave least over, or none where that is not a small part of the file.
     """
+    if exact := models_with_shapes(shapes):
+        return exact, []
     found = _count_shapes(shapes)
     fitting = [model for model in _candidates(found) if model.levels > 1 and _wanted(model) <= found]
     most = max((_wanted(model).total() for model in fitting), default=0)

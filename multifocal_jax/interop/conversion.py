@@ -12,7 +12,6 @@ from multifocal_jax.config_files import apply_overrides, from_dict
 from multifocal_jax.interop.architecture import (
     are_ours,
     infer_model,
-    models_with_shapes,
     models_within_shapes,
     our_names,
     why_another_network,
@@ -195,8 +194,8 @@ def _check_values(path: Path, tensors: Mapping[str, Any]) -> None:
 
 
 def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    spare = [] if models_with_shapes(shapes) else models_within_shapes(shapes)[1]
-    if spare or models_with_shapes(shapes):
+    models, spare = models_within_shapes(shapes)
+    if models:
         besides = f", and besides {', '.join(spare)}" if spare else ""
         return (
             f"{path} has the tensors of this network under other names{besides}; `python convert_weights.py {path} "

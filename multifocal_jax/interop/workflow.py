@@ -13,7 +13,6 @@ from multifocal_jax.interop.alignment import Alignment, align, group_convolution
 from multifocal_jax.interop.architecture import (
     are_ours,
     infer_model,
-    models_with_shapes,
     models_within_shapes,
     why_another_network,
 )
@@ -200,9 +199,7 @@ def inspect(request: Request, show: Print) -> Alignment:
     if are_ours(shapes):
         model = infer_model(shapes, request.model).model
     else:
-        models = models_with_shapes(shapes)
-        if not models:
-            models, spare = models_within_shapes(shapes)
+        models, spare = models_within_shapes(shapes)
         if not models:
             raise ConversionError(
                 f"{checkpoint.path} holds another network: its {len(shapes)} tensors do not make this one under any "
