@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,10 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory, programs
 from multifocal_jax.evaluation.sizes import Size, Sizes
 from multifocal_jax.evaluation.tiles import blend_tiles
+from multifocal_jax.networks import Network, build_network
 from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
-
-if TYPE_CHECKING:
-    from multifocal_jax.models import MultifocalNet
 
 _KEPT_PROGRAMS = 32  # the latest used
 _WORTH = {"cpu": 700_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 5.6 s
@@ -88,6 +86,7 @@ class Derainer:
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._programs: dict[Any, Compiled] = {}
         self._sizes: dict[Any, Sizes] = {}
+        self._network = build_network(model, dtype=self._dtype_of_computation, devices=devices)
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
@@ -159,7 +158,7 @@ class Derainer:
             worth = _WORTH.get(self._devices[0].platform, _WORTH_ELSEWHERE)
             sizes = self._sizes.setdefault((count, str(batch.dtype)), Sizes(worth))
             own = height, width
-            size = sizes.program_for(own)
+            size = sizes.program_for(own) if self._network.takes_size else own
             try:
                 return self._run_program(size, batch)
             except InferenceError:
@@ -197,18 +196,9 @@ class Derainer:
         return program
 
     def _compile(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
-        from multifocal_jax.models import MultifocalNet  # late: a program that was kept needs no network
-
-        network = MultifocalNet(
-            self.model,
-            dtype=self._dtype_of_computation,
-            param_dtype=jnp.promote_types(self._dtype, jnp.float32),
-            plain=len(self._devices) > 1,  # strips of rows would cut across the rows of the devices
-            looped=True,
-        )
         batch = jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows)
         size = jax.ShapeDtypeStruct((2,), np.int32, sharding=self._everywhere)
-        forward = jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
+        forward = jax.jit(partial(_forward, self._network, self._dtype), out_shardings=self._rows)
         return forward.lower(self._params, batch, size).compile()
 
     def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
@@ -273,12 +263,11 @@ def load(
     )
 
 
-def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
+def _forward(network: Network, dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
     """(B, H, W, 3) of integers or floats, of which (height, width) are picture, to floats, not clipped."""
     scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
-    result = network.apply({"params": params}, batch.astype(dtype) / scale, size)
-    assert isinstance(result, jax.Array)
-    return result
+    sizes = (size,) if network.takes_size else ()
+    return network.apply({"params": params}, batch.astype(dtype) / scale, *sizes)
 
 
 def _finish(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
