@@ -44,7 +44,8 @@ class Conv(nn.Module):
 
         kernel = self.param("kernel", uniform, shape, self.param_dtype)
         bias = self.param("bias", uniform, (self.features,), self.param_dtype)
-        return convolve(*(jnp.asarray(value, self.dtype) for value in (x, kernel, bias)), self.stride)
+        x, kernel, bias = (jnp.asarray(value, self.dtype) for value in (x, kernel, bias))
+        return convolve(x, kernel, bias, self.stride)
 
 
 class Block(nn.Module):

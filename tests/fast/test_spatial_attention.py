@@ -83,7 +83,7 @@ def test_cudnn_is_asked_for_the_same_attention(rng, monkeypatch):
         expected = band_attention.attend(*bands), band_attention.attend_gradients(*bands, gradient)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)  # float32 inside of JAX's
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)  # JAX's computes the logits in float32
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
