@@ -1,6 +1,7 @@
 """What the doors share: `--config FILE`, `--config.FIELD=VALUE`, and errors of the user's as one line."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -118,8 +119,11 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
 
     The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
     defect of the program and keeps its traceback. Ctrl-C ends with status 130. One of several processes that loses
-    another ends with a line that says so and status 1; none waits for the others after an error.
+    another ends with a line that says so and status 1; none waits for the others after an error. What stdout's encoding
+    lacks, such as × in ASCII, is printed as an escape.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python's stderr does
     try:
         code = main()
         sys.stdout.flush()

@@ -1,4 +1,5 @@
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,14 @@ def test_numbers_out_of_range_are_told_by_argument(command):
     *_, option, number = command.split()
     last = done.stderr.splitlines()[-1]
     assert f"argument {option}: {number!r} is not a number of " in last
+
+
+def test_a_stdout_that_is_not_utf_8():
+    code = "from multifocal_jax.cli.flags import exit_on_user_error as run; run(lambda: print('24×32 \\udce4') or 0)"
+    for encoding, printed in (("ascii", rb"24\xd732 \udce4"), ("utf-8", "24×32 \\udce4".encode())):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, cwd=ROOT)
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, printed, b"")
 
 
 def test_a_reader_that_has_seen_enough():
