@@ -1,4 +1,4 @@
-"""Score weights on the pictures of a config: python evaluate.py --config configs/rain200h.py [--workdir DIR]."""
+"""Score weights on the pictures of a config: python evaluate.py --workdir DIR, or --config configs/rain200h.py."""
 
 import argparse
 from dataclasses import replace

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from multifocal_jax import processes
 from multifocal_jax.config import ConfigError, ExperimentConfig
-from multifocal_jax.config_files import apply_overrides, load_config
+from multifocal_jax.config_files import WORKDIR_CONFIG, apply_overrides, load_config
 from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_path
 
 OVERRIDES_HELP = (
     "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
@@ -27,23 +28,35 @@ def parse_experiment(
     Args:
         parser: holds the door's own arguments; made with `allow_abbrev=False`.
         argv: the command line without the program's name; None takes the process's.
-        default: the config where `--config` is left out; None requires it.
+        default: the config where `--config` is left out; None takes that of the workdir which `--workdir` names.
 
     Returns:
         The config with the overrides applied, and the door's own arguments.
 
     Raises:
-        ConfigError: the config file or an override is wrong.
+        ConfigError: the config file or an override is wrong, or there is no config.
     """
     parser.epilog = OVERRIDES_HELP
-    required = default is None
+    otherwise = f"; left out, the {WORKDIR_CONFIG} of --workdir" if default is None else ""
     parser.add_argument(
-        "--config", required=required, metavar="FILE[:ARGUMENT]", help="experiment, e.g. configs/demo.py"
+        "--config", metavar="FILE[:ARGUMENT]", help=f"experiment, e.g. configs/demo.py or a {WORKDIR_CONFIG}{otherwise}"
     )
     arguments, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
     namespace = parser.parse_args(arguments)
-    config = load_config(namespace.config) if namespace.config or default is None else default
+    if namespace.config:
+        config = load_config(namespace.config)
+    else:
+        config = default or _config_of_workdir(getattr(namespace, "workdir", None))
     return apply_overrides(config, overrides), namespace
+
+
+def _config_of_workdir(workdir: str | None) -> ExperimentConfig:
+    if workdir is None:
+        raise ConfigError("no config: give --config FILE, such as configs/demo.py, or the --workdir of a training")
+    path = as_path(workdir) / WORKDIR_CONFIG
+    if not path.is_file():
+        raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which train.py writes there; give --config FILE")
+    return load_config(os.fspath(path))
 
 
 def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
