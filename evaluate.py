@@ -40,6 +40,11 @@ def main() -> int:
     )
     parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
     parser.add_argument("--devices", type=int, default=1, help="spread the rows of a picture over so many devices")
+    parser.add_argument(
+        "--mark-trained-on",
+        action="store_true",
+        help="score pictures as held out that the weights were trained on, and mark them; refused otherwise",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
@@ -62,6 +67,7 @@ def main() -> int:
         metrics=arguments.metrics,
         resume=arguments.resume,
         devices=arguments.devices,
+        mark_trained_on=arguments.mark_trained_on,
         quiet=arguments.quiet,
     )
     if len(reports) + len(earlier) > 1:

@@ -151,7 +151,14 @@ def _check(image: np.ndarray, reference: np.ndarray) -> None:
             f"the picture has {image.shape[1]}x{image.shape[0]} pixels, its reference "
             f"{reference.shape[1]}x{reference.shape[0]}; both must have one size"
         )
-    if min(image.shape[:2]) < 2 * _RADIUS + 1:
-        raise MetricError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} pixels is smaller than SSIM's window of 11x11"
-        )
+    check_size(*image.shape[:2])
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that cannot be compared with any.
+
+    Raises:
+        MetricError: one of this size cannot.
+    """
+    if min(height, width) < 2 * _RADIUS + 1:
+        raise MetricError(f"a picture of {width}x{height} pixels is smaller than SSIM's window of 11x11")

@@ -33,12 +33,8 @@ def niqe(image: np.ndarray) -> float:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise MetricError(f"the picture is {image.dtype} {image.shape}; NIQE needs uint8 (height, width, 3)")
+    check_size(*image.shape[:2])
     rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
-    if rows * columns < LEAST_BLOCKS:
-        raise MetricError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} pixels is too small for NIQE, which needs two blocks of "
-            f"{BLOCK}x{BLOCK}; leave the picture or the metric out"
-        )
     grey = np.floor(image[: rows * BLOCK, : columns * BLOCK] @ _GREY + 0.5)
     features = np.concatenate([_features(grey, BLOCK), _features(_halve(grey), BLOCK // 2)], axis=1)
     whole = features[~np.isnan(features).any(axis=1)]  # flat blocks lack some; the release leaves them out here,
@@ -48,6 +44,19 @@ def niqe(image: np.ndarray) -> float:
     difference = mean - np.nanmean(features, axis=0)  # but not here
     inverse = np.linalg.pinv((covariance + np.cov(whole, rowvar=False)) / 2)
     return float(np.sqrt(difference @ inverse @ difference))
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that are too small.
+
+    Raises:
+        MetricError: one of this size is.
+    """
+    if (height // BLOCK) * (width // BLOCK) < LEAST_BLOCKS:
+        raise MetricError(
+            f"a picture of {width}x{height} pixels is too small for NIQE, which needs two blocks of {BLOCK}x{BLOCK}; "
+            "leave the picture or the metric out"
+        )
 
 
 @lru_cache(maxsize=1)
