@@ -298,6 +298,8 @@ def picture_from_dict(values: dict[str, Any]) -> PictureScores:
 def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
     """Several evaluations in one Markdown table, a line each; the rainy input leads those that have the same.
 
+    Below it stands in what the evaluations differ from the first: `differences`.
+
     Args:
         reports: pairs of a title and a report.
     """
@@ -326,7 +328,53 @@ def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
             shown.append(inputs(report))
             lines.append(line(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
         lines.append(line(title, report, "result"))
-    return "\n".join(lines) + "\n"
+    notes = [f"- {note}" for note in differences(reports)]
+    return "\n".join([*lines, *[""] * bool(notes), *notes]) + "\n"
+
+
+def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
+    """In what evaluations differ from the first beside the weights: architecture, options, set, pictures; a line each.
+
+    Args:
+        reports: pairs of a title and a report.
+    """
+    (first, base), *others = reports
+    lines = []
+    for title, report in others:
+        for what, part in (("architecture", _architecture), ("options", _options)):
+            before, after = part(base.record), part(report.record)
+            changes = [
+                f"{name}: {before.get(name)} -> {after[name]}"
+                for name in after
+                if before and before.get(name) != after[name]
+            ]
+            if changes:
+                lines.append(f"{title} differs from {first} in its {what}: {', '.join(changes)}")
+        here, there = ({picture.name: picture for picture in one.pictures} for one in (report, base))
+        same = sum(_same_input(here[name], there[name]) for name in here.keys() & there.keys())
+        if not same == len(here) == len(there):
+            sets = (str(one.record.get("dataset", "an unknown set")) for one in (report, base))
+            now, then = (name.removesuffix(", trained on") for name in sets)
+            lines.append(
+                f"{title} is scored on other pictures than {first}: {len(here)} of {now}, not {len(there)} of {then}; "
+                f"{same} are the same, so the means cannot be compared"
+            )
+    return lines
+
+
+def _architecture(record: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(record.get("model", {})))  # as it comes from a file
+
+
+def _options(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("precision", "tile", "overlap", "ensemble") if name in record}
+
+
+def _same_input(one: PictureScores, other: PictureScores) -> bool:
+    """Whether two pictures of a name are one: equal rainy inputs score alike."""
+    size = (one.width, one.height) == (other.width, other.height)
+    scores = ((one.input[family].psnr, other.input[family].psnr) for family in one.input if family in other.input)
+    return size and all(before == after or math.isclose(before, after, abs_tol=1e-6) for before, after in scores)
 
 
 def _score_to_dict(score: Score) -> dict[str, float | None]:

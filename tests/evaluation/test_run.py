@@ -1,5 +1,6 @@
 """`evaluate.py` from the command line to the files, with a tiny network on pairs in a folder."""
 
+import dataclasses
 import json
 import os
 import runpy
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import save_tiny, write_experiment
+from tiny import TINY, random_params, save_tiny, write_experiment
 
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
@@ -21,6 +22,7 @@ from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.report import Report
 from multifocal_jax.evaluation.run import read_reports
+from multifocal_jax.weights import Weights, save_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -80,10 +82,33 @@ def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
     assert Path("both/folder/report.json").is_file()
     assert Path("both/other/report.json").is_file()
     lines = Path("both/comparison.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+    assert [line.split("|")[1].strip() for line in lines[2:7]] == [
         *("rainy input", "folder", "other", "rainy input of first", "first")
     ]
+    what = "1 of folder, not 2 of folder"
+    assert lines[7:] == [
+        "",
+        f"- first is scored on other pictures than folder: {what}; 1 are the same, so the means cannot be compared",
+    ]
     assert lines[2] in capsys.readouterr().out
+
+
+def test_networks_of_several_architectures_side_by_side(here, capsys):
+    wide = dataclasses.replace(TINY, channels=8, spp_sizes=(1, 2))
+    save_weights("wide.safetensors", Weights(random_params(wide), wide, {}))
+    options = ["--config.eval.save_images=False", "--config.eval.limit=1"]
+    assert door("--weights", "runs/folder", "wide.safetensors", "--output", "both", *options) == 0
+    difference = "- wide differs from folder in its architecture: channels: 4 -> 8, spp_sizes: [1, 3] -> [1, 2]\n"
+    assert capsys.readouterr().out.endswith(difference + "\n")
+    for name, network in (("folder", "runs/folder"), ("wide", "wide.safetensors")):
+        (_, report), *_ = read_reports([f"both/{name}"])
+        expected = score(load(network)(read("pairs/rain/a.png")), read("pairs/norain/a.png"))
+        assert report.pictures[0].result["uint8"] == expected
+    with pytest.raises(UserError, match="another architecture"):
+        door("--weights", "wide.safetensors")
+    assert door("--compare", "both/wide", *options, "--config.eval.tile=64") == 0
+    lines = Path("runs/folder/evaluation/comparison.md").read_text().splitlines()
+    assert lines[-2:] == [difference[:-1], "- wide differs from folder in its options: tile: 64 -> 0"]
 
 
 def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkeypatch):
