@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
+from scipy.ndimage import correlate1d
+from scipy.special import gamma
 
 from multifocal_jax.evaluation.metrics import MetricError
 
@@ -77,7 +79,7 @@ def _features(grey: np.ndarray, side: int) -> np.ndarray:
     features = [shape, (left + right) / 2]
     for shift in _NEIGHBOURS:
         shape, left, right = _asymmetric_gaussian(blocks * np.roll(blocks, shift, axis=(1, 2)))
-        features += [shape, (right - left) * _gamma(2 / shape) / _gamma(1 / shape), left, right]
+        features += [shape, (right - left) * gamma(2 / shape) / gamma(1 / shape), left, right]
     return np.stack(features, axis=1)
 
 
@@ -94,7 +96,7 @@ def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     shapes, moments = _shapes()
     nearest = np.searchsorted((moments[1:] + moments[:-1]) / 2, moment)  # moments ascend
     shape = shapes[np.where(np.isnan(moment), 0, nearest)]  # a flat block's is the first, as MATLAB's `min` has it
-    scale = np.sqrt(_gamma(1 / shape) / _gamma(3 / shape))
+    scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, left * scale, right * scale
 
 
@@ -102,19 +104,11 @@ def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 def _shapes() -> tuple[np.ndarray, np.ndarray]:
     """Shape parameters that are tried, and E|x|² / E x² of a Gaussian of each."""
     shapes = np.arange(0.2, 10.001, 0.001)
-    return shapes, _gamma(2 / shapes) ** 2 / (_gamma(1 / shapes) * _gamma(3 / shapes))
-
-
-def _gamma(values: np.ndarray) -> np.ndarray:
-    from scipy.special import gamma
-
-    return gamma(values)
+    return shapes, gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
     """Gaussian window of 7×7 pixels, σ = 7/6, over a plane whose edges are repeated."""
-    from scipy.ndimage import correlate1d
-
     return correlate1d(correlate1d(plane, _WINDOW, axis=0, mode="nearest"), _WINDOW, axis=1, mode="nearest")
 
 
