@@ -56,9 +56,8 @@ def main() -> int:
 
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison
 
-    workdir = arguments.workdir or f"runs/{config.name}"
-    weights = arguments.weights or [config.eval.weights or workdir]
-    output = arguments.output or as_path(workdir) / ("photographs" if arguments.photographs else "evaluation")
+    weights = arguments.weights or [config.eval.weights or arguments.workdir]
+    output = arguments.output or as_path(arguments.workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
     reports = run(
         config,

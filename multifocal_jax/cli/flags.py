@@ -31,7 +31,8 @@ def parse_experiment(
         default: the config where `--config` is left out; None takes that of the workdir which `--workdir` names.
 
     Returns:
-        The config with the overrides applied, and the door's own arguments.
+        The config with the overrides applied, and the door's own arguments; a `--workdir` that is left out is the one
+        whose `config.json` was named, or runs/NAME OF THE CONFIG.
 
     Raises:
         ConfigError: the config file or an override is wrong, or there is no config.
@@ -47,7 +48,11 @@ def parse_experiment(
         config = load_config(namespace.config)
     else:
         config = default or _config_of_workdir(getattr(namespace, "workdir", None))
-    return apply_overrides(config, overrides), namespace
+    config = apply_overrides(config, overrides)
+    if getattr(namespace, "workdir", "") is None:
+        path = as_path(namespace.config)
+        namespace.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
+    return config, namespace
 
 
 def _config_of_workdir(workdir: str | None) -> ExperimentConfig:

@@ -30,7 +30,8 @@ def parse(*argv):
 
 @pytest.mark.parametrize("argv", [["--config", DEMO], [f"--config={DEMO}"]])
 def test_config_with_space_or_equals(argv):
-    assert parse(*argv)[0].name == "demo"
+    config, namespace = parse(*argv)
+    assert (config.name, namespace.workdir) == ("demo", "runs/demo")
 
 
 def test_overrides_with_space_or_equals_between_other_arguments():
@@ -45,7 +46,8 @@ def test_the_config_of_a_workdir(tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(to_dict(demo)))  # as training writes it
     for words in (["--workdir", str(tmp_path)], ["--config", str(file)]):
-        config, _ = parse(*words, "--config.data.held_out=3")
+        config, namespace = parse(*words, "--config.data.held_out=3")
+        assert namespace.workdir == str(tmp_path)
         assert config == dataclasses.replace(demo, data=dataclasses.replace(demo.data, held_out=3))
     with pytest.raises(ConfigError, match=r"w holds no config\.json, which train\.py writes there; give --config"):
         parse("--workdir", str(tmp_path / "w"))
