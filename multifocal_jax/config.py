@@ -208,7 +208,7 @@ class DataConfig:
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
     memory_limit: Positive = 8.0  # GiB of decoded pictures up to which "auto" keeps them
     workers: Natural = 0  # processes that decode in "stream" mode; 0 uses threads
-    on_broken: Literal["stop", "skip"] = "stop"  # what an unreadable picture does to training
+    on_broken: Literal["stop", "skip"] = "stop"  # what an unreadable picture does
 
     def __post_init__(self) -> None:
         _check_fields(self)

@@ -61,6 +61,8 @@ def test_a_run_writes_what_it_promises(tiny, tmp_path):
     assert weights.model == config.model
     assert weights.record["step"] == 60
     assert weights.record["held_out"]["psnr"] == pytest.approx(result.scores["psnr"])
+    (source,) = weights.record["sources"]
+    assert (source["pictures"], len(source["sha256"])) == (6, 64)
 
 
 # A failed read leaves Orbax's coroutines unfinished; Python reports them when they are collected.
