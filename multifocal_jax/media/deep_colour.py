@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 # Pillow's name of a file's 16-bit pixels: the mode to open it in twice, the names that pick out the high and the low
 # bytes. "LA" has no name for its low bytes, but its four bytes per pixel are those of RGBA.
@@ -150,7 +150,7 @@ def write_heif(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
 
 
 def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, of the EXIF only what is text, and XMP."""
+    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, with XMP as an entry of the EXIF."""
     height, width, channels = pixels.shape
     data = zlib.compress(pixels.astype("<u2").tobytes())
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
@@ -175,7 +175,10 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
         exif = Image.Exif()
         exif.load(options["exif"])
         for tag, value in exif.items():
-            if isinstance(value, str) or tag == TiffImagePlugin.XMP:
+            if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+                entries = exif.get_ifd(tag)
+                directory[tag] = {key: entries[key] for key in entries if key != ExifTags.IFD.Interop}
+            elif tag not in directory:
                 directory[tag] = value
     directory.save(file)
     file.write(data)

@@ -23,10 +23,11 @@ _XMP_IN_PNG, _EXIF_IN_PNG = "XML:com.adobe.xmp", "Raw profile type exif"  # text
 _XMP_IN_TIFF = 700  # tag
 _JPEG_SEGMENT = {"exif": 65533, "xmp": 65504}  # bytes that it holds
 _MAX_DPI = 65535  # JPEG's
-# EXIF tags by which a TIFF describes how its own pixels lie and what Pillow hands over beside EXIF.
+# EXIF tags by which a TIFF describes how its own pixels, further pictures and layers lie, and what Pillow hands over
+# beside EXIF.
 _LAYOUT_OF_TIFF = (
     *(254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 317),
-    *(320, 322, 323, 324, 325, 338, 339, 347, 700, 34675),
+    *(320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 700, 34675, 37724),
 )
 _LUMA = np.array([0.299, 0.587, 0.114])
 

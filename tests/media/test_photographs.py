@@ -286,6 +286,33 @@ def test_sixteen_bit_tiff(channels, byteorder, compression):
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), pixels)
 
 
+@pytest.mark.parametrize(("kind", "channels"), [*(("PNG", n) for n in (1, 2, 3, 4)), *(("TIFF", n) for n in (1, 3, 4))])
+def test_sixteen_bits_keep_their_metadata(kind, channels):
+    entries = Image.Exif()
+    entries[MAKE] = "Maker"
+    entries[0x0100] = 4000  # a width that the picture has no longer
+    entries.get_ifd(GPS).update({1: "N", 2: (48.0, 8.5, 0.25)})
+    entries.get_ifd(0x8769)[0x829D] = 2.5
+    chunks = [(b"iCCP", b"p\0\0" + zlib.compress(PROFILE)), (b"pHYs", struct.pack(">IIB", 11811, 11811, 1))]
+    chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), (b"eXIf", entries.tobytes().removeprefix(b"Exif\0\0"))]
+    photograph = read_photograph(png(DEEP[..., :channels], {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks), "file")
+    for _ in range(2):  # then from the kind to itself
+        data = encode_photograph(photograph, kind, "file")
+        result = Image.open(io.BytesIO(data))
+        told = result.getexif()
+        assert told[MAKE] == "Maker"
+        assert told.get(0x0100, 20) == 20
+        assert told.get_ifd(GPS)[2] == (48.0, 8.5, 0.25)
+        assert told.get_ifd(0x8769)[0x829D] == 2.5
+        assert (result.info["icc_profile"], result.info["xmp"]) == (PROFILE, XMP)
+        assert [round(float(value)) for value in result.info["dpi"]] == [300, 300]
+        again = read_photograph(data, "file")
+        np.testing.assert_array_equal(again.pixels, photograph.pixels)
+        if channels in (2, 4):
+            np.testing.assert_array_equal(again.alpha, DEEP[..., channels - 1])
+        photograph = again
+
+
 @pytest.mark.parametrize("highest", [65535, 1023])
 def test_sixteen_bit_pgm(highest):
     grey = np.minimum(DEEP[..., 0], highest)
