@@ -186,7 +186,7 @@ def _track(
 ) -> Track | None:
     """The track of the result for one of the source; None if the container has none for it."""
     track: _Copied | _Sound | _Subtitles | None = None
-    held = container.cover == "track" and stream.name in _COVERS if cover else _takes(container, stream, same)
+    held = container.cover == "track" and _codec(stream) in _COVERS if cover else _takes(container, stream, same)
     if held:
         track = _Copied(target, stream, origin)
     elif isinstance(stream, AudioStream) and stream.codec_context:
@@ -201,13 +201,15 @@ def _track(
 
 def _takes(container: Container, stream: Stream, same: bool) -> bool:
     """Whether a container holds a track as it is; `same`: the source is of the same kind."""
+    if stream.type in ("audio", "subtitle") and stream.codec_context is None:  # FFmpeg has no decoder
+        return False
     if stream.type in ("video", "attachment"):
         return stream.type == "attachment" and container.cover == "attachment"
     if not same and stream.type != "audio" and not (stream.type == "subtitle" and container.subtitles):
         return False
     if container.takes and stream.type == "audio":
-        return same or (stream.name or "").startswith(container.takes)
-    if container.muxer in ("mp4", "3gp") and stream.type == "audio" and stream.name and stream.name.startswith("pcm_"):
+        return same or _codec(stream).startswith(container.takes)
+    if container.muxer in ("mp4", "3gp") and _codec(stream).startswith("pcm_"):
         return False  # possible by a late standard that players do not know
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
@@ -218,21 +220,26 @@ def _takes(container: Container, stream: Stream, same: bool) -> bool:
     return True
 
 
+def _codec(stream: Stream) -> str:
+    """FFmpeg's name of what a track is encoded with; empty if it does not know."""
+    return getattr(stream, "name", None) or ""
+
+
 def _attach_cover(target: OutputContainer, container: Container, stream: Stream, data: bytes) -> bool:
-    if container.cover != "attachment" or stream.name not in _COVERS:
+    if container.cover != "attachment" or _codec(stream) not in _COVERS:
         return False
-    target.add_attachment(*_COVERS[stream.name], data)
+    target.add_attachment(*_COVERS[_codec(stream)], data)
     return True
 
 
 def _told_elsewhere(source: InputContainer, stream: Stream) -> bool:
     """Whether the result's muxer makes a track of data by itself: of the time code, of chapters."""
-    return stream.type == "data" and ("timecode" in stream.metadata or bool(source.chapters() and stream.name))
+    return stream.type == "data" and ("timecode" in stream.metadata or bool(source.chapters() and _codec(stream)))
 
 
 def _spell(stream: Stream, number: int, cover: bool) -> str:
     kind = {"audio": "sound", "video": "pictures", "subtitle": "subtitles"}.get(stream.type, stream.type)
-    return "cover picture" if cover else f"{kind} {number} ({getattr(stream, 'name', None) or 'unknown'})"
+    return "cover picture" if cover else f"{kind} {number} ({_codec(stream) or 'unknown'})"
 
 
 def _shifted(chapter: Any, origin: Fraction) -> Any:

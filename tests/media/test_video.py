@@ -234,6 +234,15 @@ def test_subtitles_say_the_same_at_the_same_time(suffix, tmp_path):
     assert found == [(0, b"Hello"), (0.15, b"World")]
 
 
+def test_sound_that_nobody_knows_is_named(tmp_path):
+    source = make(tmp_path / "film.mp4", extra=Extra(("aac",) * 2))
+    data = source.read_bytes()
+    start = data.rindex(b"mp4a")
+    source.write_bytes(data[:start] + data[start:].replace(b"mp4a", b"zzzz", 1).replace(b"esds", b"zzzz", 1))
+    assert derain_video(same, source, tmp_path / "clean.mp4") == ["sound 2 (unknown)"]
+    assert kinds(tmp_path / "clean.mp4") == ["video h264", "audio aac"]
+
+
 def test_entries_of_phones_are_kept(tmp_path):
     told = {"com.apple.quicktime.make": "Apple", "com.apple.quicktime.location.ISO6709": "+48.1+011.5/"}
     source = make(tmp_path / "film.mov", extra=Extra(metadata={"title": "Rain"}))
@@ -375,3 +384,29 @@ def test_damaged_videos(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         derain_video(fails, source, tmp_path / "interrupted.mkv")
     assert not list(tmp_path.glob("interrupted*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_mutants_end_in_one_line_or_a_film(seed, tmp_path):
+    """Bits flipped, ends cut off, blocks overwritten: no other error than the two that name the file."""
+    rng = np.random.default_rng(seed)
+    whole = make(tmp_path / "film.mp4", extra=Extra(("aac",), subtitles="mov_text", cover=True, chapters=True))
+    suffixes = (".mp4", ".mkv", ".webm", ".avi", ".mts", ".flv", ".wmv")
+    for suffix in suffixes:
+        derain_video(same, whole, tmp_path / f"whole{suffix}")
+    for number in range(1000):
+        suffix = suffixes[number % len(suffixes)]
+        data = bytearray((tmp_path / f"whole{suffix}").read_bytes())
+        place = int(rng.integers(16, len(data) - 16))
+        if number % 3 == 0:
+            data[place] ^= 1 << rng.integers(8)
+        elif number % 3 == 1:
+            data[place : place + 16] = rng.bytes(16)
+        else:
+            data = data[:place]
+        (tmp_path / f"mutant{suffix}").write_bytes(data)
+        try:
+            derain_video(same, tmp_path / f"mutant{suffix}", tmp_path / f"clean{suffixes[number % 4]}")
+        except (VideoError, OutputError) as error:
+            assert "\n" not in str(error)
