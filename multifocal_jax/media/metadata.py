@@ -50,11 +50,13 @@ def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> Non
     """
     exif.pop(ExifTags.Base.Orientation, None)
     for directory, *tags in _SIDES_IN_EXIF:
+        if directory is not None and ExifTags.IFD.Exif not in exif:
+            continue  # asking for it would make it
         entries = exif if directory is None else exif.get_ifd(directory)
         for tag, side in zip(tags, size, strict=True):
             if tag in entries:
                 entries[tag] = side
-    for tag in _PLACES_IN_EXIF if turned else ():
+    for tag in _PLACES_IN_EXIF if turned and ExifTags.IFD.Exif in exif else ():
         exif.get_ifd(ExifTags.IFD.Exif).pop(tag, None)
 
 

@@ -6,7 +6,9 @@ from fractions import Fraction
 from typing import Any, Protocol, cast
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.layout import AudioLayout
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -56,6 +58,8 @@ class _Sound:
         bits = _BITS_PER_CHANNEL * layout.nb_channels
         self.stream = cast(AudioStream, film.add_stream(encoder, rate=rate, bit_rate=bits))
         self.stream.codec_context.layout = layout
+        self.kind: tuple[str, str, int] | None = None
+        self.resampler: AudioResampler | None = None
         channels = stream.codec_context.layout.nb_channels
         self.lost = [f"{channels} channels of sound, which became 2"] if channels > layout.nb_channels else []
 
@@ -67,9 +71,20 @@ class _Sound:
         for frame in frames:
             if frame.pts is not None:
                 frame.pts -= ticks(self.origin, frame.time_base)
-            self.film.mux(self.stream.encode(frame))
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if kind != self.kind:  # may change on the way
+                self._encode(None)
+                target = self.stream.codec_context
+                self.kind, self.resampler = kind, AudioResampler(target.format, target.layout, target.rate)
+            self._encode(frame)
         if not packet.size:
+            self._encode(None)
             self.film.mux(self.stream.encode(None))
+
+    def _encode(self, frame: AudioFrame | None) -> None:
+        """Resample and encode a frame, or what the resampler still holds."""
+        for part in self.resampler.resample(frame) if self.resampler else []:
+            self.film.mux(self.stream.encode(part))
 
 
 class _Subtitles:
