@@ -39,13 +39,17 @@ class _Copied:
     def __init__(self, film: OutputContainer, stream: Stream, origin: Fraction) -> None:
         self.film, self.origin = film, origin
         self.stream = film.add_stream_from_template(stream, opaque=True)
+        self.last: int | None = None
 
     def take(self, packet: Packet) -> None:
         if not packet.size:
             return
-        offset = ticks(self.origin, packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - offset
-        packet.dts = None if packet.dts is None else packet.dts - offset
+        shift = -ticks(self.origin, packet.time_base)
+        if packet.dts is not None:
+            if self.last is not None:  # times must grow, and those of damaged files do not
+                shift = max(shift, self.last + 1 - packet.dts)
+            self.last = packet.dts = packet.dts + shift
+        packet.pts = None if packet.pts is None else packet.pts + shift
         packet.stream = self.stream
         self.film.mux(packet)
 

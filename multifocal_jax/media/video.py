@@ -1,8 +1,8 @@
 """De-raining videos frame by frame through PyAV, which brings FFmpeg's libraries; all else in the file is kept."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -10,41 +10,24 @@ from typing import BinaryIO, cast
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
-from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from multifocal_jax.errors import UserError
 from multifocal_jax.files import OutputError, make_folder, write_whole
 from multifocal_jax.media.containers import Container, Encoder, container_of
-from multifocal_jax.media.tracks import carry, is_cover, pictures, ticks, time_base_of, true_of_result
-from multifocal_jax.media.video_frames import LIMITED, Look, look_of, to_array, to_frame, usual_matrix
+from multifocal_jax.media.tracks import carry, ticks, time_base_of, true_of_result
+from multifocal_jax.media.video_frames import LIMITED, Look, to_array, to_frame, usual_matrix
+from multifocal_jax.media.video_reading import Decoder, Survey, open_video, packets_of, pictures_of, survey_of
 
 os.environ.setdefault("SVT_LOG", "0")  # the encoder of AV1 writes its settings to stderr otherwise
 
 _HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfer functions that need 10 bits
 _FEW_FRAMES = 8  # with fewer than it reorders, x265 gives arbitrary times
-_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave out alpha
 _TICKS = Fraction(1, 1000)  # for a variable rate where the container knows numbers of frames only
 
 Derain = Callable[[np.ndarray], np.ndarray]
-
-
-class VideoError(UserError):
-    """A video cannot be read."""
-
-
-@dataclass(frozen=True)
-class _Survey:
-    """What a look through a video has found: its frames' times in seconds, covers by the number of their track."""
-
-    look: Look
-    times: list[Fraction]
-    covers: dict[int, bytes]
 
 
 def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool = False) -> list[str]:
@@ -67,15 +50,15 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
         VideoError: the video cannot be read.
         OutputError: it cannot be written, or its container cannot hold its range of brightness (HDR).
     """
-    with _opened(source) as film:
+    with open_video(source) as film:
         container = container_of(target, source, film.format.name)
-        survey = _survey(film, source)
+        survey = survey_of(film, source)
     encoder, lost = _encoder(container, survey, target)
     make_folder(target.absolute().parent)
 
     def write(file: BinaryIO) -> None:
         try:
-            with _opened(source) as film:
+            with open_video(source) as film:
                 result = av.open(file, "w", format=container.muxer, container_options=dict(container.options))
                 lost.extend(_write(derain, film, result, survey, container, encoder, source, progress))
                 result.close()  # not after an error, which another one in closing would hide
@@ -86,67 +69,7 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
     return lost
 
 
-def _opened(source: Path) -> InputContainer:
-    try:
-        return av.open(str(source.absolute()), "r", metadata_errors="replace")  # a relative "a:b" names a protocol
-    except (FFmpegError, OSError) as error:
-        raise VideoError(f"video {source} cannot be read: {error.strerror or error}") from None
-
-
-def _survey(film: InputContainer, source: Path) -> _Survey:
-    stream = _pictures(film, source)
-    decode = _Decoder(stream)
-    look, times, covers = None, [], {}
-    for packet in _packets(film, source):
-        if packet.stream.index == stream.index:
-            time = packet.dts if packet.pts is None else packet.pts
-            if time is not None and not packet.is_discard:
-                times.append(time * packet.time_base)
-            if look is None and (frames := decode(packet)):
-                look = look_of(frames[0], stream)
-        elif is_cover(packet.stream) and packet.size:
-            covers[packet.stream.index] = bytes(packet)
-    if look is None:
-        raise VideoError(f"video {source} cannot be read: none of its pictures can be decoded")
-    return _Survey(look, sorted(times), covers)
-
-
-def _pictures(film: InputContainer, source: Path) -> VideoStream:
-    stream = pictures(film.streams)
-    if stream is None or stream.codec_context is None:
-        why = "nothing decodes its pictures" if stream else "it holds no pictures"
-        raise VideoError(f"video {source} cannot be read: {why}")
-    stream.codec_context.thread_type = "AUTO"
-    return stream
-
-
-def _packets(film: InputContainer, source: Path) -> Iterator[Packet]:
-    """All packets; after the last one of a track an empty one."""
-    try:
-        yield from film.demux()
-    except (FFmpegError, OSError) as error:
-        raise VideoError(f"video {source} cannot be read to its end: {error.strerror or error}") from None
-
-
-class _Decoder:
-    """Decodes packets; one that is damaged gives no frame, but is counted."""
-
-    def __init__(self, stream: VideoStream) -> None:
-        self.context, self.damaged = stream.codec_context, 0
-        if stream.metadata.get("alpha_mode") == "1" and (name := _ALPHA_DECODERS.get(self.context.name)):
-            self.context = cast(VideoCodecContext, av.Codec(name, "r").create("video"))
-
-    def __call__(self, packet: Packet) -> list[VideoFrame]:
-        try:
-            return self.context.decode(packet if packet.size else None)
-        except EndOfFile:  # told the end twice
-            return []
-        except FFmpegError:
-            self.damaged += 1
-            return []
-
-
-def _encoder(container: Container, survey: _Survey, target: Path) -> tuple[Encoder, list[str]]:
+def _encoder(container: Container, survey: Survey, target: Path) -> tuple[Encoder, list[str]]:
     """How pictures are encoded, and what of them is lost."""
     look = survey.look
     hdr, encoder, lost = _HDR.get(look.transfer), container.picture, list(look.lost)
@@ -176,7 +99,7 @@ def _write(
     derain: Derain,
     film: InputContainer,
     result: OutputContainer,
-    survey: _Survey,
+    survey: Survey,
     container: Container,
     encoder: Encoder,
     source: Path,
@@ -185,8 +108,8 @@ def _write(
     """Fill the result; returns what is lost beside what the choice of an encoder has lost."""
     from tqdm import tqdm
 
-    look, picture = survey.look, _pictures(film, source)
-    decode, clock = _Decoder(picture), _Clock(survey.times, container, picture)
+    look, picture = survey.look, pictures_of(film, source)
+    decode, clock = Decoder(picture), _Clock(survey.times, container, picture)
     origin = Fraction(film.start_time or 0, av.time_base)
     stream = cast(VideoStream, result.add_stream(encoder.name, rate=clock.rate, time_base=clock.time_base))
     _set_up(stream, look, encoder, container)
@@ -202,7 +125,7 @@ def _write(
 
     bar = tqdm(total=len(survey.times), unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
     with bar:
-        for packet in _packets(film, source):
+        for packet in packets_of(film, source):
             if packet.stream.index == picture.index:
                 for frame in decode(packet):
                     time, duration = clock.time(frame) - ticks(origin, clock.time_base), clock.duration(frame)

@@ -16,7 +16,8 @@ from films import FLAT, RATE, SIZE, Extra, cover, frames, kinds, loudest, make, 
 from multifocal_jax.files import OutputError
 from multifocal_jax.media import containers
 from multifocal_jax.media.derain_files import plan
-from multifocal_jax.media.video import VideoError, derain_video
+from multifocal_jax.media.video import derain_video
+from multifocal_jax.media.video_reading import VideoError
 
 # FFmpeg's numbers, from ITU-T H.273
 BT709, BT470BG, SMPTE170M, BT2020, BT470M, PQ, HLG = 1, 5, 6, 9, 4, 16, 18
@@ -362,6 +363,23 @@ derain_video(derain, Path("film.mp4"), Path("clean.mp4"))
     assert [job.source.name for job in plan([str(tmp_path)], str(tmp_path / "out"))[0]] == ["film.mp4"]
     derain_video(same, tmp_path / "film.mp4", tmp_path / "clean.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean.mp4", "film.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mts"])
+def test_recordings_joined_to_one_file(suffix, tmp_path):
+    """Time begins anew in the middle, and the sound becomes stereo."""
+    colours = [[(30 + 40 * n, 128, 128)] * 3 for n in range(4)]
+    parts = [
+        make(tmp_path / f"{layout}.mts", values, extra=Extra(("aac",), layout))
+        for layout, values in zip(("mono", "stereo"), (colours[0] + colours[1], colours[2] + colours[3]), strict=True)
+    ]
+    (tmp_path / "film.mts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    derain_video(same, tmp_path / "film.mts", tmp_path / f"clean{suffix}")
+    luma = [planes(frame)[0] for frame in frames(tmp_path / f"clean{suffix}")]
+    np.testing.assert_allclose(luma, np.repeat([30, 70, 110, 150], 3), atol=3)
+    shown = np.diff(times(tmp_path / f"clean{suffix}"))
+    np.testing.assert_allclose(np.delete(shown, 5), 100, atol=1)
+    assert 0 < shown[5] < 300  # between the parts, of which the sound may be longer
 
 
 def test_damaged_videos(tmp_path):
