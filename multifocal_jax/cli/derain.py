@@ -12,7 +12,7 @@ from multifocal_jax.cli.flags import exit_on_user_error
 if TYPE_CHECKING:
     from multifocal_jax.evaluation.inference import Derainer
 
-_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (where FFmpeg is installed). Format, quality, bit
+_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (with the extra `video`). Format, quality, bit
 depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
 _EPILOG = """Examples: `derain photo.jpg`, `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`,
 `derain 'holiday/**/*.png' -o out`, `cat photo.png | derain - > clean.png`. Exit status: 0 all done, 1 some files
@@ -33,7 +33,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         arguments.output = output_beside(arguments.inputs)
     if "-" in arguments.inputs or arguments.output == "-":
         return _pipe(arguments)
-    jobs = plan(arguments.inputs, arguments.output, arguments.compare)
+    jobs, left_out = plan(arguments.inputs, arguments.output, arguments.compare)
     check_overwriting(jobs, arguments.overwrite)
     derainer = _load(arguments)
     begin = time.perf_counter()
@@ -43,6 +43,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         overwrite=arguments.overwrite,
         niqe=arguments.niqe,
         quiet=arguments.quiet,
+        left_out=left_out,
     )
     if not arguments.quiet:
         print(account.summary(time.perf_counter() - begin), file=sys.stderr)
