@@ -38,8 +38,10 @@ class Display:
     def _show(self, state: Running) -> None:
         if state.seconds < _DELAY or state.done == state.total:
             self._close()
+        elif self._bar is None:
+            self._bar = self._open(state)
+            self._bar.refresh()
         else:
-            self._bar = self._bar or self._open(state)
             self._bar.update(self._position(state) - self._bar.n)
 
     def _open(self, state: Running) -> Any:
@@ -47,6 +49,7 @@ class Display:
         whole = "{desc}: {elapsed}" + about + (" |{bar}| {percentage:.0f}%" if about else "")
         bar = tqdm(
             total=state.total if state.total > 1 else state.expected,
+            delay=1e-9,  # not drawn before its start is put right
             desc=f"{state.width}×{state.height}",
             unit="tile",
             bar_format=whole if state.total == 1 else None,
@@ -56,6 +59,7 @@ class Display:
             dynamic_ncols=True,
         )
         bar.start_t -= state.seconds
+        bar.n = self._position(state)
         return bar
 
     def _position(self, state: Running) -> float:
