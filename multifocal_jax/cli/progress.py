@@ -55,6 +55,7 @@ class Display:
             bar_format=whole if state.total == 1 else None,
             mininterval=0.1 if sys.stderr.isatty() else _QUIET,
             miniters=0,
+            smoothing=0,  # ticks between the tiles would count as such
             leave=False,
             dynamic_ncols=True,
         )

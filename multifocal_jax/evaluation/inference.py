@@ -60,8 +60,16 @@ class TooLargeError(InferenceError):
 
 @dataclass(frozen=True)
 class _Picture:
-    """What goes through the network: shape (B, H, W, 3) and dtype, and the side of its tiles; 0: whole."""
+    """What goes through the network.
 
+    Attributes:
+        own: height and width as it came.
+        shape: (B, H, W, 3) with sides of multiples.
+        dtype: of its values.
+        tile: side of its tiles; 0: whole.
+    """
+
+    own: Size
     shape: tuple[int, ...]
     dtype: np.dtype
     tile: int
@@ -156,7 +164,7 @@ class Derainer:
             TooLargeError: there is less memory than that.
         """
         height, width = (round_up(side, self.model.multiple) for side in shape[:2])
-        picture = _Picture((1, height, width, 3), np.dtype(dtype), 0)
+        picture = _Picture((shape[0], shape[1]), (1, height, width, 3), np.dtype(dtype), 0)
         return self._needed(self._program(picture, picture.cut)) + self._beside(picture)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -198,27 +206,27 @@ class Derainer:
         if batch.dtype not in (np.uint8, np.uint16):
             batch = batch.astype(self._dtype)
         batch = pad_to_multiple(batch, self.model.multiple)
-        result = self._in_tiles_that_fit(batch) if self.tile is None else self._in_tiles(batch, self.tile)
+        picture = _Picture((height, width), batch.shape, batch.dtype, self.tile or 0)
+        result = self._in_tiles_that_fit(batch, picture) if self.tile is None else self._in_tiles(batch, picture)
         return result[:, :height, :width]
 
-    def _in_tiles_that_fit(self, batch: np.ndarray) -> np.ndarray:
-        count, height, width, _ = batch.shape
-        key = count, *sorted((height, width)), str(batch.dtype)  # turned, a picture is taken like itself
+    def _in_tiles_that_fit(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
+        count, *sides, _ = batch.shape
+        key = count, *sorted(sides), str(batch.dtype)  # turned, a picture is taken like itself
         while True:
             tile = self._chosen.get(key, 0)
             try:
-                return self._in_tiles(batch, tile)
+                return self._in_tiles(batch, replace(picture, tile=tile))
             except TooLargeError as error:
-                below = min(error.side, (tile or max(height, width)) - 1)
+                below = min(error.side, (tile or max(sides)) - 1)
                 smaller = next((side for side in TILES if self.overlap < side <= below), None)
                 if smaller is None:
                     raise
                 self._chosen[key] = smaller
-                self._report(Tiling(height, width, smaller, error.needed, error.free))
+                self._report(Tiling(*picture.own, smaller, error.needed, error.free))
 
-    def _in_tiles(self, batch: np.ndarray, tile: int) -> np.ndarray:
-        """(B, H, W, 3) with sides of multiples to floats, in tiles of this side; 0 takes it whole."""
-        picture = _Picture(batch.shape, batch.dtype, tile)
+    def _in_tiles(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
+        """(B, H, W, 3) with sides of multiples to floats."""
         own = picture.cut
         times = math.prod(
             len(starts(length, side, self.overlap, self.model.multiple))
@@ -235,7 +243,7 @@ class Derainer:
                 raise
         return self._through(own, batch, picture, times)  # for which the memory may suffice
 
-    def _through(self, size: Size, batch: np.ndarray, picture: "_Picture", times: int) -> np.ndarray:
+    def _through(self, size: Size, batch: np.ndarray, picture: _Picture, times: int) -> np.ndarray:
         """Through the program for a size (height, width) that is not below that of the picture or of its tiles."""
         program = self._program(picture, size)
         pixels = times * len(batch) * size[0] * size[1]
@@ -244,7 +252,7 @@ class Derainer:
 
         def tell() -> None:
             seconds = time.perf_counter() - begin
-            self._report(Running(picture.shape[1], picture.shape[2], done, times, seconds, expected))
+            self._report(Running(*picture.own, done, times, seconds, expected))
 
         def run(piece: np.ndarray) -> np.ndarray:
             nonlocal done
@@ -277,7 +285,7 @@ class Derainer:
             placed = jax.device_put(batch, self._rows)
             return np.asarray(program(self._params, placed, np.array([height, width], np.int32)))[:, :height, :width]
 
-    def _program(self, picture: "_Picture", size: Size) -> Compiled:
+    def _program(self, picture: _Picture, size: Size) -> Compiled:
         """The network compiled for a picture or its tiles at this size; refused if memory does not suffice."""
         count, dtype, pixels = picture.shape[0], picture.dtype, picture.shape[0] * size[0] * size[1]
         key = (count, *size, 3), str(dtype)
@@ -319,7 +327,7 @@ class Derainer:
     def _needed(self, program: Compiled) -> int:
         return memory.needed(program, self._platform)
 
-    def _beside(self, picture: "_Picture") -> int:
+    def _beside(self, picture: _Picture) -> int:
         """Bytes for a picture that the program does not know of; on a CPU they are of the same memory."""
         if self._platform != "cpu":
             return 0
@@ -328,14 +336,14 @@ class Derainer:
         floats = 4 / 3 * bool(picture.tile) + 2 * self.ensemble  # sums and weights of tiles; sum of views, and one
         return round(values * (copies + floats * self._dtype.itemsize))
 
-    def _check(self, picture: "_Picture", size: Size, needed: int) -> None:
+    def _check(self, picture: _Picture, size: Size, needed: int) -> None:
         shares = len(self._devices) if self._platform == "cpu" else 1  # devices of one memory
         free = memory.lack(self._devices[0], shares * needed + self._beside(picture))
         if free is not None:
             raise self._too_large(picture, size, shares * needed, free)
 
-    def _too_large(self, picture: "_Picture", size: Size, needed: int, free: int | None) -> TooLargeError:
-        _, height, width, _ = picture.shape
+    def _too_large(self, picture: _Picture, size: Size, needed: int, free: int | None) -> TooLargeError:
+        height, width = picture.own
         fixed = memory.fixed(self._platform)
         room = (needed / 2 if free is None else free) - fixed - self._beside(replace(picture, tile=1))
         fitting = max(0, int(_LEAST * room / max(needed - fixed, 1) * size[0] * size[1]))

@@ -149,7 +149,7 @@ def test_progress_of_a_picture(free, told):
     assert told[0] == Compiling(24, 24)
     running = [event for event in told[1:] if isinstance(event, Running)]
     assert [(event.height, event.width, event.done, event.total) for event in running] == [
-        (32, 40, done, 4) for done in range(5)
+        (31, 40, done, 4) for done in range(5)
     ]
     assert {event.expected for event in running} == {None}
 
