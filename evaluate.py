@@ -54,21 +54,25 @@ def main() -> int:
         test = SourceConfig(dataset="rainy", root=str(as_absolute(arguments.photographs)))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
 
+    from multifocal_jax.evaluation.inference import InferenceError, TooLargeError
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison
 
     weights = arguments.weights or [config.eval.weights or arguments.workdir]
     output = arguments.output or as_path(arguments.workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
-    reports = run(
-        config,
-        weights,
-        output,
-        metrics=arguments.metrics,
-        resume=arguments.resume,
-        devices=arguments.devices,
-        mark_trained_on=arguments.mark_trained_on,
-        quiet=arguments.quiet,
-    )
+    try:
+        reports = run(
+            config,
+            weights,
+            output,
+            metrics=arguments.metrics,
+            resume=arguments.resume,
+            devices=arguments.devices,
+            mark_trained_on=arguments.mark_trained_on,
+            quiet=arguments.quiet,
+        )
+    except TooLargeError as error:
+        raise InferenceError(error.advice("--config.eval.tile=")) from None
     if len(reports) + len(earlier) > 1:
         table = write_comparison([*reports, *earlier], output)
         if processes.index() == 0 and not arguments.quiet:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from multifocal_jax.cli.flags import exit_on_user_error
 
 if TYPE_CHECKING:
-    from multifocal_jax.evaluation.inference import Derainer
+    import numpy as np
+
+    from multifocal_jax.media.derain_files import Derain
 
 _DESCRIPTION = """De-rain pictures, folders of pictures, and videos (with the extra `video`). Format, quality, bit
 depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
@@ -67,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--niqe", action="store_true", help="tell the NIQE of pictures before and after; lower is better"
     )
-    parser.add_argument("--tile", type=int, default=0, metavar="PIXELS", help="work in tiles, for less memory")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="work in tiles of this side, 0: in none; default: in none where memory suffices, else 2048, 1024 or 512",
+    )
     parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
     parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns, for weights so trained")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
@@ -89,20 +96,31 @@ class _ListWeights(argparse.Action):
         parser.exit()
 
 
-def _load(arguments: argparse.Namespace) -> "Derainer":
+def _load(arguments: argparse.Namespace) -> "Derain":
+    """The de-rainer, whose errors name the option that helps."""
     from multifocal_jax.cli.cache import keep_programs
-    from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.cli.progress import Display
+    from multifocal_jax.evaluation.inference import InferenceError, TooLargeError, load
     from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     keep_programs()
-    return load(
+    derainer = load(
         arguments.weights or DEFAULT_NAME,
         precision=arguments.precision,
         tile=arguments.tile,
         overlap=arguments.overlap,
         ensemble=arguments.ensemble,
         devices=arguments.devices,
+        progress=None if arguments.quiet else Display(),
     )
+
+    def derain(image: "np.ndarray") -> "np.ndarray":
+        try:
+            return derainer(image)
+        except TooLargeError as error:
+            raise InferenceError(error.advice("--tile ")) from None
+
+    return derain
 
 
 def _pipe(arguments: argparse.Namespace) -> int:

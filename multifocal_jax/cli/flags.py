@@ -2,13 +2,16 @@
 
 import argparse
 import io
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 from multifocal_jax import processes
+from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError, ExperimentConfig
 from multifocal_jax.config_files import WORKDIR_CONFIG, apply_overrides, load_config
 from multifocal_jax.errors import UserError
@@ -136,9 +139,9 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
     """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
 
     The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
-    defect of the program and keeps its traceback. Ctrl-C ends with status 130. One of several processes that loses
-    another ends with a line that says so and status 1; none waits for the others after an error. What stdout's encoding
-    lacks, such as × in ASCII, is printed as an escape.
+    defect of the program and keeps its traceback, but where `JAX_PLATFORMS` asks for what is not there. Ctrl-C ends at
+    once, with status 130. One of several processes that loses another ends with a line that says so and status 1; none
+    waits for the others after an error. What stdout's encoding lacks, such as × in ASCII, is printed as an escape.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as Python's stderr does
@@ -153,17 +156,20 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one comes to the same
         print("interrupted", file=sys.stderr)
-        status = 130
+        for child in multiprocessing.active_children():
+            child.terminate()
+        processes.abandon(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
     except Exception as error:
-        if processes.count() == 1:
+        missing, lost = missing_platform(), processes.loss_of_process(error)
+        if missing or lost:
+            print(f"error: {missing or lost}", file=sys.stderr)
+        elif processes.count() == 1:
             raise
-        lost = processes.loss_of_process(error)
-        if lost:
-            print(f"error: {lost}", file=sys.stderr)
         else:
             traceback.print_exc()
-        status = 1
+        status = 2 if missing else 1
     if processes.count() > 1:
         processes.abandon(status)
     sys.exit(status)

@@ -58,6 +58,28 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
     return program
 
 
+def speed(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> float | None:
+    """What `keep_speed` was given last, in this run or an earlier one; None if there is nothing."""
+    try:
+        return float(_speed_file(ingredients, devices).read_text()) if _folder else None
+    except (OSError, ValueError):
+        return None
+
+
+def keep_speed(ingredients: tuple[Any, ...], devices: Sequence[Any], seconds: float) -> None:
+    """Keep how many seconds a pixel takes beside the programs; where these are not kept, nothing is."""
+    if _folder:
+        with contextlib.suppress(OSError):
+            file = _speed_file(ingredients, devices)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.write_text(repr(seconds))
+
+
+def _speed_file(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> Path:
+    assert _folder
+    return _folder / f"{_key(ingredients, devices)}.speed"
+
+
 def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     kinds = [(device.platform, device.device_kind, device.id) for device in devices]
     client = devices[0].client

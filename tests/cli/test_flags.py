@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from multifocal_jax import processes
 from multifocal_jax.cli.flags import (
@@ -15,6 +16,7 @@ from multifocal_jax.cli.flags import (
     parse_experiment,
     start_distributed,
 )
+from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError
 from multifocal_jax.config_files import to_dict
 
@@ -151,3 +153,26 @@ def test_a_reader_that_has_seen_enough():
     _, errors = process.communicate(timeout=120)
     assert errors == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("asked", "command", "advice"),
+    [
+        ("cuda", "multifocal_jax.cli.derain a.png -o b.png", "; the extra cuda brings it: pip install '.[cuda]'"),
+        ("tpv", "multifocal_jax.cost", "; did you mean 'tpu'? The extra tpu brings it: pip install '.[tpu]'"),
+    ],
+)
+def test_a_platform_that_is_not_there(asked, command, advice, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    environment = os.environ | {"JAX_PLATFORMS": asked, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.stderr == f"error: JAX_PLATFORMS is {asked!r}, but this installation has cpu only{advice}\n"
+    assert done.returncode == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_platforms_that_are_there_and_errors_of_another_kind(monkeypatch):
+    assert missing_platform() is None
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert missing_platform() is None

@@ -19,7 +19,7 @@ from test_processes import write_config
 
 import multifocal_jax
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.inference import Derainer, InferenceError
+from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.loop import TrainingError, train
@@ -182,9 +182,8 @@ def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(t
 
     def small(self, image):
         if not self.tile:
-            raise InferenceError(
-                "a picture of 32x24 pixels needs 9 GB at once; tiles of 64 pixels would fit (--tile 64)"
-            )
+            message = "a picture of 32x24 pixels needs 9 GB at once; tiles of 64 pixels would fit"
+            raise TooLargeError(message, 9_000_000_000, None, 64)
         return derain(self, image)
 
     monkeypatch.setattr(Derainer, "__call__", small)

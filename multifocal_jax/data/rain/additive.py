@@ -150,5 +150,3 @@ def _draw_layers(key: PRNGKeyArray, preset: RainPreset) -> tuple[Layer, Float[Ar
         brightness=brightness * sharp / width,
     )
     return layers, veil
-
-
