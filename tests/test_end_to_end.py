@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_dependencies import NEEDING
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -20,11 +21,11 @@ SMALL = [
 ]
 
 
-def run(*command, folder, **environment):
+def run(*command, folder, status=0, **environment):
     # one device, as at home; the compiler's cache is left alone
     environment = os.environ | {"XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"} | environment
     done = subprocess.run([str(part) for part in command], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done
 
 
@@ -65,8 +66,7 @@ def test_training_leaves_events_that_tensorboard_can_read(trained):
 
 
 def test_evaluation_writes_scores_and_pictures(trained):
-    config = ["--config", ROOT / "configs" / "demo.py", "--workdir", trained]
-    done = run(sys.executable, ROOT / "evaluate.py", *config, *SMALL, folder=trained)
+    done = run(sys.executable, ROOT / "evaluate.py", "--workdir", trained, folder=trained)
     assert "chelsea" in done.stdout
     report = json.loads((trained / "evaluation" / "report.json").read_text())
     assert report
@@ -91,13 +91,45 @@ def test_wheel_gives_a_working_derain(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_wheel_in_an_empty_environment(trained, tmp_path):
+def test_a_wheel_without_extras_starts_every_command(tmp_path):
+    """Installs from the index that pip uses; a command that needs an extra names it."""
+    folder = tmp_path / "work"
+    shutil.copytree(ROOT / "configs", folder / "CONFIGS")
+    for name in ("train.py", "evaluate.py", "convert_weights.py"):
+        shutil.copy(ROOT / name, folder)
+    rng = np.random.default_rng(0)
+    for side in ("rain", "norain"):
+        (folder / "pairs" / side).mkdir(parents=True)
+        for name in "abcd":
+            Image.fromarray(rng.integers(0, 255, (32, 40, 3), np.uint8)).save(folder / "pairs" / side / f"{name}.png")
+    shutil.copy(folder / "pairs" / "rain" / "a.png", folder / "street.png")
     run(sys.executable, "-m", "venv", tmp_path / "venv", folder=tmp_path)
-    pip = [tmp_path / "venv" / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
+    python = tmp_path / "venv" / "bin" / "python"
+
+    def command(line, status=0):
+        name, *words = line.split()
+        program = [python.with_name(name)] if name in ("derain", "derain-export") else [python, name]
+        return run(*program, *words, folder=folder, status=status, PYTHONPATH="", MULTIFOCAL_CACHE="off")
+
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", source_tree(tmp_path), folder=tmp_path)
     (wheel,) = (tmp_path / "wheels").glob("*.whl")
     run(*pip, "install", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
-    Image.new("RGB", (30, 20), "grey").save(tmp_path / "photo.png")
-    derain = tmp_path / "venv" / "bin" / "derain"
-    run(derain, "photo.png", "-o", "out.png", "--weights", trained, folder=tmp_path)
-    assert size(tmp_path / "out.png") == (30, 20)
+
+    command("derain street.png -o clean.png --weights demo")
+    assert size(folder / "clean.png") == (40, 32)
+    command("derain-export demo network.stablehlo --batch 1 --size 32x32")
+    tiny = ["model.channels=4", "model.modules=0", "model.heads=1", "data.train.0.dataset=folder", "data.root=pairs"]
+    tiny += ["data.crop_size=16", "data.held_out=1", "data.workers=1", "train.steps=1"]
+    command(f"train.py --config CONFIGS/rain100l.py --workdir run {' '.join(f'--config.{one}' for one in tiny)}")
+    command("train.py --workdir run --config.data.mode=stream --config.train.steps=2")
+    command("evaluate.py --workdir run --config.eval.split=held_out")
+    command("convert_weights.py run half.safetensors --dtype float16")
+    command("-m multifocal_jax.data check pairs", status=1)  # noise on both sides
+    for line in ("cost --repeats 0", "paper table1", "release --help", "cli.rain pairs/norain out"):
+        command(f"-m multifocal_jax.{line}")
+    for extra, _, line in NEEDING:
+        said = command(line, status=2).stderr
+        assert f"pip install '.[{extra}]'" in said
+        assert "Traceback" not in said
+    shutil.rmtree(tmp_path / "venv")  # more than a gigabyte, which pytest would keep

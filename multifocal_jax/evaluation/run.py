@@ -232,9 +232,10 @@ def _spell_trained_on(found: TrainedOn, name: str, count: int, config: Experimen
     held_out = config.eval.split == "held_out"
     if held_out and not marked and (found.indices or found.changed):
         what = f"{len(found.indices)} of the {count} pictures to score as held out were trained on by {name}"
+        what += f"; {found.advice}"
         if not found.indices:
-            what = f"which pictures {name} was trained on cannot be told: {found.changed}"
-        raise EvaluationError(f"{what}; {found.advice}, or pass --mark-trained-on to score and mark them")
+            what = f"which pictures {name} was trained on cannot be told: {found.changed}; bring them back"
+        raise EvaluationError(f"{what}, or pass --mark-trained-on to score them, with a mark at those that are known")
     if found.indices:
         doubt = f" (not certain: {found.unknown})" if found.unknown else ""
         advice = "" if held_out else "; --config.eval.split=held_out scores those that training sets aside, if it does"

@@ -154,14 +154,10 @@ def _copies(
 
 
 def _advice(trained: DataConfig, here: DataConfig) -> str:
-    fields = ("held_out", "exclude", "dataset", "rain", "reader", "split", "root")
-    changes = [
-        change
-        for change in changed_fields(here, trained)
-        if change.name in ("held_out", "train") or (change.name.startswith("train.") and change.name.endswith(fields))
-    ]
-    if any(change.name == "train" for change in changes):
-        return "take the config of the training (--config RUN/config.json, or --workdir RUN alone)"
+    kinds = [[(one.dataset, one.split, one.reader) for one in data.train] for data in (trained, here)]
+    if kinds[0] != kinds[1]:
+        return "take the config that it was trained with"
+    changes = [change for change in changed_fields(here, trained) if change.name.endswith(("held_out", "exclude"))]
     if not changes:
         return "choose pictures that it was not trained on"
     return f"score what it set aside: {' '.join(change.override('config.data.') for change in changes)}"

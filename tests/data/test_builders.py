@@ -80,6 +80,8 @@ def test_a_prepared_set_equals_its_folder(dataset, tmp_path, sizes):
         for index in range(len(folder)):
             for here, there in zip(folder.load(index), prepared.load(index), strict=True):
                 np.testing.assert_array_equal(here, there)
+            size = folder.load(index)[1].shape[:2]
+            assert {source.check(index, whole) for source in (folder, prepared) for whole in (False, True)} == {size}
     assert "tensorflow" not in sys.modules
 
 
@@ -93,6 +95,10 @@ def test_batches_are_those_of_the_folder(tmp_path, mode, workers):
         config = DataConfig(root=str(tmp_path), train=(source,), held_out=1, crop_size=32, mode=mode, workers=workers)
         data = TrainingData(config, batch_size=4, seed=3)
         assert data.pictures == 16  # the 14 rains over the background held out are set aside
+        assert len(data.held_out.alike(0)) == (14 if reader == "tfds" else 1)  # records, and a path
+        assert data.fingerprints == TrainingData(config, 1, seed=0).fingerprints
+        (printed,) = data.fingerprints
+        assert printed["pictures"] == 30
         iterator = data.batches(2)
         taken = list(itertools.islice(iterator, 4))
         iterator.close()

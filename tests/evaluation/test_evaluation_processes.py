@@ -22,11 +22,14 @@ def here(tmp_path, monkeypatch):
 
 
 def test_two_processes_evaluate_as_one(here):
-    assert door("--quiet", "--output", "one") == 0
-    assert door("--quiet", "--output", "two", "--config.eval.limit=3") == 0
+    for side in ("rain", "norain"):
+        Path(f"pairs/{side}/00.png").write_bytes(b"broken")  # is left out by both processes
+    skip = "--config.data.on_broken=skip"
+    assert door("--quiet", "--output", "one", skip) == 0
+    assert door("--quiet", "--output", "two", "--config.eval.limit=4", skip) == 0
     kept = {name: Path(f"two/images/{name}.png").stat().st_mtime_ns for name in "01"}
     Path("two/images/2.png").unlink()  # its score is there, but not its picture
-    arguments = ["--config", "config.py", "--quiet", "--output", "two", "--resume"]
+    arguments = ["--config", "config.py", "--quiet", "--output", "two", "--resume", skip]
     finish(start("evaluate.py", arguments, processes=2, cwd=here))
     for name in ("report.json", "report.csv", "report.md", "report.html"):
         assert Path("two", name).read_text() == Path("one", name).read_text(), name

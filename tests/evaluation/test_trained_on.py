@@ -55,6 +55,10 @@ def held_out(record: dict, here: DataConfig) -> tuple[str, str, str]:
     return "".join(map(pictures.name, sorted(found.indices))), found.unknown, found.changed
 
 
+def advice(record: dict, here: DataConfig) -> str:
+    return find_trained_on(record, TrainingData(here, 1, 0).held_out, 0, here).advice
+
+
 def test_pictures_that_another_number_held_out_are_recognised():
     # 4 of the 8 names a to h, evenly spaced, are a, c, e, g; 3 are a, c, f; 2 are a, e
     record = record_of(setting_aside(4))
@@ -75,6 +79,9 @@ def test_a_set_that_moved_or_was_copied_is_recognised_and_another_one_is_not():
     Path("pairs").rename("moved")
     moved = DataConfig(train=(dataclasses.replace(FOLDER, root="moved"),), held_out=3, crop_size=16)
     assert held_out(record, moved) == ("f", "", "")
+    assert advice(record, moved) == "score what it set aside: --config.data.held_out=4"
+    assert advice(record, dataclasses.replace(moved, held_out=4)) == "choose pictures that it was not trained on"
+    assert advice(record, DataConfig()) == "take the config that it was trained with"
     for file in Path("copy").rglob("*.png"):  # other pictures of these names
         with Image.open(file) as picture:
             turned = np.asarray(picture)[::-1, :20]
@@ -132,7 +139,7 @@ def test_held_out_pictures_that_were_trained_on_are_refused_or_marked(capsys):
     with pytest.raises(
         UserError,
         match=r"1 of the 3 pictures to score as held out were trained on by runs/folder; score what it set aside: "
-        r"--config\.data\.held_out=4, or pass --mark-trained-on to score and mark them",
+        r"--config\.data\.held_out=4, or pass --mark-trained-on to score them, with a mark at those that are known",
     ):
         door(*arguments)
     assert not Path("runs/folder/evaluation").exists()
