@@ -172,6 +172,8 @@ def test_the_last_speed_tells_how_long_a_picture_takes(free, told, tmp_path, mon
         assert told[-2].done == 0
         assert 0.1 <= told[-2].seconds < told[-1].seconds  # a tick while it runs
         Derainer({}, TINY, progress=told.append)(PICTURE[:40, :80])
+        next(tmp_path.glob("*.speed")).write_text("damaged")
+        assert not Derainer({}, TINY)._speed
     finally:
         programs.keep_in(None)
     assert told[-1].expected == pytest.approx(told[3].seconds / 2, rel=0.1)
@@ -197,7 +199,8 @@ def test_the_side_of_a_tile_by_its_pixels(pixels, shape, side):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the peak of a process")
-def test_the_plan_does_not_fall_short_of_what_is_used(tmp_path):
+@pytest.mark.parametrize("weights", ["tiny", pytest.param("general-small", marks=pytest.mark.slow)])
+def test_the_plan_does_not_fall_short_of_what_is_used(weights, tmp_path):
     """In a process of its own, whose peak is reset after compiling."""
     code = """
 import sys, numpy as np
@@ -212,6 +215,7 @@ before = status("VmRSS")
 clean(image)
 print(planned, status("VmHWM") - before)
 """
-    command = [sys.executable, "-c", code, save_tiny(tmp_path / "w.safetensors")]
+    weights = save_tiny(tmp_path / "w.safetensors") if weights == "tiny" else weights
+    command = [sys.executable, "-c", code, weights]
     planned, used = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert planned / 4 < used < planned, (planned, used)
