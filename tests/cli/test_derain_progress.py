@@ -40,10 +40,10 @@ def test_a_photograph_that_does_not_fit_is_taken_in_tiles_and_that_is_said_once(
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "clean.png")), PIXELS)
     lines = [line.split("\r")[-1] for line in capsys.readouterr().err.splitlines()]
     assert lines[0] == "compiling for 1300×1100, once per size"
-    assert lines[1].startswith(
-        "pictures of 1300×1100 are taken in tiles of 1024: more at once needs 1.3 GB, and 1.0 GB"
+    assert lines[1] == (
+        "pictures of 1300×1100 are taken in tiles of 1024: more at once needs 1.3 GB, and 1.0 GB are free "
+        "(--tile N forces, --tile 0 takes them whole or not at all)"
     )
-    assert lines[1].endswith(" are free (--tile N forces, --tile 0 takes them whole or not at all)")
     assert lines[2] == "compiling for 1024×1024, once per size"
     assert lines[3].startswith("1 de-rained in ")
     assert len(lines) == 4
