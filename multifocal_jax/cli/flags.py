@@ -162,7 +162,7 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
             child.terminate()
         processes.abandon(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
     except Exception as error:
-        missing, lost = missing_platform(), processes.loss_of_process(error)
+        missing, lost = missing_platform(error), processes.loss_of_process(error)
         if missing or lost:
             print(f"error: {missing or lost}", file=sys.stderr)
         elif processes.count() == 1:

@@ -10,21 +10,22 @@ _EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
 _PLUGINS = {"cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"), "tpu": ("libtpu",)}  # what the extras install
 
 
-def missing_platform() -> str | None:
-    """A line for the case that JAX cannot start on what the environment asks for; None if that is no trouble.
+def missing_platform(error: Exception) -> str | None:
+    """A line for an error that means that JAX cannot start on what the environment asks for; None if it does not.
 
-    To be called after an error, as JAX then starts on what there is.
+    JAX starts on what there is then, to tell it.
     """
     asked = os.environ.get("JAX_PLATFORMS")
-    if not asked or "jax" not in sys.modules:
+    speaks = isinstance(error, AssertionError) or "backend" in str(error)  # as JAX does, partly without a word
+    if not asked or not speaks or "jax" not in sys.modules:
         return None
     import jax
 
     try:
         jax.devices()
         return None
-    except Exception as error:  # RuntimeError, or an AssertionError without a word
-        reason = " ".join(str(error).split())
+    except Exception as again:
+        reason = " ".join(str(again).split())
     jax.config.update("jax_platforms", None)
     found = sorted({"cpu", *(device.platform for device in jax.devices())})
     return f"JAX_PLATFORMS is {asked!r}, but this installation has {' and '.join(found)} only{_advice(asked, reason)}"

@@ -289,7 +289,7 @@ class Derainer:
         count, dtype, pixels = picture.shape[0], picture.dtype, picture.shape[0] * size[0] * size[1]
         key = (count, *size, 3), str(dtype)
         program = self._programs.pop(key, None)
-        fixed = memory.fixed(self._platform)
+        fixed = memory.fixed(self._devices[0])
         if program is None:
             if least := self._least.get(str(dtype)):  # known to be too large before it is compiled
                 self._check(picture, size, round(least * pixels) + fixed)
@@ -315,7 +315,7 @@ class Derainer:
             return forward.lower(self._params, batch, size).compile()
 
     def _needed(self, program: Compiled) -> int:
-        return memory.needed(program, self._platform)
+        return memory.needed(program, self._devices[0])
 
     def _beside(self, picture: _Picture) -> int:
         """Bytes for a picture that the program does not know of; on a CPU they are of the same memory."""
@@ -334,7 +334,7 @@ class Derainer:
 
     def _too_large(self, picture: _Picture, size: Size, needed: int, free: int | None) -> TooLargeError:
         height, width = picture.own
-        fixed = memory.fixed(self._platform)
+        fixed = memory.fixed(self._devices[0])
         room = (needed / 2 if free is None else free) - fixed - self._beside(replace(picture, tile=1))
         fitting = max(0, int(_LEAST * room / max(needed - fixed, 1) * size[0] * size[1]))
         side = side_within(fitting, height, width)

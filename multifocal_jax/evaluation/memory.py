@@ -8,18 +8,19 @@ from typing import Any
 import psutil
 from jax.stages import Compiled
 
-# What a run on a CPU takes beside XLA's plan: operands that convolutions pack, and the threads' heaps. The process grew
-# by 82 MB more than a plan of 226 MB, by 141 and 265 MB more than 879 and 2,543 with two threads, and by 106, 265 and
-# 314 MB more than 879 with 1, 8 and 32 (`general-small`, 2026-11-28).
-_BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 20_000_000, 16
+# What a run on a CPU takes beside XLA's plan: operands that convolutions pack, and what each thread's heap does not
+# give back. The process grew by 80 MB more than a plan of 226 MB, by 141, 266 and 265 MB more than 879, 1,315 and 2,543
+# with two threads; by 106, 265 and 314 MB more than 879 with 1, 8 and 32, and by 418 MB more than 1,315 with 8 virtual
+# devices (`general-small`, 2026-11-28).
+_BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 40_000_000, 16
 _PATIENCE = (
     5,
     0.1,
 )  # further looks and seconds before each: XLA frees what a run took a moment after the result is there
 
 
-def needed(compiled: Compiled, platform: str) -> int:
-    """Bytes per device that a compiled function takes while it runs; 0 if unknown.
+def needed(compiled: Compiled, device: Any) -> int:
+    """Bytes per device that a compiled function takes while it runs on such devices; 0 if unknown.
 
     That is the compiler's plan, and on a CPU what is known to come on top of it.
     """
@@ -27,12 +28,15 @@ def needed(compiled: Compiled, platform: str) -> int:
     if plan is None:
         return 0
     planned = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
-    return planned + (round(_BESIDE_PLAN * planned) + fixed(platform) if platform == "cpu" else 0)
+    return planned + (round(_BESIDE_PLAN * planned) + fixed(device) if device.platform == "cpu" else 0)
 
 
-def fixed(platform: str) -> int:
+def fixed(device: Any) -> int:
     """Of `needed`, the bytes that any function takes, whatever its size."""
-    return _BESIDE + _BESIDE_THREAD * min(os.cpu_count() or 1, _MOST_THREADS) if platform == "cpu" else 0
+    if device.platform != "cpu":
+        return 0
+    threads = max(os.cpu_count() or 1, device.client.device_count())
+    return _BESIDE + _BESIDE_THREAD * min(threads, _MOST_THREADS)
 
 
 def available(device: Any) -> int | None:

@@ -131,7 +131,7 @@ def first_frame(data: bytes) -> np.ndarray:
 
 def _check_memory(picture: Image.Image, count: int, name: str) -> None:
     needed, free = 2 * 4 * picture.width * picture.height * count, memory.available_on_host()
-    if free is not None and needed > free:
+    if needed > free:
         raise PhotographError(
             f"animation {name} has {count} frames of {picture.width}x{picture.height} pixels, which need "
             f"{memory.spell(needed)}, and {memory.spell(free)} are free; make a video of it: ffmpeg -i {name} film.mp4"

@@ -172,7 +172,20 @@ def test_a_platform_that_is_not_there(asked, command, advice, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_platforms_that_are_there_and_errors_of_another_kind(monkeypatch):
-    assert missing_platform() is None
-    monkeypatch.delenv("JAX_PLATFORMS")
-    assert missing_platform() is None
+def test_errors_of_another_kind_are_not_laid_to_the_platform():
+    for error in (AssertionError(), RuntimeError("backend"), KeyError("x")):  # JAX_PLATFORMS is cpu
+        assert missing_platform(error) is None
+
+
+def test_ctrl_c_ends_at_once_with_the_status_of_shells(tmp_path):
+    """Also where JAX is at work, which crashed; and what is to be done at a usual exit does not wait for it."""
+    code = """
+import threading, time
+from multifocal_jax.cli.flags import exit_on_user_error
+def main():
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise KeyboardInterrupt
+exit_on_user_error(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -107,7 +107,7 @@ def test_where_memory_is_too_small_for_a_shared_program_a_picture_has_its_own(pa
     derainer = Derainer(params, MODEL)
     for size in [(8, 8), (8, 16)]:
         derainer(picture(*size))
-    free = memory.fixed("cpu") + 300_000
+    free = memory.fixed(jax.devices()[0]) + 300_000
     monkeypatch.setattr(memory, "available", lambda device: free)
     image = picture(16, 24)
     assert derainer.planned_memory(image.shape) < free
