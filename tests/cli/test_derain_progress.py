@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,12 +89,17 @@ def test_bars(capsys):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(("kind", "seconds"), [("picture", 2), ("animation", 0)])
-def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, kind, seconds):
+@pytest.mark.parametrize(("source", "seconds"), [("picture.webp", 2), ("animation.webp", 0), ("film.mkv", 1)])
+def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, source, seconds):
     """At once and in the middle: tracing and compiling the packaged network take seconds each."""
     first = Image.fromarray(PIXELS[:64, :64])
-    first.save(tmp_path / "a.webp", **({"save_all": True, "append_images": [first]} if kind == "animation" else {}))
-    command = [sys.executable, "-m", "multifocal_jax.cli.derain", "a.webp", "-o", "b.webp"]
+    if source == "film.mkv":
+        with av.open(tmp_path / source, "w") as film:
+            stream = film.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+            film.mux([*stream.encode(av.VideoFrame.from_image(first)), *stream.encode(None)])
+    else:
+        first.save(tmp_path / source, **({"save_all": True, "append_images": [first]} if "anim" in source else {}))
+    command = [sys.executable, "-m", "multifocal_jax.cli.derain", source]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         shown = process.stderr.readline()
@@ -105,4 +111,4 @@ def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, kind, seconds):
     assert "compiling for 64×64" in shown
     assert shown.splitlines()[-1] == "interrupted"
     assert time.monotonic() - begin < 10
-    assert [file.name for file in tmp_path.iterdir()] == ["a.webp"]
+    assert [file.name for file in tmp_path.iterdir() if file.suffix != ".partial"] == [source]
