@@ -4,7 +4,10 @@ The host sends uint8 crops, or in "device" mode only their positions; `TrainingD
 inside the jitted step.
 """
 
+import contextlib
+import hashlib
 import itertools
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import find_spec
@@ -40,6 +43,7 @@ from multifocal_jax.data.sources import (
 
 Mode = Literal["device", "memory", "stream"]
 
+_COMPARED = 4  # pictures whose pixels are compared between processes
 _SIZED = 64  # pictures whose headers are read to estimate how much memory all of them take
 
 
@@ -126,6 +130,17 @@ class TrainingData:
                 )
 
         in_threads(check, len(self._scored), "checking held-out pictures")
+
+    def digest(self) -> str:
+        """The number of pictures, and a hash of all names and of some pixels: equal where the pictures are the same."""
+        digest = hashlib.sha256()
+        for pictures in (self._pictures, self._scored):
+            for number in range(len(pictures)):
+                digest.update(os.fsencode(pictures.name(number)) + b"\0")
+            for number in np.linspace(0, len(pictures) - 1, min(len(pictures), _COMPARED)).astype(int).tolist():
+                with contextlib.suppress(ImageError):  # reported when it is decoded
+                    digest.update(b"".join(side.tobytes() for side in pictures.load(number) if side is not None))
+        return f"{len(self._pictures)} to train on, {digest.hexdigest()[:12]}"
 
     @property
     def skipped(self) -> int:

@@ -52,8 +52,8 @@ class DataParallel:
         """
         self.way = way
         self.devices = list(jax.devices() if devices is None else devices)
-        self.local_count = sum(device.process_index == jax.process_index() for device in self.devices)
-        self.mesh = Mesh(np.asarray(self.devices), (AXIS,))
+        local = [device for device in self.devices if device.process_index == jax.process_index()]
+        self.mesh, self.local_mesh = (Mesh(np.asarray(some), (AXIS,)) for some in (self.devices, local))
         if way == "pmap":
             self.step: Callable[..., tuple[TrainState, Metrics]] = jax.pmap(
                 step,
@@ -77,14 +77,14 @@ class DataParallel:
 
     def replicate(self, tree: Any) -> Any:
         """Put the same arrays on every device."""
-        local = [device for device in self.devices if device.process_index == jax.process_index()]
-        mesh = Mesh(np.asarray(local), (AXIS,)) if self.way == "pmap" else self.mesh
+        mesh = self.local_mesh if self.way == "pmap" else self.mesh
         return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
 
     def split(self, batch: Batch) -> Batch:
         """Spread this process's slice of the global batch over its devices."""
         if self.way == "pmap":
-            return jax.tree.map(lambda x: x.reshape(self.local_count, -1, *x.shape[1:]), batch)
+            batch = jax.tree.map(lambda x: x.reshape(len(self.local_mesh.devices), -1, *x.shape[1:]), batch)
+            return jax.device_put(batch, NamedSharding(self.local_mesh, SPLIT))
         sharding = NamedSharding(self.mesh, SPLIT)
         return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
@@ -95,4 +95,5 @@ class DataParallel:
 
 def to_host(tree: Any) -> Any:
     """Replicated arrays as NumPy arrays, whatever number of processes holds them."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)) if isinstance(x, jax.Array) else x, tree)
+    local = jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+    return jax.device_get(local)

@@ -135,7 +135,7 @@ def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("multifocal_jax.training.loop.save_weights", full)
+        patched.setattr("multifocal_jax.training.best.save_weights", full)
         with pytest.raises(TrainingError, match="No space left"):
             train(config, tmp_path, quiet=True)
     assert not [line for line in lines(tmp_path) if "held_out_psnr" in line]
