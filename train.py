@@ -12,6 +12,7 @@ from multifocal_jax.cli.flags import (
     parse_experiment,
     start_distributed,
 )
+from multifocal_jax.cli.logs import quiet_libraries
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
+    quiet_libraries()
     start_distributed(arguments)
     keep_compiled_steps()
 
