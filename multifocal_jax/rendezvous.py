@@ -80,10 +80,12 @@ def _receive(clock: _Patience) -> None:
                 _tell(here.values(), f"{line}\n".encode())
             for event, _ in events.select(_TURN_SECONDS):
                 if event.fileobj is server:
-                    newcomer = stack.enter_context(server.accept()[0])
+                    newcomer = server.accept()[0]
                     number = _admit(newcomer, clock, here)
-                    if number is not None:
-                        here[number] = newcomer
+                    if number is None:
+                        newcomer.close()
+                    else:
+                        here[number] = stack.enter_context(newcomer)
                         events.register(newcomer, selectors.EVENT_READ, number)
                 else:  # one that has said who it is says nothing more: it is gone
                     events.unregister(event.fileobj)
