@@ -82,11 +82,20 @@ class DataParallel:
 
     def split(self, batch: Batch) -> Batch:
         """Spread this process's slice of the global batch over its devices."""
+        local = len(self.local_mesh.devices)
         if self.way == "pmap":
-            batch = jax.tree.map(lambda x: x.reshape(len(self.local_mesh.devices), -1, *x.shape[1:]), batch)
-            return jax.device_put(batch, NamedSharding(self.local_mesh, SPLIT))
-        sharding = NamedSharding(self.mesh, SPLIT)
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+            batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
+        # explicit transfers, which a transfer guard lets pass, unlike those of make_array_from_process_local_data
+        batch = jax.device_put(batch, NamedSharding(self.local_mesh, SPLIT))
+        if self.way == "pmap" or local == len(self.devices):
+            return batch
+
+        def joined(x: jax.Array) -> jax.Array:
+            shape = (x.shape[0] * len(self.devices) // local, *x.shape[1:])
+            shards = [shard.data for shard in x.addressable_shards]
+            return jax.make_array_from_single_device_arrays(shape, NamedSharding(self.mesh, SPLIT), shards)
+
+        return jax.tree.map(joined, batch)
 
     def __call__(self, state: TrainState, resident: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         """Take one step on this process's slice of the global batch; `state` is donated."""
