@@ -30,6 +30,7 @@ def start(
     processes, or a list for each.
     """
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # which an import of this process has set
     port, started = free_port(), []
     for index in range(processes):
         several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]

@@ -24,5 +24,5 @@ def quiet_libraries() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    of_orbax = "orbax" in record.pathname
-    return not (of_orbax and (record.exc_info or "preemption" in record.getMessage()))
+    traceback_of_orbax = record.exc_info and "orbax" in record.pathname
+    return not traceback_of_orbax and "preemption sync point" not in record.getMessage()
