@@ -11,8 +11,6 @@ import numpy as np
 
 from multifocal_jax.rendezvous import ProcessesError, meet
 
-__all__ = ["LostProcessError", "ProcessesError", "check_joined", "count", "gather", "index", "join", "loss_of_process", "together"]
-
 HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's own default is 100
 PATIENCE_SECONDS = 300  # that processes wait for each other at the start
 
@@ -61,12 +59,15 @@ def join(
         coordinator, count, index = _told_by_slurm()
     if coordinator is not None and count is not None and index is not None:
         meet(coordinator, count, index, patience)
+    # what was given is not to be looked for, which takes a further package and rights that a pod may not have
+    given = coordinator is not None and "KUBERNETES_SERVICE_HOST" in os.environ
     jax.config.update("jax_enable_preemption_service", preemptible)
     jax.distributed.initialize(
         coordinator,
         count,
         index,
         local_device_ids=local_gpus(),
+        cluster_detection_method="deactivate" if given else None,
         initialization_timeout=patience,
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )

@@ -124,11 +124,14 @@ def _go_to(clock: _Patience, index: int) -> None:
     while True:
         if line := clock.line([0]):
             print(line, file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):  # process 0 is not there yet, or has gone again
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=_HELLO_SECONDS) as connection:
-                connection.sendall(f"process {index} of {clock.count}\n".encode())
-                if _hears_go(connection, clock):
-                    return
+        address = host.strip("[]"), int(port)
+        with (
+            contextlib.suppress(OSError),  # process 0 is not there yet, or has gone again
+            socket.create_connection(address, timeout=_HELLO_SECONDS) as connection,
+        ):
+            connection.sendall(f"process {index} of {clock.count}\n".encode())
+            if _hears_go(connection, clock):
+                return
         time.sleep(_TURN_SECONDS)
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -160,5 +161,7 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
     if processes.count() > 1:  # an ordinary exit would wait for the others, who wait for this one
         sys.stdout.flush()
         sys.stderr.flush()
+        if processes.index() == 0:
+            time.sleep(1)  # JAX ends the others as soon as this one is gone: time to say what they, too, have met
         os._exit(status)
     sys.exit(status)

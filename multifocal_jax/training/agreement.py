@@ -59,8 +59,8 @@ def check_agreement(config: ExperimentConfig, data: TrainingData, workdir: epath
 
 
 def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    configs = (from_dict(ExperimentConfig, facts["config"]) for facts in (first, other))
-    found = [str(change) for change in changed_fields(*configs) if change.name not in LOCAL]
+    old, new = (from_dict(ExperimentConfig, facts["config"]) for facts in (first, other))
+    found = [str(change) for change in changed_fields(old, new) if change.name not in LOCAL]
     if first["code"] != other["code"]:
         found.append(f"the code: {first['code']} -> {other['code']}")
     if first["data"] != other["data"]:

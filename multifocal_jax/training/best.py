@@ -31,7 +31,7 @@ class BestWeights:
     def __init__(
         self, config: ExperimentConfig, workdir: epath.Path, validation: Validation | None, resumed: bool
     ) -> None:
-        """Where a run is `resumed`, take up the score of the workdir's weights if it can be compared with this run's."""
+        """Where a run is `resumed`, take up the score of the workdir's weights, if it can be compared with its own."""
         self.file = workdir / WORKDIR_FILE
         self.scores: dict[str, float] = {}
         self._config, self._validation = config, validation

@@ -254,7 +254,6 @@ class Checkpoints:
             with contextlib.suppress(Exception):  # the error that is being raised says more
                 self.close()
 
-
     def wait(self) -> None:
         """Return once everything is written; errors as for `save`."""
         with self._writing():

@@ -25,7 +25,7 @@ from multifocal_jax.training.best import BestWeights
 from multifocal_jax.training.checkpoints import Checkpoints, folder_of, newest_step
 from multifocal_jax.training.lease import Lease
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
-from multifocal_jax.training.parallel import DataParallel, check_batch_size, to_host
+from multifocal_jax.training.parallel import DataParallel, check_batch_size
 from multifocal_jax.training.recorder import NotFiniteError, Recorder
 from multifocal_jax.training.state import TrainState, create_state
 from multifocal_jax.training.step import make_step
@@ -90,9 +90,7 @@ def train(
             stack.enter_context(jax.enable_x64(True))
         with processes.together():
             check_batch_size(options.batch_size, options.accumulate, jax.device_count())
-            data = TrainingData(
-                config.data, options.batch_size, options.seed, processes.index(), processes.count()
-            )
+            data = TrainingData(config.data, options.batch_size, options.seed, processes.index(), processes.count())
             data.check_held_out(SMALLEST)
             say = None if quiet else functools.partial(print, file=sys.stderr, flush=True)
             lease = stack.enter_context(Lease(workdir, say)) if main else None
@@ -109,9 +107,7 @@ def train(
         best = BestWeights(config, workdir, validation, resumed=restored is not None)
         if main:
             write_text(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
-        recorder = stack.enter_context(
-            contextlib.closing(Recorder(config, workdir, data, total, validation, quiet))
-        )
+        recorder = stack.enter_context(contextlib.closing(Recorder(config, workdir, data, total, validation, quiet)))
         state = _first_state(recorder, config, optimizer, restored, workdir)
         recorder.say(
             f"{data.pictures} pictures, {total} steps ({total * options.batch_size / data.pictures:.0f} epochs) of "

@@ -1,7 +1,6 @@
 """Adam and the learning-rate schedules (section 4.1)."""
 
 import optax
-from jax.typing import ArrayLike
 
 from multifocal_jax.config import TrainConfig
 
@@ -21,15 +20,13 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
         total_steps: length of the run.
     """
     rate, warmup = train.learning_rate, train.warmup_steps
+    after_warmup: Schedule
     if train.schedule == "step":
         steps = max(train.decay_epochs * steps_per_epoch, 1)
         decay = optax.exponential_decay(rate, steps, train.decay_factor, staircase=True)  # pyright: ignore
-
-        def after_warmup(step: ArrayLike) -> ArrayLike:
-            # Counted from the start, as epochs are. Half a step takes the nearest, and keeps whole numbers of steps
-            # away from the floor's edge.
-            return decay(step + warmup + 0.5)
-
+        # Counted from the start, as epochs are. Half a step takes the nearest, and keeps whole numbers of steps away
+        # from the floor's edge.
+        after_warmup = lambda step: decay(step + warmup + 0.5)  # noqa: E731
     elif train.schedule == "cosine":
         after_warmup = optax.cosine_decay_schedule(rate, max(total_steps - warmup, 1))
     else:

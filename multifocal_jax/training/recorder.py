@@ -4,6 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -126,7 +127,7 @@ class Recorder:
         if self._writer:
             self._writer.scalars(step, {f"held_out_{name}": value for name, value in scores.items()})
 
-    def pictures(self, step: int, params: jax.Array) -> None:
+    def pictures(self, step: int, params: Any) -> None:
         """Write sample pictures: the first held out or, where there are none, crops that are trained on."""
         if self._writer and self._samples:
             for name, picture in self._samples.samples(to_host(params)):

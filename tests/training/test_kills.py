@@ -64,7 +64,9 @@ def test_the_others_end_when_a_process_dies_and_a_restart_goes_on(tiny, tmp_path
     step = newest_checkpoint(tmp_path / "run")
     if lines:  # Python heard of it first
         assert both[1 - killed].returncode == 1
-        assert re.search(rf"process {1 - killed} of 2 lost another one, .* goes on from checkpoint {step} in ", lines[0])
+        assert re.search(
+            rf"process {1 - killed} of 2 lost another one, .* goes on from checkpoint {step} in ", lines[0]
+        )
     else:  # JAX, which ends the process from within
         assert both[1 - killed].returncode == -signal.SIGABRT
         assert "another task died" in errors

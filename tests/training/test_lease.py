@@ -69,7 +69,7 @@ def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path,
     assert "on elsewhere a moment ago" in line
     write(tmp_path, host="elsewhere")
     threading.Timer(0.1, write, [tmp_path], {"host": "elsewhere"}).start()
-    with pytest.raises(WorkdirInUseError, match="process .* on elsewhere trains there"), Lease(tmp_path):
+    with pytest.raises(WorkdirInUseError, match=r"process .* on elsewhere trains there"), Lease(tmp_path):
         pass
 
 
