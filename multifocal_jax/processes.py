@@ -4,10 +4,10 @@ import contextlib
 import json
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from multifocal_jax.rendezvous import ProcessesError, meet
 
@@ -62,6 +62,10 @@ def join(
     # what was given is not to be looked for, which takes a further package and rights that a pod may not have
     given = coordinator is not None and "KUBERNETES_SERVICE_HOST" in os.environ
     jax.config.update("jax_enable_preemption_service", preemptible)
+    notice = threading.Timer(10, print, ["waiting for the other processes"], {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    if coordinator is None:  # where JAX finds the others by itself, and waits in silence
+        notice.start()
     jax.distributed.initialize(
         coordinator,
         count,
@@ -71,6 +75,7 @@ def join(
         initialization_timeout=patience,
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
+    notice.cancel()
     _group.index, _group.count = jax.process_index(), jax.process_count()
 
 
@@ -116,6 +121,7 @@ def gather(value: Any) -> list[Any]:
     """The values of all processes, of JSON's types, in the order of their numbers; all must call this alike."""
     if _group.count == 1:
         return [value]
+    import numpy as np
     from jax.experimental.multihost_utils import process_allgather
 
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
