@@ -5,15 +5,18 @@ import os
 import sys
 from typing import Any
 
+from absl import logging as absl_logging
+
 
 def quiet_libraries() -> None:
     """Leave out what is said elsewhere; must precede the import of JAX.
 
-    Orbax logs a traceback for an error of its threads before it raises it, and every process each step at which a
-    signal ends it; XLA logs that signal; TensorStore's late answers find the event loop closed.
+    For a checkpoint that cannot be written Orbax logs a traceback before it raises the error, asyncio one for each array,
+    and TensorStore's late answers find the event loop closed. Of a signal that ends the run XLA and Orbax tell, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone, of XLA
-    logging.getLogger("absl").addFilter(_is_news)
+    for logger in (absl_logging.get_absl_logger(), logging.getLogger("asyncio")):
+        logger.addFilter(_is_news)
     before = sys.unraisablehook
 
     def report(unraisable: Any) -> None:
@@ -24,5 +27,6 @@ def quiet_libraries() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    traceback_of_orbax = record.exc_info and "orbax" in record.pathname
-    return not traceback_of_orbax and "preemption sync point" not in record.getMessage()
+    text = record.getMessage()
+    said_elsewhere = "preemption sync point" in text or "exception was never retrieved" in text
+    return not said_elsewhere and not (record.exc_info and "orbax" in record.pathname)

@@ -53,7 +53,7 @@ class Recorder:
         if validation is None and main and config.train.image_every:
             self._samples = Validation(config, TrainingCrops(data))
         self._pending: list[Metrics] = []
-        self.restart()
+        self._measure_anew()
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -65,7 +65,7 @@ class Recorder:
         with self._progress.timing("compiling the training step"):
             yield
         self._progress.open(step)
-        self.restart()
+        self._measure_anew()
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -75,9 +75,12 @@ class Recorder:
         self._waited += time.perf_counter() - begin
 
     def restart(self) -> None:
-        """Begin to measure speed anew, as after a pause."""
-        self._begin, self._waited, self._timed = time.perf_counter(), 0.0, 0
+        """Leave what has happened since the last step out of the speed."""
+        self._measure_anew()
         self._progress.restart()
+
+    def _measure_anew(self) -> None:
+        self._begin, self._waited, self._timed = time.perf_counter(), 0.0, 0
 
     def took(self, metrics: Metrics, timed: bool) -> None:
         """Take in the figures of a step, which need not have ended; `timed` if its time counts."""
@@ -116,7 +119,7 @@ class Recorder:
         self._progress.show(step, values, (self._total - step) * elapsed / self._timed if self._timed else None)
         if self._writer:
             self._writer.scalars(step, values)
-        self.restart()
+        self._measure_anew()
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """Show and write the scores of the held-out pictures."""
