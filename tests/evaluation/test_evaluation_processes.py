@@ -9,6 +9,9 @@ from launch import finish, start
 from test_run import CONFIG, door
 from tiny import write_experiment
 
+from multifocal_jax.evaluation.journal import Journal
+from multifocal_jax.evaluation.report import PictureScores
+
 SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
 
 
@@ -37,6 +40,29 @@ def test_two_processes_evaluate_as_one(here):
     # header, three of one process, then the five that were missing, in the order in which they were scored
     rows = [line for line in Path("two/scores.jsonl").read_text().splitlines() if line]
     assert len(rows) == 1 + 3 + 5
+    assert not list(Path("two").glob("scores.*-*.jsonl"))  # of process 1, which process 0 took over
+
+
+def test_scores_of_a_process_that_was_interrupted_are_taken_over_at_a_resume(tmp_path):
+    def picture(name):
+        return PictureScores(name, 8, 8, {}, {})
+
+    def write(*names, **options):
+        with Journal(tmp_path, {"of": "this"}, **options) as journal:
+            for name in names:
+                journal.add(picture(name))
+        return sorted(journal.done)
+
+    assert write("a", resume=False) == []
+    assert write("b", resume=False, process=1) == []
+    assert write("c", resume=False, process=2) == []
+    assert write("d", resume=True) == ["a", "b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert write(resume=True) == ["a", "b", "c", "d"]
+    write("e", resume=False, process=1)
+    assert write(resume=False) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert write(resume=True) == []
 
 
 @pytest.mark.slow

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
-from conftest import with_train
 from etils import epath
 from launch import start
 from PIL import Image
@@ -77,20 +77,25 @@ def test_workdirs_of_their_own_are_refused(tiny, tmp_path, monkeypatch):
     compare(first, first, tiny, monkeypatch)
 
 
-def test_two_processes_with_other_configs_end_with_the_fields_that_differ(tiny, tmp_path):
-    configs = [write_config(with_train(tiny, seed=seed), tmp_path / str(seed)) for seed in (0, 1)]
-    both = start(
-        "train.py",
-        [["--config", config, "--workdir", tmp_path / "run", "--config.train.log_every=7"] for config in configs],
-        processes=2,
-    )
-    for process in both:
+@pytest.mark.parametrize("problem", ["seeds", "workdirs", "pictures"])
+def test_two_processes_that_cannot_train_together_all_end_with_a_line(tiny, tmp_path, problem):
+    config = write_config(tiny, tmp_path / "config")
+    (tmp_path / "run0" / "checkpoints" / "10").mkdir(parents=True)
+    commands = [["--config", config, "--workdir", tmp_path / f"run{number}"] for number in (0, 1)]
+    commands[1] += {
+        "seeds": ["--config.train.seed=1", "--workdir", tmp_path / "run0"],
+        "workdirs": [],
+        "pictures": ["--config.data.root", tmp_path / "nowhere", "--workdir", tmp_path / "run0"],
+    }[problem]
+    for number, process in enumerate(start("train.py", commands, processes=2)):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 2, errors
         (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
-        assert line == (
-            "error: process 1 differs from process 0: train.seed: 0 -> 1. Start all of them with the same command, "
-            "code and data"
-        )
+        expected = {
+            "seeds": r"process 1 differs from process 0: train\.seed: 0 -> 1\. Start all of them with the same command",
+            "workdirs": r"process 1 does not see the .*run\d of process 0 \(newest checkpoint none, of process 0 step 10\)",
+            "pictures": ("" if number else "process 1 of 2 cannot go on: ") + r"folder: .*nowhere does not exist",
+        }[problem]
+        assert re.match(f"error: {expected}", line), line
         assert "Traceback" not in errors
-    assert not list((tmp_path / "run").glob("*"))
+    assert [path.name for path in (tmp_path / "run0").iterdir()] == ["checkpoints"]  # the lease is gone
