@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from multifocal_jax import processes
 from multifocal_jax.config import ConfigError, ExperimentConfig
@@ -159,9 +160,13 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
             traceback.print_exc()
         status = 1
     if processes.count() > 1:  # an ordinary exit would wait for the others, who wait for this one
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if processes.index() == 0:
-            time.sleep(1)  # JAX ends the others as soon as this one is gone: time to say what they, too, have met
-        os._exit(status)
+        _end_at_once(status)
     sys.exit(status)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if processes.index() == 0 and processes.count() > 1:
+        time.sleep(1)  # JAX ends the others as soon as this one is gone: time to say what they, too, have met
+    os._exit(status)
