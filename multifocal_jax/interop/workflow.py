@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.files import write_text
 from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
@@ -35,6 +33,7 @@ from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights_lookup import WORKDIR_FILE
 
 if TYPE_CHECKING:
+    from multifocal_jax.interop.inputs import Inputs
     from multifocal_jax.interop.user_module import UserModule
 
 Print = Callable[[str], None]
@@ -133,7 +132,8 @@ def read(request: Request) -> Converted:
 
 def check(request: Request, converted: Converted, show: Print) -> bool:
     """Verify against the PyTorch twin, or against the user's network where one is given."""
-    from multifocal_jax.interop.verification import verification_inputs, verify
+    from multifocal_jax.interop.inputs import verification_inputs
+    from multifocal_jax.interop.verification import verify
 
     inputs = verification_inputs(request.image)
     if request.torch_module:
@@ -144,7 +144,8 @@ def check(request: Request, converted: Converted, show: Print) -> bool:
     return all(comparison.ok for comparison in comparisons)
 
 
-def _check_user_module(request: Request, converted: Converted, inputs: Sequence[np.ndarray], show: Print) -> bool:
+def _check_user_module(request: Request, converted: Converted, inputs: "Inputs", show: Print) -> bool:
+    from multifocal_jax.interop.programs import DERAINED, GRADIENTS
     from multifocal_jax.interop.tracing import compare_with, where_to_look
 
     checkpoint = _torch_source(request)
@@ -153,11 +154,13 @@ def _check_user_module(request: Request, converted: Converted, inputs: Sequence[
     stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
     theirs = {renaming.rename(f"{stem}.weight")[0]: stem for stem in stems}
     names = {conv.flax: theirs[f"{conv.torch}.weight"] for conv in convolutions(converted.weights.model)}
-    comparison = compare_with(converted.weights, user, names, inputs)
-    show(comparison.table() if request.trace else comparison.only("output").table())
+    comparison = compare_with(converted.weights, user, names, inputs, request.band_order)
+    if not request.trace:
+        comparison = comparison.only("output", DERAINED, GRADIENTS)
+    show(comparison.table())
     if request.trace:
         show(where_to_look(comparison))
-    return comparison.ok if request.trace else comparison.only("output").ok
+    return comparison.ok
 
 
 def _renaming(request: Request) -> Renaming:

@@ -1,5 +1,6 @@
 """Converting, inspecting and verifying checkpoints, as `convert_weights.py` does."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,18 +10,22 @@ import pytest
 import torch
 from foreign_network import ForeignNet, MistakenNet, ScrambledNet
 from interop_variants import SWITCHES, VARIANTS, small
+from PIL import Image
 from safetensors.torch import save_file as save_safetensors
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.interop import torch_network
+from multifocal_jax.interop import inputs, torch_network
 from multifocal_jax.interop.alignment import align
 from multifocal_jax.interop.architecture import models_with_shapes
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters
+from multifocal_jax.interop.programs import DERAINED, GRADIENTS
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
+from multifocal_jax.ops import scales
 from multifocal_jax.weights import WeightsError, flatten, load_weights
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
@@ -120,6 +125,7 @@ def test_the_gaussian_pyramid_is_the_same_after_another_precision():
     assert abs(network(torch.ones_like(images))[0, 0, 4, 4].item() - 1) < 1e-15
 
 
+@pytest.mark.usefixtures("blocks_only")
 def test_a_gaussian_pyramid_can_be_verified(tmp_path, lines):
     source = save(tmp_path / "in.pth", twin(small(modules=0, pyramid="gaussian")).state_dict())
     model = [("interaction", "cross_scale"), ("pyramid", "gaussian")]
@@ -331,9 +337,12 @@ def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign,
     request = Request(source=foreign, destination=out, names=names, verify=True, torch_module=place, trace=True)
     assert run(request, lines.append), "\n".join(lines)
     assert "no block diverges" in lines
+    for row in ("output", DERAINED, GRADIENTS):
+        assert f"\n{row} " in lines[-3]
     assert load_weights(out).model == ModelConfig(channels=8, modules=2)
 
 
+@pytest.mark.usefixtures("blocks_only")
 def test_dropped_tensors_need_not_be_in_a_users_network(tmp_path, lines):
     torch.manual_seed(0)
     state = ForeignNet().state_dict() | {"dwt.filter": torch.ones(4, 1, 2, 2)}
@@ -355,10 +364,11 @@ def test_dropped_tensors_need_not_be_in_a_users_network(tmp_path, lines):
             "padding",
             "module_1.down_1 output",
             "in the convolution module_1.down_1: its input has another shape there "
-            "(shapes (3, 24, 32, 8) and (3, 25, 33, 8))",
+            "(shapes (2, 12, 20, 8) and (2, 13, 21, 8))",
         ),
     ],
 )
+@pytest.mark.usefixtures("blocks_only")
 def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, explanation, tmp_path, lines):
     torch.manual_seed(0)
     network = MistakenNet(mistake=mistake)
@@ -383,6 +393,7 @@ def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, e
     assert f"the first divergence is {explanation}" in text
 
 
+@pytest.mark.usefixtures("blocks_only")
 def test_scrambled_names_are_ambiguous_until_activations_settle_them(tmp_path, lines):
     torch.manual_seed(0)
     network = ScrambledNet()
@@ -482,6 +493,62 @@ def test_the_door_converts_and_reports_errors_as_one_line(tmp_path):
     assert len(failed.stderr.splitlines()) == 1
 
 
+@pytest.fixture
+def blocks_only(monkeypatch):
+    """Verification without the programs of `derain` and training, where a test is not about these."""
+    monkeypatch.setattr(inputs, "verification_inputs", lambda photograph: Inputs(np.random.rand(2, 21, 35, 3)))
+
+
+def test_an_error_in_what_derain_runs_is_found_and_nothing_is_written(tmp_path, lines, monkeypatch):
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source,
+        destination=str(tmp_path / "out.safetensors"),
+        verify=True,
+        model=[("interaction", "cross_scale")],
+    )
+    right = scales._merge_strips
+    monkeypatch.setattr(scales, "_merge_strips", lambda *given: 1.05 * right(*given))
+    assert not run(request, lines.append)
+    assert lines[-1] == f"{tmp_path / 'out.safetensors'} was not written"
+    assert not (tmp_path / "out.safetensors").exists()
+    for table in lines[-2].split("\n\n"):
+        (marked,) = (line for line in table.splitlines() if "<<<" in line)
+        assert marked.startswith("output as `derain` computes it ")
+
+
+def test_verification_shows_what_derain_and_training_run(tmp_path, lines):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)).save(tmp_path / "mine.png")
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source, verify=True, image=str(tmp_path / "mine.png"), model=[("interaction", "cross_scale")]
+    )
+    assert run(request, lines.append)
+    double, single = lines[-1].split("\n\n")
+    assert "1×193×321" in double
+    assert "\noutput as `derain` computes it " in double
+    assert re.search(r"\ngradients as training computes them .* largest at \S+\.(kernel|bias)\n", double)
+    assert "\noutput as `derain` computes it " in single
+    assert "gradients" not in single  # which rounding changes by too much
+
+
+def test_a_network_that_computes_no_gradients_can_be_verified_all_the_same(tmp_path, lines):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom multifocal_jax import ModelConfig\n"
+        "from multifocal_jax.interop.torch_network import MultifocalNet\n\n"
+        "class Net(MultifocalNet):\n    def __init__(self):\n"
+        "        super().__init__(ModelConfig(channels=8, modules=0))\n"
+        "    @torch.no_grad()\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source, verify=True, torch_module=f"{tmp_path}/net.py:Net", model=[("interaction", "cross_scale")]
+    )
+    assert run(request, lines.append), lines[-1]
+    assert "the network computes none: not judged" in lines[-1]
+
+
+@pytest.mark.usefixtures("blocks_only")
 def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
     source = save(tmp_path / "in.pth", twin(small(modules=0)).double().state_dict())
     assert run(Request(source=source, verify=True, model=[("interaction", "cross_scale")]), lines.append)
@@ -490,7 +557,7 @@ def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
     converted = read_weights(source)
     network = torch_network.MultifocalNet(converted.weights.model).double()
     network.load_state_dict({key: torch.from_numpy(value) for key, value in converted.tensors.items()})
-    assert verify(converted.weights.params, network, [np.zeros((1, 8, 8, 3))]).ok
+    assert verify(converted.weights.params, network, Inputs(np.zeros((1, 8, 8, 3)))).ok
 
 
 def test_twins_of_odd_sizes_say_how_to_pad():
