@@ -1,14 +1,17 @@
 """Converting, inspecting and verifying checkpoints, as `convert_weights.py` does."""
 
+import argparse
 import re
+import shlex
 import subprocess
 import sys
-from pathlib import Path
+from collections import OrderedDict
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
 import torch
-from foreign_network import ForeignNet, MistakenNet, ScrambledNet
+from foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet
 from interop_variants import SWITCHES, VARIANTS, small
 from PIL import Image
 from safetensors.torch import save_file as save_safetensors
@@ -17,6 +20,7 @@ from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop import inputs, torch_network
 from multifocal_jax.interop.alignment import align
 from multifocal_jax.interop.architecture import models_with_shapes
+from multifocal_jax.interop.checkpoints import read_torch_checkpoint
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.inputs import Inputs
@@ -231,23 +235,90 @@ class Evil:
 def test_pickled_code_is_never_run(legacy, tmp_path):
     trace = tmp_path / "was_run"
     source = save(tmp_path / "in.pth", {"state_dict": Evil(trace)}, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ConversionError, match=r"pickled code .* which is not run"):
+    with pytest.raises(
+        ConversionError, match=r"a pickle that calls builtins\.getattr, pathlib\.Path, which is not run"
+    ) as error:
         read_weights(source)
     assert not trace.exists()
+    assert "python" not in str(error.value)  # no command, as that would run it
+
+
+def _needing_code(state: dict, network: object) -> dict[str, object]:
+    return {
+        "module": network,
+        "module in an entry": {"epoch": 3, "model": network},
+        "tensors beside an object": {"args": Options(), "state_dict": state},
+        "tensors with an object": {**state, "options": Options()},
+        "tensors beside an array with an object": {
+            "history": np.array([Options()], dtype=object),
+            "ema": {"net": state},
+        },
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")  # torch, on legacy files of modules
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickled_module_is_refused_with_the_command_that_helps(legacy, tmp_path, monkeypatch):
-    network = twin(small())
-    source = save(tmp_path / "in.pth", network, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ConversionError) as error:
+@pytest.mark.parametrize("kind", _needing_code({}, None))
+def test_what_needs_code_is_refused_with_a_command_that_works(kind, legacy, tmp_path, monkeypatch):
+    network = twin(small(modules=0))
+    content = _needing_code(network.state_dict(), network)[kind]
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    source = save(folder / "in.pth", content, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError, match="pickled code .* which is not run") as error:
         read_weights(source)
-    assert "multifocal_jax.interop.torch_network.MultifocalNet" in str(error.value)
-    command = str(error.value).partition("python -c ")[2].strip('"')
+    code = (
+        "foreign_network.Options" if kind.endswith("object") else "multifocal_jax.interop.torch_network.MultifocalNet"
+    )
+    assert code in str(error.value)
+    python, *rest = shlex.split(str(error.value).partition("make a plain one: ")[2])
+    assert python == "python"
     monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-c", command], check=True)
-    assert read_weights("state_dict.pth").weights.model == small()
+    monkeypatch.setenv("PYTHONPATH", str(FOREIGN.parent), prepend=":")
+    subprocess.run([sys.executable, *rest], check=True)
+    state = torch.load("state_dict.pth", weights_only=True)
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert len(state) == len(network.state_dict())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_training_scripts_store_beside_the_tensors_is_read(legacy, tmp_path):
+    beside = {
+        "args": argparse.Namespace(lr=1e-4, resume=Path("/runs/1"), windows=PureWindowsPath("C:/runs"), gpus={0, 1}),
+        "epoch": np.int64(700),
+        "best": np.float32(31.5),
+        "history": np.arange(6.0).reshape(2, 3),
+        "names": np.array(["a", "bc"]),
+        "order": OrderedDict(a=1),
+    }
+    state = twin(small(modules=0)).state_dict()
+    source = save(tmp_path / "in.pth", {**beside, "state_dict": state}, _use_new_zipfile_serialization=not legacy)
+    found = read_torch_checkpoint(source).tensors
+    assert found.keys() == state.keys()
+    assert all(np.array_equal(found[key], value.numpy()) for key, value in state.items())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_weights_in_numpys_arrays_are_read(legacy, tmp_path):
+    state = {key: value.numpy() for key, value in twin(small(modules=0)).state_dict().items()}
+    first, second, *_ = state
+    stored = {**state, first: state[first].astype(">f8"), second: np.asfortranarray(state[second])}
+    source = save(tmp_path / "in.pth", {"params": stored}, _use_new_zipfile_serialization=not legacy)
+    found = read_torch_checkpoint(source).tensors
+    assert all(np.array_equal(found[key], value) for key, value in state.items())
+
+
+def test_a_flipped_bit_in_a_tensor_is_found_by_the_checksum(tmp_path, lines):
+    state = twin(small(modules=0)).state_dict()
+    source = tmp_path / "in.pth"
+    save(source, state)
+    values = state["fusion.merge.conv.weight"].numpy().tobytes()
+    content = bytearray(source.read_bytes())
+    content[content.index(values) + 100] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(ConversionError, match=r"in\.pth is damaged: the checksum of in/data/\d+ in it is wrong"):
+        run(Request(source=str(source), destination=str(tmp_path / "o.safetensors")), lines.append)
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 def test_a_torchscript_program_is_refused(tmp_path):
