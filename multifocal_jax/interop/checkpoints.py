@@ -238,10 +238,9 @@ def _wrapper_prefix(names: Collection[str]) -> str:
 
 def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
     """As NumPy; half precisions become float32."""
-    if isinstance(value, NumpyArray):
-        value = value.array
-    if isinstance(value, np.generic):
-        value = np.asarray(value)
+    if isinstance(value, NumpyArray | np.generic):
+        value = value.array if isinstance(value, NumpyArray) else np.asarray(value)
+        value = value.astype(value.dtype.newbyteorder("="))
     if not isinstance(value, np.ndarray):
         try:
             value = value.detach().cpu()

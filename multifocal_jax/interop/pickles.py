@@ -37,7 +37,7 @@ class NumpyType:
             raise pickle.UnpicklingError(f"NumPy's type {name} holds neither numbers nor text")
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        order: Any = state[1].decode() if isinstance(state[1], bytes) else state[1]
         self.dtype = self.dtype.newbyteorder(order)
 
 
@@ -79,9 +79,9 @@ def _scalar(kind: NumpyType, data: Any) -> Any:
     return np.frombuffer(data, kind.dtype)[0]
 
 
-def stand_ins() -> list[tuple[Any, str]]:
-    """Objects that are read, each with its name in the pickle, as `torch.serialization.safe_globals` takes them."""
-    found: list[tuple[Any, str]] = [(Namespace, "argparse.Namespace")]
+def stand_ins() -> list[Any]:
+    """What is read, each with its name in the pickle, as `torch.serialization.safe_globals` takes them."""
+    found: list[Any] = [(Namespace, "argparse.Namespace")]
     for module in ("pathlib", "pathlib._local"):  # the second in Python 3.13
         for kind in ("PosixPath", "PurePosixPath"):
             found.append((PurePosixPath, f"{module}.{kind}"))
@@ -121,12 +121,13 @@ class _Watched(type):
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
         cls.calls.append(cls.full_name)
-        return cls.__new__(cls)
+        return object.__new__(cls)
 
 
 class _Inert:
     """Stands in for anything that a pickle names."""
 
+    full_name: str
     state: Any = None
 
     def __new__(cls, *arguments: Any, **named: Any) -> Any:
@@ -259,4 +260,4 @@ def _is_plain(name: Any) -> bool:
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, _Inert) and type(value).full_name.startswith(_REBUILD)
+    return isinstance(value, _Inert) and value.full_name.startswith(_REBUILD)
