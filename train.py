@@ -21,7 +21,7 @@ def main() -> int:
 
     from multifocal_jax.training.loop import train
 
-    result = train(config, arguments.workdir or f"runs/{config.name}", quiet=arguments.quiet)
+    result = train(config, arguments.workdir, quiet=arguments.quiet)
     if result.finished and not arguments.quiet:
         print(f"trained {result.step} steps; weights: {result.weights}")
     return 0 if result.finished else 143

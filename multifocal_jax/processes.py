@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from multifocal_jax import sentinel
 from multifocal_jax.errors import UserError
@@ -147,7 +147,7 @@ def loss_of_process(error: BaseException) -> str | None:
     return f"process {_group.index} of {_group.count} lost another one, whose log says why ({reason}){advice}"
 
 
-def abandon(status: int) -> None:
+def abandon(status: int) -> NoReturn:
     """End this process at once after an error; an ordinary exit would wait for the others, who wait for this one."""
     _goodbye()
     sys.stdout.flush()

@@ -27,12 +27,12 @@ from multifocal_jax.data.crops import (
     read_ahead,
 )
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.data.held_out import hold_out
+from multifocal_jax.data.held_out import fingerprint, hold_out
 from multifocal_jax.data.plan import BatchPlan
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import (
     IDENTITY,
-    PairSource,
+    ScoredPairs,
     Selection,
     open_photographs,
     with_frozen_rain,
@@ -76,7 +76,7 @@ class TrainingData:
         scored = [
             with_frozen_rain(pictures, source) for pictures, source in zip(self._sources, config.train, strict=True)
         ]
-        self.held_out: PairSource = Selection(scored, chosen)
+        self.held_out: ScoredPairs = Selection(scored, chosen)
         self._held_out_of = [
             Selection([scored[number]], [(0, index) for source, index in chosen if source == number])
             for number in range(len(scored))
@@ -102,7 +102,12 @@ class TrainingData:
         """Pictures per epoch, repeats counted and those held out left out."""
         return self._plan.entries
 
-    def held_out_of(self, number: int) -> PairSource:
+    @cached_property
+    def fingerprints(self) -> list[dict[str, Any]]:
+        """Of each source, for the record of the weights; see `held_out.fingerprint`."""
+        return [fingerprint(source) for source in self._sources]
+
+    def held_out_of(self, number: int) -> ScoredPairs:
         """Those of `held_out` that belong to `config.train[number]`."""
         return self._held_out_of[number]
 

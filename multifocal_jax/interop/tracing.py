@@ -69,7 +69,7 @@ def compare_with(
 
 def _flax_convolutions(weights: Weights, images: np.ndarray) -> dict[str, np.ndarray]:
     """Input and output of every convolution of the JAX network, and its output."""
-    network = MultifocalNet(weights.model, dtype=jnp.float64, param_dtype=jnp.float64, plain=True)
+    network = MultifocalNet(weights.model, dtype=jnp.float64, param_dtype=jnp.float64)
 
     def run(params: Any, images: jax.Array) -> dict[str, jax.Array]:
         seen: dict[str, jax.Array] = {}

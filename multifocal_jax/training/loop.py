@@ -105,6 +105,7 @@ class _Run:
             process_count=processes.count(),
         )
         self.data.check_held_out(SMALLEST)
+        self.sources = self.data.fingerprints  # of the pictures as they are now
         self.total = total_steps(config, self.data.pictures)
         self.steps_per_epoch = self.data.pictures / config.train.batch_size
         schedule = make_schedule(config.train, self.steps_per_epoch, self.total)
@@ -295,6 +296,7 @@ class _Run:
         record = {
             "experiment": self.config.name,
             "config": to_dict(self.config),
+            "sources": self.sources,
             "step": step,
             "images": step * self.config.train.batch_size,
             "seed": self.config.train.seed,

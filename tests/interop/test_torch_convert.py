@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import save_file as save_safetensors
 
 from multifocal_jax.config import ModelConfig
+from multifocal_jax.fast import scales
 from multifocal_jax.interop import inputs, torch_network
 from multifocal_jax.interop.alignment import align
 from multifocal_jax.interop.architecture import models_with_shapes
@@ -29,7 +30,6 @@ from multifocal_jax.interop.names import parameters
 from multifocal_jax.interop.programs import DERAINED, GRADIENTS
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
-from multifocal_jax.ops import scales
 from multifocal_jax.weights import WeightsError, flatten, load_weights
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other

@@ -12,6 +12,8 @@ import torch
 from interop_variants import VARIANTS, each_variant, small
 
 from multifocal_jax.config import ModelConfig, TrainConfig
+from multifocal_jax.fast import spatial_attention
+from multifocal_jax.fast.rows import CPU_STRIP, strip_height, whole_strip_height
 from multifocal_jax.interop import torch_network
 from multifocal_jax.interop.bands import reorder_bands
 from multifocal_jax.interop.inputs import Inputs, verification_inputs
@@ -20,8 +22,6 @@ from multifocal_jax.interop.names import parameters, to_flax_layout
 from multifocal_jax.interop.programs import DERAINED, GRADIENTS, TorchSide, compare_programs
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.models import MultifocalNet
-from multifocal_jax.ops import attention
-from multifocal_jax.ops.rows import CPU_STRIP, strip_height, whole_strip_height
 from multifocal_jax.padding import pad_to_multiple
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten, unflatten
@@ -99,8 +99,13 @@ def test_the_inputs_are_noise_and_a_photograph_of_odd_sizes_that_strips_are_used
 
 def test_an_error_in_gradients_alone_is_found(monkeypatch):
     network = random_network(small(modules=0))
-    right = attention._backward_by_image
-    monkeypatch.setattr(attention, "_backward_by_image", lambda *given: (1.001 * right(*given)[0], *right(*given)[1:]))
+    right = spatial_attention._backward_by_image
+
+    def wrong(*given):
+        of_picture, *others = right(*given)
+        return 1.001 * of_picture, *others
+
+    monkeypatch.setattr(spatial_attention, "_backward_by_image", wrong)
     comparison = verify(flax_params(network), network, Inputs(picture(1, 8, 8, 3), crops=picture(1, 16, 24, 3)))
     assert comparison.first_over is comparison.rows[-1]
     assert comparison.rows[-1].name == GRADIENTS
