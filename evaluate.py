@@ -1,4 +1,4 @@
-"""Score weights on the pictures of a config: python evaluate.py --config configs/rain200h.py [--workdir DIR]."""
+"""Score weights on the pictures of a config: python evaluate.py --workdir DIR, or --config configs/rain200h.py."""
 
 import argparse
 from dataclasses import replace
@@ -40,6 +40,11 @@ def main() -> int:
     )
     parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
     parser.add_argument("--devices", type=int, default=1, help="spread the rows of a picture over so many devices")
+    parser.add_argument(
+        "--mark-trained-on",
+        action="store_true",
+        help="score pictures as held out that the weights were trained on, and mark them; refused otherwise",
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
@@ -49,21 +54,25 @@ def main() -> int:
         test = SourceConfig(dataset="rainy", root=str(as_absolute(arguments.photographs)))
         config = replace(config, data=replace(config.data, test=test), eval=replace(config.eval, split="test"))
 
+    from multifocal_jax.evaluation.inference import InferenceError, TooLargeError
     from multifocal_jax.evaluation.run import read_reports, run, write_comparison
 
-    workdir = arguments.workdir or f"runs/{config.name}"
-    weights = arguments.weights or [config.eval.weights or workdir]
-    output = arguments.output or as_path(workdir) / ("photographs" if arguments.photographs else "evaluation")
+    weights = arguments.weights or [config.eval.weights or arguments.workdir]
+    output = arguments.output or as_path(arguments.workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
-    reports = run(
-        config,
-        weights,
-        output,
-        metrics=arguments.metrics,
-        resume=arguments.resume,
-        devices=arguments.devices,
-        quiet=arguments.quiet,
-    )
+    try:
+        reports = run(
+            config,
+            weights,
+            output,
+            metrics=arguments.metrics,
+            resume=arguments.resume,
+            devices=arguments.devices,
+            mark_trained_on=arguments.mark_trained_on,
+            quiet=arguments.quiet,
+        )
+    except TooLargeError as error:
+        raise InferenceError(error.advice("--config.eval.tile=")) from None
     if len(reports) + len(earlier) > 1:
         table = write_comparison([*reports, *earlier], output)
         if processes.index() == 0 and not arguments.quiet:

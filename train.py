@@ -30,7 +30,7 @@ def main() -> int:
     from multifocal_jax.training.loop import train
     from multifocal_jax.training.stop import Stop
 
-    workdir, stop = arguments.workdir or f"runs/{config.name}", Stop()
+    workdir, stop = arguments.workdir, Stop()
     result = heed_signals(lambda: train(config, workdir, arguments.quiet, stop), stop)
     if not result.finished:
         return 128 + (stop.signal or signal.SIGTERM)  # another process may have been the one that was sent it

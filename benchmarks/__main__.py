@@ -18,6 +18,7 @@ from benchmarks.rows import OURS, ROWS, Row, quick, rates_work
 from benchmarks.table import HEADER, Result, describe_rates, limit_of, lines, notes, table
 from benchmarks.timing import Times, time_alone, time_together
 from benchmarks.work import Platform, SideConfig
+from multifocal_jax.cli.flags import exit_on_user_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,4 +110,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_on_user_error(main)

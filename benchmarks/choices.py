@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import apply_overrides, load_config
 from multifocal_jax.files import write_text
@@ -126,4 +127,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_on_user_error(main)

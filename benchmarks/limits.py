@@ -56,10 +56,10 @@ def count_traffic(work: Work) -> int:
                 values += 3 * math.prod(arguments[0].shape)
         return result
 
-    network = MultifocalNet(work.model, plain=True)  # layers that can be counted one by one
+    network = MultifocalNet(work.model)  # layers that can be counted one by one
     picture = jax.ShapeDtypeStruct((work.batch, *_padded(work), 3), jnp.float32)
     with nn.intercept_methods(count):
-        params = parameter_shapes(network)
+        params = parameter_shapes(work.model)
         values = count_parameters(work.model)
         jax.eval_shape(network.apply, {"params": params}, picture)
     return values

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,12 @@ from PIL import Image
 
 from benchmarks.kernels import count_kernels
 from benchmarks.limits import demand_of
-from benchmarks.work import Task, Work, resident_peak
+from benchmarks.work import SideConfig, Task, Work, resident_peak
 from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, TrainConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
-from multifocal_jax.models import MultifocalNet, initial_parameters
-from multifocal_jax.ops import gpu_kernels
+from multifocal_jax.fast import cudnn_attention
+from multifocal_jax.models import initial_parameters
 from multifocal_jax.ops.attention import BANDS
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, to_host
@@ -34,26 +33,23 @@ PAIRS = 8  # on disk, to train on
 PAPER_STEPS = 315_000
 
 
-def make_task(work: Work) -> Task:
+def make_task(work: Work, side: SideConfig) -> Task:
     """The task, set up but for what its first run compiles.
 
     Raises:
-        RuntimeError: there is no GPU, or it would do without its kernels unasked, as they fail their trial.
+        RuntimeError: there is no GPU, or cuDNN does not take the attention there.
     """
     if work.platform == "gpu" and jax.default_backend() != "gpu":
         raise RuntimeError("JAX finds no GPU here")
-    if work.task != "rates":
-        depth = work.model.channels // BANDS
-        found = gpu_kernels.find_fused_attention(jnp.dtype(work.precision), depth, work.model.anchors)
-        if work.task == "kernels" and work.platform == "gpu" and not found:
-            raise RuntimeError(f"this GPU does without kernels: {', '.join(gpu_kernels.failures())}")
-    for reason in gpu_kernels.failures():
-        raise RuntimeError(f"the GPU's kernels fail their trial: {reason}")
+    if work.task == "attention" and not cudnn_attention.serves(jnp.dtype(work.precision), work.model.channels // BANDS):
+        raise RuntimeError(f"cuDNN does not take this attention on {jax.devices()[0].device_kind}")
+    if not side.cudnn:
+        do_without_cudnn()
     return {
         "inference": Inference,
         "training": Training,
         "parity": Parity,
-        "kernels": KernelParity,
+        "attention": AttentionParity,
         "rates": Rates,
     }[work.task](work)
 
@@ -76,7 +72,7 @@ class Inference(_Ours):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        params = initial_parameters(MultifocalNet(work.model), 0)
+        params = initial_parameters(work.model, 0)
         self.derainer = Derainer(params, work.model, precision=work.precision)
         rng = np.random.default_rng(0)
         self.pictures = rng.integers(0, 256, (work.batch, work.height, work.width, 3), dtype=np.uint8)
@@ -148,14 +144,19 @@ class Parity(_Ours):
         return dict(self.deviations)
 
 
-class KernelParity(Parity):
-    """One training step on a GPU with this project's kernels, and without them."""
+class AttentionParity(Parity):
+    """One training step on a GPU with cuDNN's attention, and without it."""
 
     def both(self) -> tuple[tuple[float, Any], tuple[float, Any]]:
-        with_kernels = self.step_on(jax.devices()[0])
-        os.environ[gpu_kernels.VARIABLE] = "off"
-        jax.clear_caches()
-        return with_kernels, self.step_on(jax.devices()[0])
+        with_cudnn = self.step_on(jax.devices()[0])
+        do_without_cudnn()
+        return with_cudnn, self.step_on(jax.devices()[0])
+
+
+def do_without_cudnn() -> None:
+    """From now on, in this process."""
+    cudnn_attention.serves = lambda dtype, depth: False
+    jax.clear_caches()
 
 
 class Rates(_Ours):

@@ -25,7 +25,7 @@ class SideError(RuntimeError):
 def environment_for(platform: str) -> dict[str, str]:
     """Environment of a process that works on this platform, with nothing compiled beforehand."""
     variables = dict(os.environ)
-    for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS", "MULTIFOCAL_GPU_KERNELS"):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS"):
         variables.pop(name, None)
     if platform == "cpu":
         return variables | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
@@ -47,7 +47,7 @@ class SideProcess:
             stderr=self.errors,
             text=True,
             cwd=Path(__file__).parents[1],
-            env=environment_for(work.platform) | side.environment,
+            env=environment_for(work.platform),
         )
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()

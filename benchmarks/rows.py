@@ -9,7 +9,7 @@ from multifocal_jax.config import ModelConfig
 Kind = Literal["together", "alone", "start"]
 
 OURS = SideConfig("jax")
-WITHOUT_KERNEL = SideConfig("jax", kernels=False)
+WITHOUT_CUDNN = SideConfig("jax", cudnn=False)
 EAGER = tuple(
     SideConfig("torch", channels_last=channels_last, fused=fused)
     for channels_last in (False, True)
@@ -96,7 +96,7 @@ ROWS = (
         "GPU, bfloat16: training, 64 × 128²",
         "together",
         Work("training", "gpu", 128, 128, batch=64, precision="bfloat16"),
-        (OURS, *COMPILED, WITHOUT_KERNEL),
+        (OURS, *COMPILED, WITHOUT_CUDNN),
         10,
         "images/s",
         "≥ 2× and ≥ 2,000 images/s",
@@ -106,7 +106,7 @@ ROWS = (
         "GPU, bfloat16: the paper's batch, 4 × 128²",
         "together",
         Work("training", "gpu", 128, 128, batch=4, precision="bfloat16"),
-        (OURS, FUSED, WITHOUT_KERNEL),
+        (OURS, FUSED, WITHOUT_CUDNN),
         10,
         "steps/s",
         "report; 250 make the paper's run 20 minutes",
@@ -116,7 +116,7 @@ ROWS = (
         "GPU, bfloat16: inference 16 × 481×321",
         "together",
         Work("inference", "gpu", 321, 481, batch=16, precision="bfloat16"),
-        (OURS, FUSED, WITHOUT_KERNEL),
+        (OURS, FUSED, WITHOUT_CUDNN),
         10,
         "pictures/s",
         "≥ 200 pictures/s",
@@ -126,7 +126,7 @@ ROWS = (
         "GPU, bfloat16: inference 3840×2160, whole",
         "together",
         Work("inference", "gpu", 2160, 3840, precision="bfloat16"),
-        (OURS, FUSED, WITHOUT_KERNEL),
+        (OURS, FUSED, WITHOUT_CUDNN),
         10,
         "pictures/s",
         "≤ 0.5 s and ≤ 20 GB",
@@ -142,10 +142,10 @@ ROWS = (
         "equal but for rounding",
     ),
     Row(
-        "gpu-kernels",
-        "GPU with its kernels against without: one training step, 64 × 128², bfloat16",
+        "gpu-attention",
+        "GPU with cuDNN's attention against without: one training step, 64 × 128², bfloat16",
         "together",
-        Work("kernels", "gpu", 128, 128, batch=64, precision="bfloat16"),
+        Work("attention", "gpu", 128, 128, batch=64, precision="bfloat16"),
         (OURS,),
         0,
         "",
@@ -160,7 +160,7 @@ RATES = {
 
 
 SMALL = ModelConfig(channels=8, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
-SMALL_GPU = replace(SMALL, channels=64)  # of which the kernels take the bands
+SMALL_GPU = replace(SMALL, channels=64)  # whose bands cuDNN takes
 
 
 def quick(row: Row) -> Row:

@@ -24,7 +24,7 @@ def task_of(work: Work, side: SideConfig) -> Task:
         return make_task(work, side)
     from benchmarks.ours import make_task
 
-    return make_task(work)
+    return make_task(work, side)
 
 
 def main() -> None:

@@ -33,9 +33,9 @@ def time_starts(work: Work, rounds: int) -> list[Times]:
 
 def _write_inputs(root: Path, work: Work) -> None:
     """A picture and weights."""
-    from multifocal_jax.models import MultifocalNet, initial_parameters
+    from multifocal_jax.models import initial_parameters
 
     picture = np.random.default_rng(0).integers(0, 256, (work.height, work.width, 3), dtype=np.uint8)
     Image.fromarray(picture).save(root / "rainy.png")
-    params = initial_parameters(MultifocalNet(work.model), 0)
+    params = initial_parameters(work.model, 0)
     save_weights(root / "weights.safetensors", Weights(params, work.model, {}))

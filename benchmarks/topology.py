@@ -1,15 +1,12 @@
-"""Compile the whole train step for TPU slices and GPUs that are not at hand, and say what a step takes.
+"""Compile the whole train step for TPU slices that are not at hand, and say what a step takes.
 
     pip install 'jax[tpu]'    # for libtpu, the compiler; no TPU is needed
     python -m benchmarks.topology --config configs/rain200h_pod.py --topologies v5e:2x4 v5e:16x16
-    pip install 'jax[cuda13]' # for XLA's compiler for GPUs; no GPU and no driver is needed
-    python -m benchmarks.topology --config configs/rain200h.py --topologies h200 --config.train.precision=bfloat16
     python -m benchmarks.topology --config configs/rain200h.py --topologies here    # one device of this machine
 
 Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times for TPUs v5e are
 predictions: the larger of FLOPs over the chip's peak and bytes over its memory bandwidth, plus the all-reduce over the
-links of a ring. For a GPU the FLOPs are those of the convolutions and attentions, and the bytes what every kernel reads
-and writes. On a GPU itself XLA times kernels and may choose others.
+links of a ring.
 """
 
 import argparse
@@ -17,7 +14,6 @@ import math
 import os
 import re
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -28,13 +24,9 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
-from benchmarks.kernels import byte_count, count_launches
-from benchmarks.limits import demand_of
-from benchmarks.work import Work
 from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.errors import UserError
-from multifocal_jax.ops import gpu_kernels
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import REPLICATED, SPLIT, DataParallel, check_batch_size
 from multifocal_jax.training.state import create_state
@@ -48,8 +40,7 @@ class TopologyError(UserError):
 # TPU v5e, per chip (https://docs.cloud.google.com/tpu/docs/v5e): bfloat16 peak, memory bandwidth, links between chips,
 # which are given as 400 GB/s for both directions together.
 PEAK_FLOPS, MEMORY_BYTES, LINK_BYTES = 197e12, 819e9, 200e9
-# Without a GPU XLA cannot time kernels; the one that it takes untimed for products, of Triton, may not fit them.
-UNTIMED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8, "s64": 8, "u64": 8}
 
 
 class Facts(NamedTuple):
@@ -59,7 +50,12 @@ class Facts(NamedTuple):
     flops: float
     moved: float  # bytes read and written, in memory or in the chip's caches
     summed: int  # bytes of the gradients' all-reduce
-    launches: int  # of kernels; 0 if it is no GPU's
+
+
+def byte_count(shape: str) -> int:
+    """Bytes of a shape as HLO writes it, of all its parts if it is a tuple."""
+    found = re.findall(r"(\w+)\[([\d,]*)\]", shape)
+    return sum(WIDTHS.get(kind, 4) * math.prod(int(n) for n in size.split(",") if n) for kind, size in found)
 
 
 def reduced_bytes(program: str) -> int:
@@ -69,28 +65,21 @@ def reduced_bytes(program: str) -> int:
 
 
 def devices_of(topology: str) -> list[Any]:
-    """The chips of a slice, the GPUs of a machine (h200, h200:8), or for "here" one device of this machine.
+    """The chips of a slice, or for "here" one device of this machine.
 
     Raises:
-        TopologyError: there is no such thing, or no compiler for it.
+        TopologyError: there is no such slice, or no compiler for it.
     """
     if topology == "here":
         return jax.local_devices()[:1]
-    gpus = re.fullmatch(r"h200(?::([1-9]\d*))?", topology)
     try:
-        if not gpus:
-            return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
-        target = Path(__file__).with_name("h200.txtpb").read_text()
-        shape = f"1x1x{gpus[1] or 1}"
-        return list(topologies.get_topology_desc(topology, "cuda", target_config=target, topology=shape).devices)
-    except NotImplementedError:
-        raise TopologyError("XLA's compiler for NVIDIA GPUs is not installed; pip install '.[cuda]'") from None
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
     except RuntimeError as error:
         if "not installed" in str(error):
             raise TopologyError("libtpu, the compiler for TPUs, is not installed; pip install '.[tpu]'") from None
         raise TopologyError(
             f"there is no compiling for topology {topology} ({str(error).splitlines()[0]}); take a TPU slice such as "
-            "v5e:2x4, h200, h200:8 or here"
+            "v5e:2x4, or here"
         ) from None
 
 
@@ -109,24 +98,14 @@ def compile_step(config: ExperimentConfig, devices: list[Any]) -> Any:
         lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=replicated), create_state(config, optimizer)
     )
     step: Any = parallel.step
-    lowered = step.lower(state, (), {"rainy": crops, "clean": crops})
-    return lowered.compile(UNTIMED if is_absent_gpu(devices) else None)
-
-
-def is_absent_gpu(devices: list[Any]) -> bool:
-    """Whether these are GPUs that are compiled for without being there."""
-    return devices[0].platform != "cpu" and "H200" in devices[0].device_kind and devices[0] not in jax.local_devices()
+    return step.lower(state, (), {"rainy": crops, "clean": crops}).compile()
 
 
 def facts_of(config: ExperimentConfig, devices: list[Any], compiled: Any) -> Facts:
     """What a step takes, of one chip."""
-    crops, program = config.train.batch_size // len(devices), compiled.as_text()
-    if devices[0].platform not in ("gpu", "cuda"):
-        cost = compiled.cost_analysis()
-        return Facts(crops, cost["flops"], cost["bytes accessed"], reduced_bytes(program), 0)
-    side, launches = config.data.crop_size, count_launches(program)
-    demand = demand_of(Work("training", "gpu", side, side, crops, config.train.precision, config.model))
-    return Facts(crops, demand.flops, launches.bytes, reduced_bytes(program), launches.kernels)
+    cost = compiled.cost_analysis()
+    crops = config.train.batch_size // len(devices)
+    return Facts(crops, cost["flops"], cost["bytes accessed"], reduced_bytes(compiled.as_text()))
 
 
 def seconds(crops: float, chips: int, facts: Facts) -> tuple[float, float]:
@@ -145,18 +124,7 @@ def main() -> int:
     named = [(topology, devices_of(topology)) for topology in arguments.topologies]
     for _, devices in named:
         check_batch_size(config.train.batch_size, config.train.accumulate, len(devices))
-    if any(is_absent_gpu(devices) for _, devices in named):
-        os.environ.setdefault(gpu_kernels.VARIABLE, "untried")
-    columns = (
-        "slice",
-        "chips",
-        "crops per chip",
-        "memory per chip",
-        "of it arguments",
-        "GFLOP",
-        "GB moved",
-        "launches",
-    )
+    columns = ("slice", "chips", "crops per chip", "memory per chip", "of it arguments", "GFLOP", "GB moved")
     columns = (*columns, "gradients summed", "compiling")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     found = []
@@ -170,7 +138,7 @@ def main() -> int:
         print(
             f"| {topology} | {chips} | {facts.crops} | {held / 1e9:.2f} GB | "
             f"{memory.argument_size_in_bytes / 1e9:.2f} GB | {facts.flops / 1e9:.1f} | {facts.moved / 1e9:.2f} | "
-            f"{facts.launches or ''} | {facts.summed / 1e6:.1f} MB | {took:.0f} s |",
+            f"{facts.summed / 1e6:.1f} MB | {took:.0f} s |",
             flush=True,
         )
     slices = [item for item in found if item[0].startswith("v5e:")]

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.config_files import from_dict, to_dict
 
-TaskName = Literal["inference", "training", "parity", "kernels", "rates"]
+TaskName = Literal["inference", "training", "parity", "attention", "rates"]
 Platform = Literal["cpu", "gpu"]
 
 
@@ -16,8 +16,8 @@ class Work:
 
     Attributes:
         task: "inference" de-rains pictures as `multifocal_jax.load(…)` does, "training" takes steps as `train.py`
-            does, "parity" compares one training step with the CPU's, "kernels" with one without our
-            kernels for GPUs, "rates" measures the machine.
+            does, "parity" compares one training step with the CPU's, "attention" with one without
+            cuDNN's attention, "rates" measures the machine.
         platform: where it runs.
         height, width: of a picture or a training crop in pixels.
         batch: pictures at once.
@@ -58,29 +58,24 @@ class SideConfig:
         channels_last: the twin's memory format.
         fused: the twin uses `scaled_dot_product_attention`.
         compiled: the twin runs under `torch.compile`.
-        kernels: this project uses its kernels for GPUs.
+        cudnn: this project leaves the spatial attention to cuDNN where that takes it.
     """
 
     framework: Literal["jax", "torch"]
     channels_last: bool = False
     fused: bool = False
     compiled: bool = False
-    kernels: bool = True
+    cudnn: bool = True
 
     @property
     def name(self) -> str:
         """For the table."""
         if self.framework == "jax":
-            return "this project" if self.kernels else "this project without its kernel"
+            return "this project" if self.cudnn else "this project without cuDNN's attention"
         words = ["PyTorch", "compiled" if self.compiled else "eager"]
         words += ["channels_last"] if self.channels_last else []
         words += ["fused"] if self.fused else []
         return " ".join(words)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables of its process."""
-        return {} if self.kernels else {"MULTIFOCAL_GPU_KERNELS": "off"}
 
 
 class Task(Protocol):

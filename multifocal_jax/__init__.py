@@ -6,15 +6,17 @@ if TYPE_CHECKING:
     from multifocal_jax.config import ModelConfig
     from multifocal_jax.evaluation.inference import load
     from multifocal_jax.models import MultifocalNet
+    from multifocal_jax.networks import build_network
     from multifocal_jax.weights_lookup import list_weights
 
 __version__ = "0.1.0"
 
-__all__ = ["ModelConfig", "MultifocalNet", "__version__", "list_weights", "load"]
+__all__ = ["ModelConfig", "MultifocalNet", "__version__", "build_network", "list_weights", "load"]
 
 _HOMES = {
     "ModelConfig": "multifocal_jax.config",
     "MultifocalNet": "multifocal_jax.models",
+    "build_network": "multifocal_jax.networks",
     "list_weights": "multifocal_jax.weights_lookup",
     "load": "multifocal_jax.evaluation.inference",
 }

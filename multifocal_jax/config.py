@@ -9,7 +9,7 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from multifocal_jax.errors import UserError
 
@@ -23,14 +23,34 @@ def _require(ok: bool, name: str, value: object, allowed: str) -> None:
         raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
 
 
-def _check_types(config: Any) -> None:
-    """Compare every field with its annotation: `Literal`s, numbers, strings and tuples of them."""
+class _Bounds(NamedTuple):
+    """Of a number, beside its type: what `Annotated` fields of the configs carry."""
+
+    allowed: str  # in words
+    least: float = float("-inf")
+    above: float = float("-inf")
+    below: float = float("inf")
+
+    def hold(self, value: float) -> bool:
+        return value >= self.least and self.above < value < self.below
+
+
+Natural = Annotated[int, _Bounds("0 or more", least=0)]
+Count = Annotated[int, _Bounds("1 or more", least=1)]
+Positive = Annotated[float, _Bounds("a positive number", above=0)]
+NotNegative = Annotated[float, _Bounds("0 or more", least=0)]
+Fraction = Annotated[float, _Bounds("0 to below 1", least=0, below=1)]
+
+
+def _check_fields(config: Any) -> None:
+    """Compare every field with its annotation: `Literal`s, numbers and their bounds, strings, and tuples of them."""
     hints = typing.get_type_hints(type(config))
+    annotated = typing.get_type_hints(type(config), include_extras=True)
     for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        _require(
-            _matches(value, hints[item.name]), f"{type(config).__name__}.{item.name}", value, _spell(hints[item.name])
-        )
+        name, value = f"{type(config).__name__}.{item.name}", getattr(config, item.name)
+        _require(_matches(value, hints[item.name]), name, value, _spell(hints[item.name]))
+        for bounds in getattr(annotated[item.name], "__metadata__", ()):
+            _require(bounds.hold(value), name, value, bounds.allowed)
 
 
 def _matches(value: object, hint: Any) -> bool:
@@ -68,38 +88,35 @@ class ModelConfig:
     """Architecture. The defaults are the paper's network with 5,185,771 parameters."""
 
     channels: int = 64  # C, "total number of feature maps" (section 4.2.2, table 4)
-    modules: int = 8  # attention-based basic modules (section 3.4, table 3)
+    modules: Natural = 8  # attention-based basic modules (section 3.4, table 3)
     heads: int = 4  # heads of the channel CSSAB (section 3.3, table 2)
-    levels: int = 3  # scales of the pyramid (section 3.4)
+    levels: Annotated[int, _Bounds("1 to 6", least=1, below=7)] = 3  # scales of the pyramid (section 3.4)
     spp_sizes: tuple[int, ...] = (1, 3, 6, 8)  # grids of the spatial pyramid pooling, S = 110 anchors (section 3.2)
     pyramid: Pyramid = "learned"  # filter K of eq. 2; "gaussian" is Model-1 and "average" Model-2 of table 1
     interaction: Interaction = "cross_scale"  # table 1: single_scale, convolution, spatial, channel are Models 3 to 6
     # What the paper leaves open, see docs/reconstruction.md:
-    residual_blocks: int = 0  # blocks of two 3x3 convs with a skip per module and level, before the down conv
+    residual_blocks: Natural = 0  # blocks of two 3x3 convs with a skip per module and level, before the down conv
     projection_kernel: Literal[1, 3] = 1  # kernel of the convs that make Q, K and V
     channel_softmax: Literal["key", "query"] = "key"  # axis over which eq. 6 normalises
     value_projection: bool = True  # the channel CSSAB's V is projected by a conv
     global_skip: bool = True  # add the entrance's features to the last module's
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        _check_fields(self)
         _require(
             self.channels >= 4 and self.channels % 4 == 0,
             "ModelConfig.channels",
             self.channels,
             "multiples of 4 (four wavelet bands share them)",
         )
-        _require(self.modules >= 0, "ModelConfig.modules", self.modules, "0 or more")
         divisors = [n for n in range(1, self.channels + 1) if self.channels % n == 0]
         _require(self.heads in divisors, "ModelConfig.heads", self.heads, f"divisors of channels: {divisors}")
-        _require(1 <= self.levels <= 6, "ModelConfig.levels", self.levels, "1 to 6")
         _require(
             bool(self.spp_sizes) and all(size >= 1 for size in self.spp_sizes),
             "ModelConfig.spp_sizes",
             self.spp_sizes,
             "one or more sizes of at least 1",
         )
-        _require(self.residual_blocks >= 0, "ModelConfig.residual_blocks", self.residual_blocks, "0 or more")
 
     @property
     def anchors(self) -> int:
@@ -141,14 +158,12 @@ class SourceConfig:
     # "none" reads the rainy pictures; a style is synthesised over the clean ones; "identity" pairs every clean picture
     # with itself, which teaches a network to leave a photograph without rain alone.
     rain: RainStyle = "none"
-    repeat: int = 1  # how often every picture is seen in an epoch, to weigh sources against each other
-    held_out: int = 0  # pictures set aside for validation beside DataConfig.held_out, evenly spaced over the names
+    repeat: Count = 1  # how often every picture is seen in an epoch, to weigh sources against each other
+    held_out: Natural = 0  # pictures set aside for validation beside DataConfig.held_out, evenly spaced over the names
     exclude: tuple[str, ...] = ()  # names of pictures not to train on, such as scenes that another source holds out
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _require(self.repeat >= 1, "SourceConfig.repeat", self.repeat, "1 or more")
-        _require(self.held_out >= 0, "SourceConfig.held_out", self.held_out, "0 or more pictures")
+        _check_fields(self)
         _require(
             not (self.held_out and self.rain == "identity"),
             "SourceConfig.held_out",
@@ -184,17 +199,19 @@ class DataConfig:
     root: str = ""  # folder below which the sources lie
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
     test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by evaluate.py
-    held_out: int = 0  # training pictures set aside for validation, evenly spaced over the names of all sources
-    crop_size: int = 128  # side of the square training crops in pixels (section 4.1)
+    held_out: Natural = 0  # training pictures set aside for validation, evenly spaced over the names of all sources
+    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = (
+        128  # side of the square training crops in pixels (section 4.1)
+    )
     flips: bool = False  # mirror crops at random; the paper does not augment
     rotations: bool = False  # turn crops by multiples of 90 degrees at random
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
-    memory_limit: float = 8.0  # GiB of decoded pictures up to which "auto" keeps them
-    workers: int = 0  # processes that decode in "stream" mode; 0 uses threads
-    on_broken: Literal["stop", "skip"] = "stop"  # what an unreadable picture does to training
+    memory_limit: Positive = 8.0  # GiB of decoded pictures up to which "auto" keeps them
+    workers: Natural = 0  # processes that decode in "stream" mode; 0 uses threads
+    on_broken: Literal["stop", "skip"] = "stop"  # what an unreadable picture does
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        _check_fields(self)
         _require(bool(self.train), "DataConfig.train", self.train, "one or more sources")
         for number, source in enumerate(self.train):
             _require(
@@ -206,10 +223,6 @@ class DataConfig:
         for name, unused in (("repeat", 1), ("held_out", 0), ("exclude", ())):
             value = getattr(self.test, name)
             _require(value == unused, f"DataConfig.test.{name}", value, f"{unused!r}, as it is about training")
-        _require(self.held_out >= 0, "DataConfig.held_out", self.held_out, "0 or more pictures")
-        _require(self.crop_size >= 8, "DataConfig.crop_size", self.crop_size, "8 pixels or more")
-        _require(self.memory_limit > 0, "DataConfig.memory_limit", self.memory_limit, "a positive number of GiB")
-        _require(self.workers >= 0, "DataConfig.workers", self.workers, "0 or more processes")
 
 
 Precision = Literal["float32", "bfloat16", "float64"]
@@ -219,47 +232,36 @@ Precision = Literal["float32", "bfloat16", "float64"]
 class TrainConfig:
     """Optimisation. The defaults are the paper's (section 4.1); what the paper does not use is off."""
 
-    seed: int = 0  # of initial weights, order, crops and rain
-    batch_size: int = 4  # pairs per step over all devices
-    epochs: int = 700  # an epoch is one crop per training picture
-    steps: int = 0  # train for this many steps instead of `epochs` where positive
-    learning_rate: float = 2e-4
+    seed: Annotated[Natural, _Bounds("below 2**63", below=2**63)] = 0  # of initial weights, order, crops and rain
+    batch_size: Count = 4  # pairs per step over all devices
+    epochs: Count = 700  # an epoch is one crop per training picture
+    steps: Natural = 0  # train for this many steps instead of `epochs` where positive
+    learning_rate: Positive = 2e-4
     schedule: Literal["step", "cosine", "constant"] = "step"
-    decay_epochs: int = 100  # "step" multiplies the rate by decay_factor every so many epochs
-    decay_factor: float = 0.5
-    warmup_steps: int = 0  # linear from 0 to learning_rate
-    beta1: float = 0.9  # Adam
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    decay_epochs: Count = 100  # "step" multiplies the rate by decay_factor every so many epochs
+    decay_factor: Positive = 0.5
+    warmup_steps: Natural = 0  # linear from 0 to learning_rate
+    beta1: Fraction = 0.9  # Adam
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
     loss: Literal["mae", "charbonnier"] = "mae"  # eq. 7
-    frequency_weight: float = 0.0  # weight of an L1 loss on the Fourier transform
-    clip_norm: float = 0.0  # clip the gradient's global norm to this where positive
-    accumulate: int = 1  # split every batch into so many parts, one after the other, for less memory
-    ema_decay: float = 0.0  # keep an exponential moving average of the weights where positive
+    frequency_weight: NotNegative = 0.0  # weight of an L1 loss on the Fourier transform
+    clip_norm: NotNegative = 0.0  # clip the gradient's global norm to this where positive
+    accumulate: Count = 1  # split every batch into so many parts, one after the other, for less memory
+    ema_decay: Fraction = 0.0  # keep an exponential moving average of the weights where positive
     parallel: Literal["pmap", "shard_map"] = "pmap"  # how a batch is spread over devices
     precision: Precision = "float32"  # of the computation; parameters stay in float32 (float64 for "float64")
     init_weights: str = ""  # start from these weights, a file, workdir or packaged name, instead of random ones
-    log_every: int = 50  # steps between log lines
-    eval_every: int = 0  # steps between scores on the held-out pictures; 0 scores once, at the end
-    eval_limit: int = 0  # score at most so many pictures during training; 0 scores all
-    image_every: int = 0  # steps between sample pictures; 0 writes them with every score
-    checkpoint_every: int = 1000  # steps between checkpoints
-    keep: int = 3  # newest checkpoints kept, beside the best
+    log_every: Count = 50  # steps between log lines
+    eval_every: Natural = 0  # steps between scores on the held-out pictures; 0 scores once, at the end
+    eval_limit: Natural = 0  # score at most so many pictures during training; 0 scores all
+    image_every: Natural = 0  # steps between sample pictures; 0 writes them with every score
+    checkpoint_every: Count = 1000  # steps between checkpoints
+    keep: Count = 3  # newest checkpoints kept, beside the best
     tensorboard: bool = True  # write TensorBoard events beside metrics.jsonl
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        for name in ("batch_size", "epochs", "decay_epochs", "accumulate", "log_every", "checkpoint_every", "keep"):
-            _require(getattr(self, name) >= 1, f"TrainConfig.{name}", getattr(self, name), "1 or more")
-        for name in ("seed", "steps", "warmup_steps", "eval_every", "eval_limit", "image_every"):
-            _require(getattr(self, name) >= 0, f"TrainConfig.{name}", getattr(self, name), "0 or more")
-        _require(self.seed < 2**63, "TrainConfig.seed", self.seed, "below 2**63")
-        for name in ("learning_rate", "epsilon", "decay_factor"):
-            _require(getattr(self, name) > 0, f"TrainConfig.{name}", getattr(self, name), "a positive number")
-        for name in ("beta1", "beta2", "ema_decay"):
-            _require(0 <= getattr(self, name) < 1, f"TrainConfig.{name}", getattr(self, name), "0 to below 1")
-        for name in ("clip_norm", "frequency_weight"):
-            _require(getattr(self, name) >= 0, f"TrainConfig.{name}", getattr(self, name), "0 or more")
+        _check_fields(self)
         _require(
             self.batch_size % self.accumulate == 0,
             "TrainConfig.accumulate",
@@ -275,20 +277,17 @@ class EvalConfig:
     weights: str = ""  # file, workdir or packaged name; empty takes the workdir's best
     split: Literal["test", "held_out"] = "test"  # DataConfig.test, or the training pictures set aside
     family: Literal["uint8", "double"] = "uint8"  # metric family of the headline figures, see docs/metrics.md
-    limit: int = 0  # score at most so many pictures; 0 scores all
-    batch_size: int = 1  # pictures of equal size de-rained together
+    limit: Natural = 0  # score at most so many pictures; 0 scores all
+    batch_size: Count = 1  # pictures of equal size de-rained together
     tile: int = 0  # side of the tiles in pixels; 0 takes whole pictures
-    overlap: int = 32  # pixels by which tiles overlap
+    overlap: Natural = 32  # pixels by which tiles overlap
     ensemble: bool = False  # mean over the eight flips and rotations
     precision: Precision = "float32"  # of the computation
     save_images: bool = True  # write the de-rained pictures
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _require(self.limit >= 0, "EvalConfig.limit", self.limit, "0 or more pictures")
-        _require(self.batch_size >= 1, "EvalConfig.batch_size", self.batch_size, "1 or more")
+        _check_fields(self)
         _require(self.tile == 0 or self.tile >= 64, "EvalConfig.tile", self.tile, "0 or at least 64 pixels")
-        _require(self.overlap >= 0, "EvalConfig.overlap", self.overlap, "0 or more pixels")
         _require(
             self.tile == 0 or self.overlap < self.tile,
             "EvalConfig.overlap",
@@ -308,7 +307,7 @@ class ExperimentConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        _check_types(self)
+        _check_fields(self)
         _require(
             self.data.crop_size % self.model.multiple == 0,
             "DataConfig.crop_size",

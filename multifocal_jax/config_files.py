@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import importlib.util
 import inspect
+import json
 import shlex
 import types
 import typing
@@ -13,19 +14,23 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from multifocal_jax.config import ConfigError, ExperimentConfig
+from multifocal_jax.paths import as_path
 
 Config = TypeVar("Config")
+WORKDIR_CONFIG = "config.json"  # what training writes into its workdir
 
 
 def load_config(name: str) -> ExperimentConfig:
-    """Run a config file's `get_config()`.
+    """Run a config file's `get_config()`, or read the `config.json` of a training's workdir.
 
     Args:
         name: path of the file, followed by `:ARGUMENT` where `get_config` takes one (`configs/ablation.py:model_3`).
 
     Raises:
-        ConfigError: there is no such file, it has no `get_config`, or it returns something else.
+        ConfigError: there is no such file, it has no `get_config`, it returns something else, or the JSON is no config.
     """
+    if name.endswith(".json"):
+        return _load_json(name)
     path, _, argument = name.partition(":")
     file = Path(path)
     if not file.is_file():
@@ -46,6 +51,16 @@ def load_config(name: str) -> ExperimentConfig:
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(f"{path}: get_config() returned {type(config).__name__}, not ExperimentConfig")
     return config
+
+
+def _load_json(name: str) -> ExperimentConfig:
+    path = as_path(name)
+    if not path.is_file():
+        raise ConfigError(f"config file {name} does not exist; train.py writes a {WORKDIR_CONFIG} into its workdir")
+    try:
+        return from_dict(ExperimentConfig, json.loads(path.read_bytes()))
+    except (ValueError, TypeError, AttributeError) as error:  # ConfigError, too
+        raise ConfigError(f"{name} is no config that train.py of this version wrote: {error}") from None
 
 
 def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:

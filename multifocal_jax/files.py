@@ -10,6 +10,8 @@ from etils import epath
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_path
 
+PARTIAL = ".partial"  # suffix of a file that is being written; what an interrupted run leaves
+
 
 class OutputError(UserError):
     """A result cannot be written."""
@@ -24,7 +26,7 @@ def make_folder(folder: epath.PathLike) -> Path:
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}.partial"  # others may try the same folder at the same moment
+        probe = folder / f".{uuid.uuid4().hex}{PARTIAL}"  # others may try the same folder at the same moment
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -39,7 +41,7 @@ def write_whole(path: epath.PathLike, write: Callable[[BinaryIO], object]) -> No
         OutputError: the disk does not take it.
     """
     path = as_path(path)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         try:
             with partial.open("wb") as file:

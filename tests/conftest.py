@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 # Check shapes and dtypes in signatures while testing; users do not pay for it.
-jaxtyping.install_import_hook(["multifocal_jax.ops", "multifocal_jax.models"], "beartype.beartype")
+jaxtyping.install_import_hook(
+    ["multifocal_jax.ops", "multifocal_jax.models", "multifocal_jax.fast"], "beartype.beartype"
+)
 
 if os.environ.get("MULTIFOCAL_NO_TORCH"):
     # Where no CPU build of torch is to be had, golden fixtures that PyTorch made stand in.

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from multifocal_jax.cli.flags import exit_on_user_error
 
 if TYPE_CHECKING:
-    from multifocal_jax.evaluation.inference import Derainer
+    import numpy as np
 
-_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (where FFmpeg is installed). Format, quality, bit
+    from multifocal_jax.media.derain_files import Derain
+
+_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (with the extra `video`). Format, quality, bit
 depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
 _EPILOG = """Examples: `derain photo.jpg`, `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`,
 `derain 'holiday/**/*.png' -o out`, `cat photo.png | derain - > clean.png`. Exit status: 0 all done, 1 some files
@@ -33,7 +35,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         arguments.output = output_beside(arguments.inputs)
     if "-" in arguments.inputs or arguments.output == "-":
         return _pipe(arguments)
-    jobs = plan(arguments.inputs, arguments.output, arguments.compare)
+    jobs, left_out = plan(arguments.inputs, arguments.output, arguments.compare)
     check_overwriting(jobs, arguments.overwrite)
     derainer = _load(arguments)
     begin = time.perf_counter()
@@ -43,6 +45,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
         overwrite=arguments.overwrite,
         niqe=arguments.niqe,
         quiet=arguments.quiet,
+        left_out=left_out,
     )
     if not arguments.quiet:
         print(account.summary(time.perf_counter() - begin), file=sys.stderr)
@@ -66,7 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--niqe", action="store_true", help="tell the NIQE of pictures before and after; lower is better"
     )
-    parser.add_argument("--tile", type=int, default=0, metavar="PIXELS", help="work in tiles, for less memory")
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="work in tiles of this side, 0: in none; default: in none where memory suffices, else 2048, 1024 or 512",
+    )
     parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
     parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns, for weights so trained")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
@@ -88,20 +96,31 @@ class _ListWeights(argparse.Action):
         parser.exit()
 
 
-def _load(arguments: argparse.Namespace) -> "Derainer":
+def _load(arguments: argparse.Namespace) -> "Derain":
+    """The de-rainer, whose errors name the option that helps."""
     from multifocal_jax.cli.cache import keep_programs
-    from multifocal_jax.evaluation.inference import load
+    from multifocal_jax.cli.progress import Display
+    from multifocal_jax.evaluation.inference import InferenceError, TooLargeError, load
     from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     keep_programs()
-    return load(
+    derainer = load(
         arguments.weights or DEFAULT_NAME,
         precision=arguments.precision,
         tile=arguments.tile,
         overlap=arguments.overlap,
         ensemble=arguments.ensemble,
         devices=arguments.devices,
+        progress=None if arguments.quiet else Display(),
     )
+
+    def derain(image: "np.ndarray") -> "np.ndarray":
+        try:
+            return derainer(image)
+        except TooLargeError as error:
+            raise InferenceError(error.advice("--tile ")) from None
+
+    return derain
 
 
 def _pipe(arguments: argparse.Namespace) -> int:

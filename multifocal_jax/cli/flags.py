@@ -1,8 +1,11 @@
 """What the doors share: `--config FILE`, `--config.FIELD=VALUE`, and errors of the user's as one line."""
 
 import argparse
+import io
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -10,9 +13,11 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from multifocal_jax import processes
+from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError, ExperimentConfig
-from multifocal_jax.config_files import apply_overrides, load_config
+from multifocal_jax.config_files import WORKDIR_CONFIG, apply_overrides, load_config
 from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_path
 
 OVERRIDES_HELP = (
     "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
@@ -28,23 +33,40 @@ def parse_experiment(
     Args:
         parser: holds the door's own arguments; made with `allow_abbrev=False`.
         argv: the command line without the program's name; None takes the process's.
-        default: the config where `--config` is left out; None requires it.
+        default: the config where `--config` is left out; None takes that of the workdir which `--workdir` names.
 
     Returns:
-        The config with the overrides applied, and the door's own arguments.
+        The config with the overrides applied, and the door's own arguments; a `--workdir` that is left out is the one
+        whose `config.json` was named, or runs/NAME OF THE CONFIG.
 
     Raises:
-        ConfigError: the config file or an override is wrong.
+        ConfigError: the config file or an override is wrong, or there is no config.
     """
     parser.epilog = OVERRIDES_HELP
-    required = default is None
+    otherwise = f"; left out, the {WORKDIR_CONFIG} of --workdir" if default is None else ""
     parser.add_argument(
-        "--config", required=required, metavar="FILE[:ARGUMENT]", help="experiment, e.g. configs/demo.py"
+        "--config", metavar="FILE[:ARGUMENT]", help=f"experiment, e.g. configs/demo.py or a {WORKDIR_CONFIG}{otherwise}"
     )
     arguments, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
     namespace = parser.parse_args(arguments)
-    config = load_config(namespace.config) if namespace.config or default is None else default
-    return apply_overrides(config, overrides), namespace
+    if namespace.config:
+        config = load_config(namespace.config)
+    else:
+        config = default or _config_of_workdir(getattr(namespace, "workdir", None))
+    config = apply_overrides(config, overrides)
+    if getattr(namespace, "workdir", "") is None:
+        path = as_path(namespace.config)
+        namespace.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
+    return config, namespace
+
+
+def _config_of_workdir(workdir: str | None) -> ExperimentConfig:
+    if workdir is None:
+        raise ConfigError("no config: give --config FILE, such as configs/demo.py, or the --workdir of a training")
+    path = as_path(workdir) / WORKDIR_CONFIG
+    if not path.is_file():
+        raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which train.py writes there; give --config FILE")
+    return load_config(os.fspath(path))
 
 
 def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,9 +156,12 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
     """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
 
     The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
-    defect of the program and keeps its traceback. Ctrl-C ends with status 130. One of several processes that loses
-    another ends with a line that says so and status 1; none waits for the others after an error.
+    defect of the program and keeps its traceback, but where `JAX_PLATFORMS` asks for what is not there. Ctrl-C ends at
+    once, with status 130. One of several processes that loses another ends with a line that says so and status 1; none
+    waits for the others after an error. What stdout's encoding lacks, such as × in ASCII, is printed as an escape.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as Python's stderr does
     try:
         code = main()
         sys.stdout.flush()
@@ -148,17 +173,21 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one comes to the same
         print("interrupted", file=sys.stderr)
-        status = 130
+        for child in multiprocessing.active_children():
+            child.terminate()
+        _end_at_once(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
     except Exception as error:
-        if processes.count() == 1:
+        lost = str(error) if isinstance(error, processes.LostProcessError) else processes.loss_of_process(error)
+        missing = missing_platform()
+        if missing or lost:
+            print(f"error: {missing or lost}", file=sys.stderr)
+        elif processes.count() == 1:
             raise
-        lost = isinstance(error, processes.LostProcessError)
-        if lost or processes.loss_of_process(error):
-            print(f"error: {error if lost else processes.loss_of_process(error)}", file=sys.stderr)
         else:
             traceback.print_exc()
-        status = 1
+        status = 2 if missing else 1
     if processes.count() > 1:  # an ordinary exit would wait for the others, who wait for this one
         _end_at_once(status)
     sys.exit(status)

@@ -76,7 +76,7 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
     variables = {"params": _shapes(model)}
     picture = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     with nn.intercept_methods(count):
-        jax.eval_shape(MultifocalNet(model, plain=True).apply, variables, picture)
+        jax.eval_shape(MultifocalNet(model).apply, variables, picture)
     return dict(macs)
 
 
@@ -137,4 +137,4 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
 
 @lru_cache(maxsize=8)
 def _shapes(model: ModelConfig) -> Any:
-    return parameter_shapes(MultifocalNet(model))
+    return parameter_shapes(model)

@@ -80,7 +80,8 @@ class CheckReport:
             lines.append(f"{checked.title}: {checked.count:,} {checked.kind}{published} under {checked.folder}")
             common = sorted(checked.sizes.items(), key=lambda item: -item[1])
             more = f", {len(common) - 4} other sizes" if len(common) > 4 else ""
-            lines.append("  sizes: " + ", ".join(f"{count:,} of {size}" for size, count in common[:4]) + more)
+            sizes = ", ".join(f"{count:,} of {size}" for size, count in common[:4]) + more
+            lines.append(f"  sizes: {sizes or 'none, as nothing here can be used'}")
             lines += _spell_faults(checked.faults, limit)
         for comparison in self.comparisons:
             lines.append(f"backgrounds of {comparison.title}:")

@@ -22,8 +22,8 @@ class Fingerprints:
     @classmethod
     def of(cls, thumbnails: list[np.ndarray]) -> "Fingerprints":
         """From what `thumbnail` gave for each picture."""
-        stacked = np.asarray(thumbnails, np.float32).reshape(-1, _SIDE, _SIDE)
-        flat = stacked.reshape(len(stacked), -1)
+        stacked = np.asarray(thumbnails, np.float32).reshape(len(thumbnails), _SIDE, _SIDE)  # of none, too
+        flat = stacked.reshape(len(stacked), _SIDE**2)
         flat = flat - flat.mean(axis=1, keepdims=True)
         return cls(_hash(stacked), flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6))
 
@@ -36,7 +36,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def same_scene(one: Fingerprints, other: Fingerprints) -> Iterator[tuple[int, int]]:
     """Pairs of indices whose pictures show one scene, also where one of them is mirrored left to right."""
-    mirrored = Fingerprints.of(list(other.thumbnails.reshape(-1, _SIDE, _SIDE)[:, :, ::-1]))
+    mirrored = Fingerprints.of([flat.reshape(_SIDE, _SIDE)[:, ::-1] for flat in other.thumbnails])
     for index in range(len(one.hashes)):
         found: set[int] = set()
         for candidates in (other, mirrored):
@@ -51,6 +51,6 @@ def _hash(thumbnails: np.ndarray) -> np.ndarray:
     waves = np.cos(np.pi * np.arange(9)[:, None] * (2 * np.arange(_SIDE) + 1) / (2 * _SIDE))
     spectrum = np.einsum("fy,nyx,gx->nfg", waves, thumbnails, waves)
     # Row 0 and column 0 are left out, since many photographs share a gradient from sky to ground.
-    low = spectrum[:, 1:, 1:].reshape(-1, _BITS)
+    low = spectrum[:, 1:, 1:].reshape(len(thumbnails), _BITS)
     signs = low > np.median(low, axis=1, keepdims=True)
     return (signs.astype(np.uint64) << np.arange(_BITS, dtype=np.uint64)).sum(axis=1, dtype=np.uint64)

@@ -1,15 +1,17 @@
 """Which pictures are set aside for validation, and which are trained on."""
 
+import contextlib
+import hashlib
 import itertools
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from multifocal_jax.config import DataConfig, SourceConfig
-from multifocal_jax.data.errors import DataError
-from multifocal_jax.data.prepared import PreparedPairs
+from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.sources import IDENTITY, Pairs, PhotographFiles
-from multifocal_jax.paths import as_absolute
+from multifocal_jax.files import encode
+
+_PRINTED = 64  # pictures of a source that its fingerprint is made of
 
 
 def hold_out(
@@ -33,7 +35,7 @@ def hold_out(
     chosen = set(_evenly(scored, config.held_out, "data.held_out"))
     for number, (entries, settings) in enumerate(zip(wanted, config.train, strict=True)):
         chosen |= set(_evenly(entries, settings.held_out, f"data.train.{number}.held_out"))
-    seen = _same_background(chosen, sources, config)
+    seen = _same_background(chosen, sources)
     kept = [entry for entry in itertools.chain(*wanted) if entry not in seen]
     if not kept:
         raise DataError(
@@ -48,47 +50,31 @@ def _evenly(entries: list[tuple[int, int]], count: int, field: str) -> list[tupl
     return [entries[(place * len(entries)) // count] for place in range(count)]
 
 
-def _same_background(
-    chosen: set[tuple[int, int]], sources: Sequence[Pairs | PhotographFiles], config: DataConfig
-) -> set[tuple[int, int]]:
+def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Pairs | PhotographFiles]) -> set[tuple[int, int]]:
     """Pictures of all sources with the background of one of `chosen`, themselves included.
 
     Files are told by their paths, however a source spells them. Prepared sets hold names alone, which are compared
-    within a set, and between neighbours, as reading every name would read every record.
+    within a set, and between neighbours.
     """
-    prepared = [number for number, source in enumerate(sources) if isinstance(source, PreparedPairs)]
-    seen = set()
-    for number, index in chosen:
-        if number in prepared:
-            alike = [other for other in prepared if _set_of(config, other) == _set_of(config, number)]
-            seen |= set(itertools.product(alike, _neighbours(sources[number], index)))
-
-    def path(number: int, index: int) -> Path:
-        return as_absolute(sources[number].background(index))
-
-    held_out = {path(*entry) for entry in chosen if entry[0] not in prepared}
-    if held_out:
-        files = [number for number in range(len(sources)) if number not in prepared]
-        entries = ((number, index) for number in files for index in range(len(sources[number])))
-        seen |= {entry for entry in entries if path(*entry) in held_out}
-    return seen
+    held_out = {scene for number, index in chosen for scene in sources[number].alike(index)}
+    if not held_out:
+        return set()
+    entries = ((number, index) for number, source in enumerate(sources) for index in range(len(source)))
+    return {(number, index) for number, index in entries if sources[number].scene(index) in held_out}
 
 
-def _neighbours(source: Pairs | PhotographFiles, index: int) -> list[int]:
-    """The picture, and those beside it in the order of the names that share its background."""
-    background, indices = source.background(index), [index]
-    for step in (-1, 1):
-        other = index + step
-        while 0 <= other < len(source) and source.background(other) == background:
-            indices.append(other)
-            other += step
-    return indices
+def fingerprint(source: Pairs | PhotographFiles) -> dict[str, Any]:
+    """What a copy of a source, wherever it lies, is known by: the number of its pictures and a hash of some of them.
 
-
-def _set_of(config: DataConfig, number: int) -> tuple[object, ...]:
-    """What decides which pictures of a prepared set a source lists; two that agree list them in the same order."""
-    source = config.train[number]
-    return source.dataset, as_absolute(os.path.join(config.root, source.root)), source.split
+    Of up to 64 pictures, evenly spaced, the name and the bytes of the clean file are hashed, so that it is quick for
+    large sets and in buckets. Where the names are the same and in this order, `hold_out` sets the same ones aside.
+    """
+    count = len(source)
+    digest = hashlib.sha256()
+    for index in (place * count // min(count, _PRINTED) for place in range(min(count, _PRINTED))):
+        with contextlib.suppress(ImageError, OSError):  # training says so, or passes it over
+            digest.update(encode(f"{source.name(index)} {source.weight(index)}\n"))
+    return {"pictures": count, "sha256": digest.hexdigest()}
 
 
 def _indices(source: Pairs | PhotographFiles, settings: SourceConfig, field: str) -> set[int]:

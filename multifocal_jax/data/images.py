@@ -11,9 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.paths import as_absolute, as_path, walk
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".avif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".avif")
 ORIENTATION = 0x0112  # EXIF tag
-_TRANSPOSED = (5, 6, 7, 8)  # orientations that exchange height and width
+TRANSPOSED = (5, 6, 7, 8)  # orientations that exchange height and width
 _TURNS = {  # by orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,7 +79,7 @@ def decode_size(file: BinaryIO, name: str) -> tuple[int, int]:
     try:
         with Image.open(file) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(ORIENTATION) in _TRANSPOSED
+            turned = picture.getexif().get(ORIENTATION) in TRANSPOSED
     except PILLOW_ERRORS as error:
         raise ImageError(f"picture {name} cannot be read: {one_line(error)}; replace or remove it") from None
     return (width, height) if turned else (height, width)
@@ -104,7 +104,7 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
     return find_files(folder, SUFFIXES, recursive)
 
 
-def find_files(folder: str | Path, suffixes: tuple[str, ...], recursive: bool = True) -> list[Path]:
+def find_files(folder: str | Path, suffixes: tuple[str, ...] = ("",), recursive: bool = True) -> list[Path]:
     """Files in a folder (and below it) with one of some suffixes, sorted by path; hidden ones are left out.
 
     Links to folders are followed, except back into a folder on the way there.

@@ -82,12 +82,21 @@ class Pair:
         image = read_image(self.rainy.path)
         other = image if self.clean.path == self.rainy.path else read_image(self.clean.path)
         rainy, clean = self.rainy.cut(image), self.clean.cut(other)
-        if rainy.shape != clean.shape:
-            raise ImageError(
-                f"pair {self.name}: {self.rainy.path} is {_spell_size(rainy)} but {self.clean.path} is "
-                f"{_spell_size(clean)}; the two sides must be of one size"
-            )
+        self._check_sizes(rainy.shape[:2], clean.shape[:2])
         return rainy, clean
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of both sides, from the files' headers; errors as for `load`."""
+        rainy, clean = self.rainy.size(), self.clean.size()
+        self._check_sizes(rainy, clean)
+        return clean
+
+    def _check_sizes(self, rainy: tuple[int, ...], clean: tuple[int, ...]) -> None:
+        if rainy != clean:
+            raise ImageError(
+                f"pair {self.name}: {self.rainy.path} is {rainy[1]}x{rainy[0]} but {self.clean.path} is "
+                f"{clean[1]}x{clean[0]}; the two sides must be of one size"
+            )
 
 
 @dataclass(frozen=True)
@@ -168,10 +177,6 @@ def _advice(dataset: str, root: Path) -> str:
 def _some(lines: Sequence[str], limit: int = 8) -> str:
     shown = "; ".join(lines[:limit])
     return shown if len(lines) <= limit else f"{shown}; and {len(lines) - limit} more"
-
-
-def _spell_size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 # ---- splits -----------------------------------------------------------------------------------------------------

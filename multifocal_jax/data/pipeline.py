@@ -4,10 +4,7 @@ The host sends uint8 crops, or in "device" mode only their positions; `TrainingD
 inside the jitted step.
 """
 
-import contextlib
-import hashlib
 import itertools
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.util import find_spec
@@ -30,12 +27,12 @@ from multifocal_jax.data.crops import (
     read_ahead,
 )
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.data.held_out import hold_out
+from multifocal_jax.data.held_out import fingerprint, hold_out
 from multifocal_jax.data.plan import BatchPlan
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import (
     IDENTITY,
-    PairSource,
+    ScoredPairs,
     Selection,
     open_photographs,
     with_frozen_rain,
@@ -43,7 +40,6 @@ from multifocal_jax.data.sources import (
 
 Mode = Literal["device", "memory", "stream"]
 
-_COMPARED = 4  # pictures whose pixels are compared between processes
 _SIZED = 64  # pictures whose headers are read to estimate how much memory all of them take
 
 
@@ -80,7 +76,7 @@ class TrainingData:
         scored = [
             with_frozen_rain(pictures, source) for pictures, source in zip(self._sources, config.train, strict=True)
         ]
-        self.held_out: PairSource = Selection(scored, chosen)
+        self.held_out: ScoredPairs = Selection(scored, chosen)
         self._held_out_of = [
             Selection([scored[number]], [(0, index) for source, index in chosen if source == number])
             for number in range(len(scored))
@@ -106,7 +102,12 @@ class TrainingData:
         """Pictures per epoch, repeats counted and those held out left out."""
         return self._plan.entries
 
-    def held_out_of(self, number: int) -> PairSource:
+    @cached_property
+    def fingerprints(self) -> list[dict[str, Any]]:
+        """Of each source, for the record of the weights; see `held_out.fingerprint`."""
+        return [fingerprint(source) for source in self._sources]
+
+    def held_out_of(self, number: int) -> ScoredPairs:
         """Those of `held_out` that belong to `config.train[number]`."""
         return self._held_out_of[number]
 
@@ -130,17 +131,6 @@ class TrainingData:
                 )
 
         in_threads(check, len(self._scored), "checking held-out pictures")
-
-    def digest(self) -> str:
-        """The number of pictures, and a hash of all names and of some pixels: equal where the pictures are the same."""
-        digest = hashlib.sha256()
-        for pictures in (self._pictures, self._scored):
-            for number in range(len(pictures)):
-                digest.update(os.fsencode(pictures.name(number)) + b"\0")
-            for number in np.linspace(0, len(pictures) - 1, min(len(pictures), _COMPARED)).astype(int).tolist():
-                with contextlib.suppress(ImageError):  # reported when it is decoded
-                    digest.update(b"".join(side.tobytes() for side in pictures.load(number) if side is not None))
-        return f"{len(self._pictures)} to train on, {digest.hexdigest()[:12]}"
 
     @property
     def skipped(self) -> int:

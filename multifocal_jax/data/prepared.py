@@ -1,6 +1,7 @@
 """Sets that their TFDS builders prepared, read by random access and without TensorFlow."""
 
 import io
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import decode_image, decode_size, one_line
+from multifocal_jax.paths import as_absolute
 
 
 class PreparedPairs:
@@ -40,9 +42,47 @@ class PreparedPairs:
         """Stem of the clean file that the pair was built from."""
         return self._record(index)["background"].decode()
 
+    def scene(self, index: int) -> tuple[object, ...]:
+        """The set and the index in it, as reading every name would read every record."""
+        return *self._set, index
+
+    @cached_property
+    def _set(self) -> tuple[object, ...]:
+        dataset, data_dir, split = self._where
+        return dataset, as_absolute(data_dir), split
+
+    def alike(self, index: int) -> set[tuple[object, ...]]:
+        """Of the picture, and of those beside it in the order of the names that share its background."""
+        background, scenes = self.background(index), {self.scene(index)}
+        for step in (-1, 1):
+            other = index + step
+            while 0 <= other < len(self) and self.background(other) == background:
+                scenes.add(self.scene(other))
+                other += step
+        return scenes
+
+    def weight(self, index: int) -> int:
+        """Bytes of the clean picture as it is stored."""
+        return len(self._record(index)["clean"])
+
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of the clean side."""
-        return decode_size(io.BytesIO(self._record(index)["clean"]), self._spell(index))
+        return self._size(index, "clean")
+
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width of both sides, from their headers or, where `whole` is set, after decoding them."""
+        if whole:
+            return self.load(index)[1].shape[:2]
+        size = self._size(index, "clean")
+        if self._size(index, "rainy") != size:
+            raise self._unequal(index)
+        return size
+
+    def _size(self, index: int, side: str) -> tuple[int, int]:
+        return decode_size(io.BytesIO(self._record(index)[side]), self._spell(index))
+
+    def _unequal(self, index: int) -> ImageError:
+        return ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Rainy and clean, uint8 (H, W, 3) each.
@@ -53,7 +93,7 @@ class PreparedPairs:
         record = self._record(index)
         rainy, clean = (decode_image(io.BytesIO(record[side]), self._spell(index)) for side in ("rainy", "clean"))
         if rainy.shape != clean.shape:
-            raise ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
+            raise self._unequal(index)
         return rainy, clean
 
     def load_clean(self, index: int) -> np.ndarray:

@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from etils import epath
 
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
-from multifocal_jax.paths import as_path, is_remote
+from multifocal_jax.paths import as_absolute, as_path, is_remote
 
 # Of the rain over pictures that are scored. No seed that a training run is likely to have, as the run's crop i would be
 # under the very rain of test picture i.
 FROZEN_SEED = 0x7E57_5EED
 
 IDENTITY = "identity"  # the style of `SourceConfig.rain` that lays nothing over a clean picture
+
+
+Scene = tuple[object, ...]  # tells one clean picture from all others; equal wherever a config finds the same file
 
 
 class PairSource(Protocol):
@@ -36,6 +40,26 @@ class PairSource(Protocol):
             ImageError: the pair cannot be read.
         """
         ...
+
+
+class Checked(Protocol):
+    """Pictures to score whose faults can be found before any work, and of which it can be told what they show."""
+
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width, from the files' headers or, where `whole` is set, after decoding them.
+
+        Raises:
+            ImageError: a file cannot be read, or the two sides differ in size.
+        """
+        ...
+
+    def alike(self, index: int) -> set[Scene]:
+        """Scenes under which a training may have seen the clean picture; none where there is no clean picture."""
+        ...
+
+
+class ScoredPairs(PairSource, Checked, Protocol):
+    """Pairs that an evaluation scores."""
 
 
 class RainySource(Protocol):
@@ -65,8 +89,16 @@ class Photographs(Protocol):
         """Unique in the source and fit for a file name."""
         ...
 
-    def background(self, index: int) -> str:
-        """Identifies the clean picture; neighbours that share it are one scene under several rains."""
+    def scene(self, index: int) -> Scene:
+        """Identifies the clean picture."""
+        ...
+
+    def alike(self, index: int) -> set[Scene]:
+        """All scenes that show the same clean picture under one rain or another, as far as they can be told."""
+        ...
+
+    def weight(self, index: int) -> int:
+        """Bytes of the clean picture's file, by which a copy of a set is known."""
         ...
 
     def size(self, index: int) -> tuple[int, int]:
@@ -82,7 +114,7 @@ class Photographs(Protocol):
         ...
 
 
-class Pairs(PairSource, Photographs, Protocol):
+class Pairs(ScoredPairs, Photographs, Protocol):
     """Pairs on disk, whose clean sides can be read alone."""
 
 
@@ -99,9 +131,21 @@ class PairFiles:
         """Stem of the rainy file."""
         return self._pairs[index].name
 
-    def background(self, index: int) -> str:
+    def scene(self, index: int) -> Scene:
         """Path of the clean file."""
-        return str(self._pairs[index].clean.path)
+        return (as_absolute(self._pairs[index].clean.path),)
+
+    def alike(self, index: int) -> set[Scene]:
+        """Path of the clean file, which all rains over it share."""
+        return {self.scene(index)}
+
+    def weight(self, index: int) -> int:
+        """Bytes of the clean file."""
+        return _bytes(self._pairs[index].clean.path)
+
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width of both sides."""
+        return self.load(index)[1].shape[:2] if whole else self._pairs[index].size()
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of the clean side."""
@@ -131,9 +175,17 @@ class PhotographFiles:
         """Stem of the file."""
         return self._names[index]
 
-    def background(self, index: int) -> str:
+    def scene(self, index: int) -> Scene:
         """Path of the file."""
-        return str(self._pictures[index].path)
+        return (as_absolute(self._pictures[index].path),)
+
+    def alike(self, index: int) -> set[Scene]:
+        """Path of the file."""
+        return {self.scene(index)}
+
+    def weight(self, index: int) -> int:
+        """Bytes of the file."""
+        return _bytes(self._pictures[index].path)
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width."""
@@ -157,6 +209,14 @@ class RainyFiles:
         """Stem of the file."""
         return self._photographs.name(index)
 
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width."""
+        return _check_clean(self._photographs, index, whole)
+
+    def alike(self, index: int) -> set[Scene]:
+        """None: the clean picture is not known."""
+        return set()
+
     def load(self, index: int) -> tuple[np.ndarray, None]:
         """Rainy, uint8 (H, W, 3), and None."""
         return self._photographs.load_clean(index), None
@@ -177,6 +237,14 @@ class FrozenRain:
         """Name of the photograph."""
         return self._photographs.name(index)
 
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width of the photograph."""
+        return _check_clean(self._photographs, index, whole)
+
+    def alike(self, index: int) -> set[Scene]:
+        """Those of the photograph."""
+        return self._photographs.alike(index)
+
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Rainy and clean, uint8 (H, W, 3) each."""
         from multifocal_jax.data.rain import rain_key, rain_over
@@ -190,7 +258,7 @@ class FrozenRain:
 class Selection:
     """Some pairs of several sources, as one source."""
 
-    def __init__(self, sources: Sequence[PairSource], entries: Sequence[tuple[int, int]]):
+    def __init__(self, sources: Sequence[ScoredPairs], entries: Sequence[tuple[int, int]]):
         """`entries` are pairs of a source's number and an index in it."""
         self._sources = sources
         self._entries = entries
@@ -208,6 +276,24 @@ class Selection:
         """Rainy and clean, uint8 (H, W, 3) each."""
         source, entry = self._entries[index]
         return self._sources[source].load(entry)
+
+    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
+        """Height and width."""
+        source, entry = self._entries[index]
+        return self._sources[source].check(entry, whole)
+
+    def alike(self, index: int) -> set[Scene]:
+        """Scenes of the pair in its source."""
+        source, entry = self._entries[index]
+        return self._sources[source].alike(entry)
+
+
+def _check_clean(photographs: Photographs, index: int, whole: bool) -> tuple[int, int]:
+    return photographs.load_clean(index).shape[:2] if whole else photographs.size(index)
+
+
+def _bytes(path: Path) -> int:
+    return epath.Path(path).stat().length
 
 
 def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | PhotographFiles:
@@ -253,7 +339,7 @@ def _open_folder(dataset: str, root: Path) -> PhotographFiles:
     return PhotographFiles(files, root)
 
 
-def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> PairSource:
+def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> ScoredPairs:
     """Pairs to score: as they are on disk, or under rain that never changes where the source synthesises it."""
     if source.rain != "none":
         return FrozenRain(pictures, source.rain)
@@ -261,7 +347,7 @@ def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) ->
     return pictures
 
 
-def open_source(source: SourceConfig, data_root: str = "") -> PairSource:
+def open_source(source: SourceConfig, data_root: str = "") -> ScoredPairs:
     """Pairs of a source, to be scored or looked at.
 
     Args:

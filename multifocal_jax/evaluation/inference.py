@@ -2,10 +2,12 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +18,65 @@ from jax.stages import Compiled
 from multifocal_jax.config import ModelConfig, Precision
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory, programs
+from multifocal_jax.evaluation.progress import Compiling, Report, Running, Tiling, in_background
 from multifocal_jax.evaluation.sizes import Size, Sizes
-from multifocal_jax.evaluation.tiles import blend_tiles
+from multifocal_jax.evaluation.tiles import blend_tiles, side_within, starts
+from multifocal_jax.networks import Network, build_network
 from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
-if TYPE_CHECKING:
-    from multifocal_jax.models import MultifocalNet
-
+TILES = (2048, 1024, 512)  # sides in pixels, of which the largest that fits is taken where a whole picture does not
 _KEPT_PROGRAMS = 32  # the latest used
 _WORTH = {"cpu": 700_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 5.6 s
 _WORTH_ELSEWHERE = 1_000_000_000
-_BYTES_BESIDE_TILES = 24  # per pixel of the whole picture: float32 sums and weights, picture, result
+_LEAST = 0.97  # of the bytes per pixel of one size are those of another
+_TELLING = 1.0  # seconds that a run takes at least for its speed to be remembered: shorter ones tell of starting
 
 
 class InferenceError(UserError):
     """A picture cannot be de-rained as asked. The message says why and what would do."""
+
+
+class TooLargeError(InferenceError):
+    """Memory does not suffice for a picture.
+
+    Attributes:
+        needed: bytes that it needs, beside what the process holds.
+        free: bytes that there are; None where the device does not say.
+        side: side in pixels of the tiles that would fit, a multiple of 64; 0 if none would.
+    """
+
+    def __init__(self, message: str, needed: int, free: int | None, side: int) -> None:
+        super().__init__(message)
+        self.needed, self.free, self.side = needed, free, side
+
+    def advice(self, option: str) -> str:
+        """The message, with the tile that would fit as a value of what the entry point calls `option`."""
+        return f"{self} ({option}{self.side})" if self.side else str(self)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What goes through the network.
+
+    Attributes:
+        own: height and width as it came.
+        shape: (B, H, W, 3) with sides of multiples.
+        dtype: of its values.
+        tile: side of its tiles; 0: whole.
+    """
+
+    own: Size
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    tile: int
+
+    @property
+    def cut(self) -> Size:
+        """Height and width of what goes through at once."""
+        _, height, width, _ = self.shape
+        return (min(self.tile, height), min(self.tile, width)) if self.tile else (height, width)
 
 
 class Derainer:
@@ -48,15 +92,20 @@ class Derainer:
         params: the network's parameters, nested as Flax names them.
         model: the architecture.
         precision: of the computation. "float32" means float32 on every platform; a GPU's TF32 is not used.
-        tile: side in pixels of the tiles that a picture is cut into to need less memory; 0 takes it whole. The
+        tile: side in pixels of the tiles that a picture is cut into to need less memory; 0 takes it whole. None takes
+            it whole where memory suffices, else in the largest of `TILES` that fit; pictures of one size, such as the
+            frames of a video, are taken alike, in smaller tiles only if memory becomes too small for the first. The
             network pools over what it sees, so tiles change the result slightly.
         overlap: pixels by which tiles overlap.
         ensemble: mean over the eight flips and quarter turns, eight times as slow. Weights that were trained without
             flips and rotations know rain as it falls: for them the mean is worse than the picture as it is.
         devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
+        platform: of these devices, such as "cpu"; None takes JAX's default.
+        progress: is called with what is being done; see `multifocal_jax.evaluation.progress`. What it raises ends the
+            call.
 
     Raises:
-        InferenceError: tile, overlap or devices cannot be had.
+        InferenceError: there can be no such tiles, overlap or devices.
     """
 
     def __init__(
@@ -65,29 +114,39 @@ class Derainer:
         model: ModelConfig,
         *,
         precision: Precision = "float32",
-        tile: int = 0,
+        tile: int | None = 0,
         overlap: int = 32,
         ensemble: bool = False,
         devices: int = 1,
+        platform: str | None = None,
+        progress: Report | None = None,
     ) -> None:
         self.model = model
         self.precision: Precision = precision
-        self.tile = round_up(tile, model.multiple)
+        self.tile = None if tile is None else round_up(tile, model.multiple)
         self.overlap = overlap
         self.ensemble = ensemble
-        if tile < 0 or overlap < 0 or (tile and overlap >= tile):
-            raise InferenceError(f"tile {tile} with overlap {overlap}: tiles must be larger than their overlap")
+        smallest = min(TILES) if tile is None else tile
+        if smallest < 0 or overlap < 0 or (smallest and overlap >= smallest):
+            raise InferenceError(f"tile {smallest} with overlap {overlap}: tiles must be larger than their overlap")
         if devices < 1 or model.multiple % devices:
             fitting = ", ".join(str(n) for n in range(1, model.multiple + 1) if model.multiple % n == 0)
             raise InferenceError(f"rows cannot be spread over {devices} devices; possible: {fitting}")
-        if devices > len(jax.local_devices()):
-            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(jax.local_devices())}")
-        self._devices = jax.local_devices()[:devices]
+        found = jax.local_devices(backend=platform)
+        if devices > len(found):
+            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(found)}")
+        self._devices = found[:devices]
         mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=self._devices)
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._programs: dict[Any, Compiled] = {}
         self._sizes: dict[Any, Sizes] = {}
+        self._network = build_network(model, dtype=self._dtype_of_computation, devices=devices)
+        self._chosen: dict[Any, int] = {}  # tiles of the pictures of a size, where they are chosen here
+        self._least: dict[Any, float] = {}  # bytes per pixel that a program takes, from the one seen last
+        known = programs.speed((model, precision), self._devices)
+        self._speed = [] if known is None else [known]  # seconds per pixel of the last run that tells
+        self._report: Report = progress or _ignore
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
@@ -98,16 +157,17 @@ class Derainer:
         return other
 
     def planned_memory(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> int:
-        """Bytes per device that the compiler plans for a whole picture (H, W, 3) of this dtype, weights included.
+        """Bytes per device that a whole picture (H, W, 3) of this dtype takes, beside what the process holds already.
 
-        That is of a program of its size; a larger one needs more, and is not used where memory does not suffice.
+        That is the compiler's plan for a program of its size, weights included, and what comes on top of it. A larger
+        program needs more, and is not used where memory does not suffice.
 
         Raises:
-            InferenceError: there is less memory than that.
+            TooLargeError: there is less memory than that.
         """
         height, width = (round_up(side, self.model.multiple) for side in shape[:2])
-        with self._settings():
-            return memory.needed(self._program((1, height, width, 3), np.dtype(dtype)))
+        picture = _Picture((shape[0], shape[1]), (1, height, width, 3), np.dtype(dtype), 0)
+        return self._needed(self._program(picture, picture.cut)) + self._beside(picture)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """De-rain a picture or a batch.
@@ -119,7 +179,8 @@ class Derainer:
             A NumPy array of the same shape and dtype; floats are clipped to [0, 1], integers rounded.
 
         Raises:
-            InferenceError: the shape or dtype is another, or memory does not suffice.
+            InferenceError: the shape or dtype is another.
+            TooLargeError: memory does not suffice; one of the former, too.
         """
         image = np.asarray(image)
         if image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
@@ -129,8 +190,11 @@ class Derainer:
         if image.dtype not in (np.uint8, np.uint16) and not jnp.issubdtype(image.dtype, jnp.floating):
             raise InferenceError(f"the picture is {image.dtype}; allowed: uint8, uint16, or floats in [0, 1]")
         batch = image if image.ndim == 4 else image[None]
-        result = self._ensemble(batch) if self.ensemble else self._padded(batch)
-        return _finish(result, image.dtype).reshape(image.shape)
+        return _finish(self.unclipped(batch), image.dtype).reshape(image.shape)
+
+    def unclipped(self, batch: np.ndarray) -> np.ndarray:
+        """What `__call__` clips and rounds: floats of the shape of the batch (B, H, W, 3)."""
+        return self._ensemble(batch) if self.ensemble else self._padded(batch)
 
     def _ensemble(self, batch: np.ndarray) -> np.ndarray:
         total: Any = 0
@@ -144,84 +208,151 @@ class Derainer:
     def _padded(self, batch: np.ndarray) -> np.ndarray:
         """(B, H, W, 3) of any size to floats, not clipped."""
         height, width = batch.shape[1:3]
+        if batch.dtype not in (np.uint8, np.uint16):
+            batch = batch.astype(self._dtype)
         batch = pad_to_multiple(batch, self.model.multiple)
-        if self.tile:
-            result = blend_tiles(self._run, batch, self.tile, self.overlap, self.model.multiple)
-        else:
-            result = self._run(batch)
+        picture = _Picture((height, width), batch.shape, batch.dtype, self.tile or 0)
+        result = self._in_tiles_that_fit(batch, picture) if self.tile is None else self._in_tiles(batch, picture)
         return result[:, :height, :width]
 
-    def _run(self, batch: np.ndarray) -> np.ndarray:
-        with self._settings():
-            if batch.dtype not in (np.uint8, np.uint16):
-                batch = batch.astype(self._dtype)
-            count, height, width, _ = batch.shape
-            worth = _WORTH.get(self._devices[0].platform, _WORTH_ELSEWHERE)
-            sizes = self._sizes.setdefault((count, str(batch.dtype)), Sizes(worth))
-            own = height, width
-            size = sizes.program_for(own)
+    def _in_tiles_that_fit(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
+        count, *sides, _ = batch.shape
+        key = count, *sorted(sides), str(batch.dtype)  # turned, a picture is taken like itself
+        while True:
+            tile = self._chosen.get(key, 0)
             try:
-                return self._run_program(size, batch)
-            except InferenceError:
-                sizes.discard(size)
-                if size == own:
+                return self._in_tiles(batch, replace(picture, tile=tile))
+            except TooLargeError as error:
+                below = min(error.side, (tile or max(sides)) - 1)
+                smaller = next((side for side in TILES if self.overlap < side <= below), None)
+                if smaller is None:
                     raise
-            return self._run_program(own, batch)  # for which the memory may suffice
+                self._chosen[key] = smaller
+                self._report(Tiling(*picture.own, smaller, error.needed, error.free))
 
-    def _run_program(self, size: Size, batch: np.ndarray) -> np.ndarray:
-        """Through the program for a size (height, width) that is not below the batch's."""
-        _, height, width, _ = batch.shape
-        batch = np.pad(batch, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)))
-        program = self._program(batch.shape, batch.dtype)
+    def _in_tiles(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
+        """(B, H, W, 3) with sides of multiples to floats."""
+        own = picture.cut
+        times = math.prod(
+            len(starts(length, side, self.overlap, self.model.multiple))
+            for length, side in zip(batch.shape[1:3], own, strict=True)
+        )
+        worth = _WORTH.get(self._platform, _WORTH_ELSEWHERE)
+        sizes = self._sizes.setdefault((len(batch), str(batch.dtype)), Sizes(worth))
+        size = sizes.program_for(own, times) if self._network.takes_size else own
         try:
-            placed = jax.device_put(batch, self._rows)
-            return np.asarray(program(self._params, placed, np.array([height, width], np.int32)))[:, :height, :width]
+            return self._through(size, batch, picture, times)
+        except TooLargeError:
+            sizes.discard(size)
+            if size == own:
+                raise
+        return self._through(own, batch, picture, times)  # for which the memory may suffice
+
+    def _through(self, size: Size, batch: np.ndarray, picture: _Picture, times: int) -> np.ndarray:
+        """Through the program for a size (height, width) that is not below that of the picture or of its tiles."""
+        program = self._program(picture, size)
+        pixels = times * len(batch) * size[0] * size[1]
+        expected = pixels * self._speed[0] if self._speed else None
+        done, begin = 0, time.perf_counter()
+
+        def tell() -> None:
+            seconds = time.perf_counter() - begin
+            self._report(Running(*picture.own, done, times, seconds, expected))
+
+        def run(piece: np.ndarray) -> np.ndarray:
+            nonlocal done
+            result = in_background(partial(self._run, program, size, piece), tell)
+            done += 1
+            tell()
+            return result
+
+        tell()
+        try:
+            if picture.tile:
+                result = blend_tiles(run, batch, picture.tile, self.overlap, self.model.multiple)
+            else:
+                result = run(batch)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise self._too_large(batch.shape, memory.needed(program), None) from None
+            raise self._too_large(picture, size, self._needed(program), None) from None
+        seconds = time.perf_counter() - begin
+        if seconds >= _TELLING:
+            self._speed[:] = [seconds / pixels]
+            programs.keep_speed((self.model, self.precision), self._devices, *self._speed)
+        return result
 
-    def _program(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
-        """The network compiled for a shape; refused if the device has less memory than the compiler has planned."""
-        key = (shape, str(dtype))
+    def _run(self, program: Compiled, size: Size, batch: np.ndarray) -> np.ndarray:
+        with self._settings():
+            _, height, width, _ = batch.shape
+            if size != (height, width):
+                batch = np.pad(batch, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)))
+            placed = jax.device_put(batch, self._rows)
+            return np.asarray(program(self._params, placed, np.array([height, width], np.int32)))[:, :height, :width]
+
+    def _program(self, picture: _Picture, size: Size) -> Compiled:
+        """The network compiled for a picture or its tiles at this size; refused if memory does not suffice."""
+        count, dtype, pixels = picture.shape[0], picture.dtype, picture.shape[0] * size[0] * size[1]
+        key = (count, *size, 3), str(dtype)
         program = self._programs.pop(key, None)
+        fixed = memory.fixed(self._platform)
         if program is None:
-            compile_program = partial(self._compile, shape, dtype)
+            if least := self._least.get(str(dtype)):  # known to be too large before it is compiled
+                self._check(picture, size, round(least * pixels) + fixed)
+            compile_program = partial(self._compile, key[0], dtype)
             program = programs.kept((self.model, self.precision, *key), self._devices, compile_program)
             if len(self._programs) >= _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
         self._programs[key] = program
-        free = memory.available(self._devices[0])
-        if free is not None and memory.needed(program) > free:
-            raise self._too_large(shape, memory.needed(program), free)
+        if pixels >= min(TILES) ** 2:  # in smaller ones the weights weigh too much
+            self._least[str(dtype)] = _LEAST * (self._needed(program) - fixed) / pixels
+        self._check(picture, size, self._needed(program))
         return program
 
     def _compile(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
-        from multifocal_jax.models import MultifocalNet  # late: a program that was kept needs no network
+        self._report(Compiling(*shape[1:3]))
+        return in_background(partial(self._compiled, shape, dtype))
 
-        network = MultifocalNet(
-            self.model,
-            dtype=self._dtype_of_computation,
-            param_dtype=jnp.promote_types(self._dtype, jnp.float32),
-            plain=len(self._devices) > 1,  # strips of rows would cut across the rows of the devices
-            looped=True,
-        )
+    def _compiled(self, shape: tuple[int, ...], dtype: np.dtype) -> Compiled:
         batch = jax.ShapeDtypeStruct(shape, dtype, sharding=self._rows)
         size = jax.ShapeDtypeStruct((2,), np.int32, sharding=self._everywhere)
-        forward = jax.jit(partial(_forward, network, self._dtype), out_shardings=self._rows)
-        return forward.lower(self._params, batch, size).compile()
+        forward = jax.jit(partial(_forward, self._network, self._dtype), out_shardings=self._rows)
+        with self._settings():
+            return forward.lower(self._params, batch, size).compile()
 
-    def _too_large(self, shape: tuple[int, ...], needed: int, free: int | None) -> InferenceError:
-        _, height, width, _ = shape
-        room: float = free if free is not None else needed / 2
-        if self._devices[0].platform == "cpu":  # where the tiles' results are put together in the same memory
-            room -= _BYTES_BESIDE_TILES * height * width
-        side = int(math.sqrt(height * width * max(0.0, 0.7 * room / max(needed, 1)))) // 64 * 64
+    def _needed(self, program: Compiled) -> int:
+        return memory.needed(program, self._platform)
+
+    def _beside(self, picture: _Picture) -> int:
+        """Bytes for a picture that the program does not know of; on a CPU they are of the same memory."""
+        if self._platform != "cpu":
+            return 0
+        values = math.prod(picture.shape)
+        copies = 2 * picture.dtype.itemsize  # reflected, and filled up for a larger program
+        floats = 4 / 3 * bool(picture.tile) + 2 * self.ensemble  # sums and weights of tiles; sum of views, and one
+        return round(values * (copies + floats * self._dtype.itemsize))
+
+    def _check(self, picture: _Picture, size: Size, needed: int) -> None:
+        shares = len(self._devices) if self._platform == "cpu" else 1  # devices of one memory
+        free = memory.lack(self._devices[0], shares * needed + self._beside(picture))
+        if free is not None:
+            raise self._too_large(picture, size, shares * needed, free)
+
+    def _too_large(self, picture: _Picture, size: Size, needed: int, free: int | None) -> TooLargeError:
+        height, width = picture.own
+        fixed = memory.fixed(self._platform)
+        room = (needed / 2 if free is None else free) - fixed - self._beside(replace(picture, tile=1))
+        fitting = max(0, int(_LEAST * room / max(needed - fixed, 1) * size[0] * size[1]))
+        side = side_within(fitting, height, width)
+        needed += self._beside(picture)
+        what = f"a picture of {width}x{height} pixels" + (f" in tiles of {picture.tile}" if picture.tile else "")
         has = "the device has less" if free is None else f"{memory.spell(free)} are free"
-        fits = f"tiles of {side} pixels would fit (--tile {side})" if side else "even tiles would not fit"
-        return InferenceError(
-            f"a picture of {width}x{height} pixels needs {memory.spell(needed)} at once and {has}; {fits}"
-        )
+        fits = f"tiles of {side} pixels would fit" if side else "even tiles would not fit"
+        return TooLargeError(f"{what} needs {memory.spell(needed)} at once and {has}; {fits}", needed, free, side)
+
+    @property
+    def _platform(self) -> str:
+        return self._devices[0].platform
 
     @property
     def _dtype(self) -> Any:
@@ -246,16 +377,18 @@ def load(
     name_or_path: str | Path = DEFAULT_NAME,
     *,
     precision: Precision = "float32",
-    tile: int = 0,
+    tile: int | None = None,
     overlap: int = 32,
     ensemble: bool = False,
     devices: int = 1,
+    progress: Report | None = None,
 ) -> Derainer:
     """A `Derainer` with stored weights: `clean = load("weights.safetensors")(rainy)`.
 
     Args:
         name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
-        precision, tile, overlap, ensemble, devices: see `Derainer`.
+        tile: see `Derainer`; left out, a picture is cut into tiles only where memory does not suffice for it.
+        precision, overlap, ensemble, devices, progress: see `Derainer`.
 
     Raises:
         WeightsError: there are no such weights or the file is damaged.
@@ -270,15 +403,19 @@ def load(
         overlap=overlap,
         ensemble=ensemble,
         devices=devices,
+        progress=progress,
     )
 
 
-def _forward(network: "MultifocalNet", dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
+def _ignore(_: Any) -> None:
+    """No progress is wanted."""
+
+
+def _forward(network: Network, dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
     """(B, H, W, 3) of integers or floats, of which (height, width) are picture, to floats, not clipped."""
     scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
-    result = network.apply({"params": params}, batch.astype(dtype) / scale, size)
-    assert isinstance(result, jax.Array)
-    return result
+    sizes = (size,) if network.takes_size else ()
+    return network.apply({"params": params}, batch.astype(dtype) / scale, *sizes)
 
 
 def _finish(result: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -57,15 +57,23 @@ class Lpips:
         Raises:
             MetricError: the picture is smaller than the network can look at.
         """
-        height, width, _ = picture.shape
-        if min(height, width) < LEAST_SIDE:
-            raise MetricError(f"a picture of {width}x{height} pixels is too small for LPIPS; {LEAST_SIDE} are needed")
+        check_size(*picture.shape[:2])
         with self._torch.no_grad():
             return float(self._net(self._tensor(picture), self._tensor(clean), normalize=True))
 
     def _tensor(self, picture: np.ndarray) -> Any:
         """(1, 3, H, W) in [0, 1]."""
         return self._torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that are too small.
+
+    Raises:
+        MetricError: one of this size is.
+    """
+    if min(height, width) < LEAST_SIDE:
+        raise MetricError(f"a picture of {width}x{height} pixels is too small for LPIPS; {LEAST_SIDE} are needed")
 
 
 def _line(error: BaseException) -> str:

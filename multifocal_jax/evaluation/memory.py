@@ -1,17 +1,38 @@
 """How much memory a computation needs and how much there is, so that too large a picture is refused beforehand."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from jax.stages import Compiled
 
+# What a run on a CPU takes beside XLA's plan: operands that convolutions pack, and the threads' heaps. The process grew
+# by 82 MB more than a plan of 226 MB, by 141 and 265 MB more than 879 and 2,543 with two threads, and by 106, 265 and
+# 314 MB more than 879 with 1, 8 and 32 (`general-small`, 2026-11-28).
+_BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 20_000_000, 16
+_PATIENCE = (
+    5,
+    0.1,
+)  # further looks and seconds before each: XLA frees what a run took a moment after the result is there
 
-def needed(compiled: Compiled) -> int:
-    """Bytes per device that a compiled function takes while it runs, as the compiler has planned; 0 if unknown."""
+
+def needed(compiled: Compiled, platform: str) -> int:
+    """Bytes per device that a compiled function takes while it runs; 0 if unknown.
+
+    That is the compiler's plan, and on a CPU what is known to come on top of it.
+    """
     plan = compiled.memory_analysis()
     if plan is None:
         return 0
-    return plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+    planned = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
+    return planned + (round(_BESIDE_PLAN * planned) + fixed(platform) if platform == "cpu" else 0)
+
+
+def fixed(platform: str) -> int:
+    """Of `needed`, the bytes that any function takes, whatever its size."""
+    return _BESIDE + _BESIDE_THREAD * min(os.cpu_count() or 1, _MOST_THREADS) if platform == "cpu" else 0
 
 
 def available(device: Any) -> int | None:
@@ -22,35 +43,52 @@ def available(device: Any) -> int | None:
     return available_on_host()
 
 
-def available_on_host() -> int | None:
-    """Bytes of main memory that this process can still have; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    fields = dict(line.split(":", 1) for line in lines)
-    free = [int(fields["MemAvailable"].split()[0]) * 1024] if "MemAvailable" in fields else []
-    return min([*free, *left_in_groups()], default=None)
+def lack(device: Any, size: int) -> int | None:
+    """Bytes that are free on a device if they are fewer than `size`; None if they suffice or nobody knows."""
+    looks, pause = _PATIENCE
+    free = available(device)
+    while free is not None and free < size and looks:
+        time.sleep(pause)
+        free, looks = available(device), looks - 1
+    return free if free is not None and free < size else None
+
+
+def available_on_host() -> int:
+    """Bytes of main memory that this process can still have, within the limits of its control groups."""
+    return max(0, min([psutil.virtual_memory().available, *left_in_groups()]))
 
 
 def left_in_groups(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Bytes that are left in each limited control group (version 2) of this process: a container's, a Slurm job's.
+    """Bytes that are left in each limited control group of this process: a container's, a Slurm job's.
 
     Args:
-        root: where the groups are mounted.
-        membership: says which group this process is in, as `0::/PATH`.
+        root: where the groups are mounted: those of version 2 themselves, those of version 1 in a folder `memory`.
+        membership: says which group this process is in, as `0::/PATH` in version 2 and `4:memory:/PATH` in version 1.
     """
     try:
-        group = next(line[4:] for line in membership.read_text().splitlines() if line.startswith("0::/"))
-    except (OSError, StopIteration):
+        lines = membership.read_text().splitlines()
+    except OSError:  # no Linux
         return []
-    own = root / group
+    left = []
+    for _, controllers, group in (line.split(":", 2) for line in lines):
+        if controllers == "":
+            left += _left(root, group, "memory.current", "memory.max", "inactive_file")
+        elif "memory" in controllers.split(","):
+            left += _left(
+                root / "memory", group, "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"
+            )
+    return left
+
+
+def _left(root: Path, group: str, usage: str, limit: str, cache: str) -> list[int]:
+    """The same for one hierarchy; a container sees its own group at the root, whatever path it is told."""
+    own = root / group.lstrip("/")
     left = []
     for folder in (folder for folder in (own, *own.parents) if folder.is_relative_to(root)):
         try:
             fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            used = int((folder / "memory.current").read_text()) - int(fields.get("inactive_file", 0))
-            left.append(int((folder / "memory.max").read_text()) - used)
+            used = int((folder / usage).read_text()) - int(fields.get(cache, 0))
+            left.append(int((folder / limit).read_text()) - used)
         except (OSError, ValueError):  # no group, or "max": no limit
             continue
     return left

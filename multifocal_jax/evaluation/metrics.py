@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.ndimage import correlate1d, uniform_filter
 
 from multifocal_jax.errors import UserError
 
@@ -112,20 +113,8 @@ def _blur(plane: np.ndarray) -> np.ndarray:
     """Gaussian window over the valid region: (H, W) to (H − 10, W − 10)."""
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     taps /= taps.sum()
-    height, width = plane.shape[0] - 2 * _RADIUS, plane.shape[1] - 2 * _RADIUS
-    rows = _weighted_sum(taps, [plane[i : i + height] for i in range(len(taps))])
-    return _weighted_sum(taps, [rows[:, i : i + width] for i in range(len(taps))])
-
-
-def _weighted_sum(taps: np.ndarray, planes: list[np.ndarray]) -> np.ndarray:
-    """Sum of taps[i] · planes[i] for symmetric taps: equal taps share a product."""
-    last = len(taps) - 1
-    total = taps[last // 2] * planes[last // 2]
-    for i in range(last // 2):
-        pair = planes[i] + planes[last - i]
-        pair *= taps[i]
-        total += pair
-    return total
+    rows = correlate1d(plane, taps, axis=0)[_RADIUS:-_RADIUS]
+    return correlate1d(rows, taps, axis=1)[:, _RADIUS:-_RADIUS]
 
 
 def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:
@@ -133,13 +122,7 @@ def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:
 
     A box of even width reaches one pixel further to the right and bottom than to the left and top.
     """
-    if factor == 1:
-        return plane
-    before, after = (factor - 1) // 2, factor // 2
-    padded = np.pad(plane, (before, after), mode="symmetric")
-    sums = np.pad(padded.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    boxes = sums[factor:, factor:] - sums[:-factor, factor:] - sums[factor:, :-factor] + sums[:-factor, :-factor]
-    return boxes[::factor, ::factor] / factor**2
+    return uniform_filter(plane, factor, origin=factor % 2 - 1)[::factor, ::factor]
 
 
 def _check(image: np.ndarray, reference: np.ndarray) -> None:
@@ -151,7 +134,14 @@ def _check(image: np.ndarray, reference: np.ndarray) -> None:
             f"the picture has {image.shape[1]}x{image.shape[0]} pixels, its reference "
             f"{reference.shape[1]}x{reference.shape[0]}; both must have one size"
         )
-    if min(image.shape[:2]) < 2 * _RADIUS + 1:
-        raise MetricError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} pixels is smaller than SSIM's window of 11x11"
-        )
+    check_size(*image.shape[:2])
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that cannot be compared with any.
+
+    Raises:
+        MetricError: one of this size cannot.
+    """
+    if min(height, width) < 2 * _RADIUS + 1:
+        raise MetricError(f"a picture of {width}x{height} pixels is smaller than SSIM's window of 11x11")

@@ -10,6 +10,8 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
+from scipy.ndimage import correlate1d
+from scipy.special import gamma
 
 from multifocal_jax.evaluation.metrics import MetricError
 
@@ -33,12 +35,8 @@ def niqe(image: np.ndarray) -> float:
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise MetricError(f"the picture is {image.dtype} {image.shape}; NIQE needs uint8 (height, width, 3)")
+    check_size(*image.shape[:2])
     rows, columns = image.shape[0] // BLOCK, image.shape[1] // BLOCK
-    if rows * columns < LEAST_BLOCKS:
-        raise MetricError(
-            f"a picture of {image.shape[1]}x{image.shape[0]} pixels is too small for NIQE, which needs two blocks of "
-            f"{BLOCK}x{BLOCK}; leave the picture or the metric out"
-        )
     grey = np.floor(image[: rows * BLOCK, : columns * BLOCK] @ _GREY + 0.5)
     features = np.concatenate([_features(grey, BLOCK), _features(_halve(grey), BLOCK // 2)], axis=1)
     whole = features[~np.isnan(features).any(axis=1)]  # flat blocks lack some; the release leaves them out here,
@@ -48,6 +46,19 @@ def niqe(image: np.ndarray) -> float:
     difference = mean - np.nanmean(features, axis=0)  # but not here
     inverse = np.linalg.pinv((covariance + np.cov(whole, rowvar=False)) / 2)
     return float(np.sqrt(difference @ inverse @ difference))
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse pictures that are too small.
+
+    Raises:
+        MetricError: one of this size is.
+    """
+    if (height // BLOCK) * (width // BLOCK) < LEAST_BLOCKS:
+        raise MetricError(
+            f"a picture of {width}x{height} pixels is too small for NIQE, which needs two blocks of {BLOCK}x{BLOCK}; "
+            "leave the picture or the metric out"
+        )
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +79,7 @@ def _features(grey: np.ndarray, side: int) -> np.ndarray:
     features = [shape, (left + right) / 2]
     for shift in _NEIGHBOURS:
         shape, left, right = _asymmetric_gaussian(blocks * np.roll(blocks, shift, axis=(1, 2)))
-        features += [shape, (right - left) * _gamma(2 / shape) / _gamma(1 / shape), left, right]
+        features += [shape, (right - left) * gamma(2 / shape) / gamma(1 / shape), left, right]
     return np.stack(features, axis=1)
 
 
@@ -85,7 +96,7 @@ def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     shapes, moments = _shapes()
     nearest = np.searchsorted((moments[1:] + moments[:-1]) / 2, moment)  # moments ascend
     shape = shapes[np.where(np.isnan(moment), 0, nearest)]  # a flat block's is the first, as MATLAB's `min` has it
-    scale = np.sqrt(_gamma(1 / shape) / _gamma(3 / shape))
+    scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
     return shape, left * scale, right * scale
 
 
@@ -93,19 +104,11 @@ def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 def _shapes() -> tuple[np.ndarray, np.ndarray]:
     """Shape parameters that are tried, and E|x|² / E x² of a Gaussian of each."""
     shapes = np.arange(0.2, 10.001, 0.001)
-    return shapes, _gamma(2 / shapes) ** 2 / (_gamma(1 / shapes) * _gamma(3 / shapes))
-
-
-def _gamma(values: np.ndarray) -> np.ndarray:
-    from scipy.special import gamma
-
-    return gamma(values)
+    return shapes, gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
     """Gaussian window of 7×7 pixels, σ = 7/6, over a plane whose edges are repeated."""
-    from scipy.ndimage import correlate1d
-
     return correlate1d(correlate1d(plane, _WINDOW, axis=0, mode="nearest"), _WINDOW, axis=1, mode="nearest")
 
 

@@ -46,19 +46,15 @@ def write_page(report: Report, source: PairSource | RainySource, folder: Path) -
             with path.open("rb") as file, Image.open(file) as result:
                 yield _figure(report, picture, rainy, np.asarray(result), clean)
 
-    template = Template((files("multifocal_jax.evaluation") / "page.html").read_text())
+    template = Template((files("multifocal_jax.evaluation") / "page.html").read_text("utf-8"))
     shown = min(len(worst), MOST_PICTURES)
     head, tail = template.substitute(
         title=html.escape(str(report.record.get("name", "Evaluation"))),
-        facts="".join(
-            f"<dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd>"
-            for name, value in report.record.items()
-            if isinstance(value, str | int | float)
-        ),
+        facts="".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in report.facts()),
         means="".join(_means(title, cells, name == report.family) for name, title, cells in report.means()),
         columns="".join(f"<th>{name}</th>" for name in report.columns()),
         rows="".join(_row(report, picture, number < shown) for number, picture in enumerate(worst)),
-        count=_pictures(len(worst)),
+        count=report.count(),
         unit=", PSNR in dB / SSIM on" if report.has_truth else "",
         order=report.order(),
         shown="all of them" if shown == len(worst) else f"the first {shown}",
@@ -83,7 +79,8 @@ def _means(title: str, cells: list[str], headline: bool) -> str:
 
 def _row(report: Report, picture: PictureScores, shown: bool) -> str:
     name = html.escape(picture.name)
-    link = f'<a href="#{name}">{name}</a>' if shown else name
+    title = html.escape(report.title(picture))
+    link = f'<a href="#{name}">{title}</a>' if shown else title
     cells = _cells([f"{picture.width}×{picture.height}", *report.cells(picture)])
     return f"<tr><th scope=row>{link}</th>{cells}</tr>"
 
@@ -102,7 +99,7 @@ def _figure(
     if clean is not None:
         images.append(("before clean", "ground truth", clean, " hidden"))
     return (
-        f'<figure id="{name}"><figcaption><b>{name}</b> {scores}</figcaption>'
+        f'<figure id="{name}"><figcaption><b>{html.escape(report.title(picture))}</b> {scores}</figcaption>'
         f'<div class="slider" style="aspect-ratio:{picture.width}/{picture.height};max-width:{2 * picture.width}px">'
         + "".join(
             f'<img class="{kind}" alt="{name}, {title}" {size} src="{_uri(pixels)}"{hidden}>'
@@ -115,10 +112,6 @@ def _figure(
 
 def _title(text: str) -> str:
     return html.escape(text.replace("`", ""))
-
-
-def _pictures(count: int) -> str:
-    return f"{count} picture" + "s" * (count != 1)
 
 
 def _uri(picture: np.ndarray) -> str:

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from multifocal_jax.evaluation import lpips, metrics, niqe
 from multifocal_jax.evaluation.metrics import MetricError
 
 Perceptual = Literal["lpips", "niqe"]
@@ -32,22 +33,31 @@ def open_measures(names: Sequence[Perceptual], truth: bool) -> dict[Perceptual, 
     return {name: _OPEN[name]() for name in PERCEPTUAL if name in names}
 
 
-def _open_lpips() -> Measure:
-    from multifocal_jax.evaluation.lpips import Lpips
+def check_size(names: Sequence[Perceptual], truth: bool, height: int, width: int) -> None:
+    """Refuse pictures that one of the metrics cannot look at, or PSNR and SSIM where there is ground truth.
 
-    lpips = Lpips()
+    Raises:
+        MetricError: pictures of this size are too small.
+    """
+    if truth:
+        metrics.check_size(height, width)
+    for name in names:
+        _CHECK[name](height, width)
+
+
+def _open_lpips() -> Measure:
+    network = lpips.Lpips()
 
     def measure(picture: np.ndarray, clean: np.ndarray | None) -> float:
         assert clean is not None
-        return lpips(picture, clean)
+        return network(picture, clean)
 
     return measure
 
 
 def _open_niqe() -> Measure:
-    from multifocal_jax.evaluation.niqe import niqe
-
-    return lambda picture, clean: niqe(picture)
+    return lambda picture, clean: niqe.niqe(picture)
 
 
+_CHECK: dict[Perceptual, Callable[[int, int], None]] = {"lpips": lpips.check_size, "niqe": niqe.check_size}
 _OPEN: dict[Perceptual, Callable[[], Measure]] = {"lpips": _open_lpips, "niqe": _open_niqe}

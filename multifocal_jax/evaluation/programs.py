@@ -18,7 +18,8 @@ from typing import Any
 import jax
 from jax.stages import Compiled
 
-_ROOMS = ("config.py", "models", "ops", "evaluation/inference.py")  # below the package: what programs are made from
+# What programs are made from, below the package.
+_SOURCES = ("config.py", "networks.py", "models", "ops", "fast", "evaluation/inference.py")
 _PACKAGES = ("jax", "jaxlib", "flax")
 _KEPT = 64  # files, the latest used
 
@@ -53,15 +54,36 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
     program = _read(file, devices)
     if program is None:
         program = compile_program()
-        if not _lacks_kernels():
-            _write(file, program)
+        _write(file, program)
     return program
+
+
+def speed(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> float | None:
+    """What `keep_speed` was given last, in this run or an earlier one; None if there is nothing."""
+    try:
+        return float(_speed_file(ingredients, devices).read_text()) if _folder else None
+    except (OSError, ValueError):
+        return None
+
+
+def keep_speed(ingredients: tuple[Any, ...], devices: Sequence[Any], seconds: float) -> None:
+    """Keep how many seconds a pixel takes beside the programs; where these are not kept, nothing is."""
+    if _folder:
+        with contextlib.suppress(OSError):
+            file = _speed_file(ingredients, devices)
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.write_text(repr(seconds))
+
+
+def _speed_file(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> Path:
+    assert _folder
+    return _folder / f"{_key(ingredients, devices)}.speed"
 
 
 def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     kinds = [(device.platform, device.device_kind, device.id) for device in devices]
     client = devices[0].client
-    flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "MULTIFOCAL_GPU_KERNELS")]
+    flags = os.environ.get("XLA_FLAGS", "")
     text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, processor()))
     return hashlib.sha256((_code + text).encode()).hexdigest()
 
@@ -69,8 +91,8 @@ def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
 def _digest_of_code() -> str:
     digest = hashlib.sha256(repr([version(package) for package in _PACKAGES]).encode())
     package = Path(__file__).parents[1]
-    for room in _ROOMS:
-        path = package / room
+    for name in _SOURCES:
+        path = package / name
         for source in [path] if path.is_file() else sorted(path.glob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()
@@ -84,13 +106,6 @@ def processor() -> str:
         return f"{platform.machine()} {platform.processor()}"
     names = ("model name", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
-
-
-def _lacks_kernels() -> bool:
-    """Whether one has failed its trial here: the next start shall try it again."""
-    from multifocal_jax.ops.gpu_kernels import failures
-
-    return bool(failures())
 
 
 def _read(file: Path, devices: Sequence[Any]) -> Compiled | None:

@@ -59,11 +59,17 @@ class Report:
         pictures: in the order of the set.
         family: of the headline figures.
         record: what was scored: config, weights, options; JSON types.
+        trained_on: names of the pictures that the weights were trained on; None where nobody has looked.
+        unknown: why more of them may have been, in words; empty where all is known.
+        left_out: pictures of the set that could not be scored: name and reason.
     """
 
     pictures: tuple[PictureScores, ...]
     family: Family = "uint8"
     record: dict[str, Any] = field(default_factory=dict)
+    trained_on: frozenset[str] | None = None
+    unknown: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def mean(self, side: Side, family: Family | None = None) -> Score:
         """Mean PSNR and SSIM of the rainy ("input") or the de-rained pictures ("result")."""
@@ -88,6 +94,27 @@ class Report:
         pairs = [picture.perceptual[metric] for picture in self.pictures]
         before, after = (math.fsum(side) / len(pairs) for side in zip(*pairs, strict=True))
         return before, after
+
+    def count(self) -> str:
+        """How many pictures the means are of, and how many of them the weights were trained on: `20 pictures`."""
+        trained_on = f", {len(self.trained_on)} of them trained on" if self.trained_on else ""
+        return f"{len(self.pictures)} picture{'s' * (len(self.pictures) != 1)}{trained_on}"
+
+    def title(self, picture: PictureScores) -> str:
+        """The picture's name, and whether the weights were trained on it."""
+        return picture.name + " (trained on)" * self.was_trained_on(picture)
+
+    def was_trained_on(self, picture: PictureScores) -> bool:
+        """Whether the weights are known to have been trained on a picture."""
+        return picture.name in (self.trained_on or ())
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What a reader of the scores has to know: the record's values, what was trained on, what was left out."""
+        facts = [(name, str(value)) for name, value in self.record.items() if isinstance(value, str | int | float)]
+        if self.trained_on is not None:
+            known = f"{len(self.trained_on)} of {len(self.pictures)} pictures"
+            facts.append(("trained on", f"{known}; not certain: {self.unknown}" if self.unknown else known))
+        return facts + [("left out", f"{name} ({reason})") for name, reason in self.left_out.items()]
 
     def worst_first(self) -> list[PictureScores]:
         """Pictures by ascending PSNR of the result; without ground truth by descending NIQE, or else as they come."""
@@ -131,24 +158,26 @@ class Report:
         """Table for a terminal: one line per picture, then the means of the headline family and of the others."""
         if not self.means():
             return self._caption()
-        pictures = [["", *self.columns()], *([picture.name, *self.cells(picture)] for picture in self.pictures)]
+        pictures = [["", *self.columns()], *([self.title(one), *self.cells(one)] for one in self.pictures)]
         means = [["", "rainy", "de-rained", "gain"]]
         for name, _, cells in sorted(self.means(), key=lambda line: line[0] != self.family):
-            means.append([f"mean {name}", *cells])
+            means.append([f"mean {name}{' (trained on)' * bool(self.trained_on)}", *cells])
         return "\n".join([*_aligned(pictures), "", *_aligned(means), self._caption()])
 
     def _caption(self) -> str:
-        count = f"{len(self.pictures)} picture" + "s" * (len(self.pictures) != 1)
+        left_out = "".join(f"\nleft out: {name} ({reason})" for name, reason in self.left_out.items())
         if self.has_truth:
-            return f"PSNR in dB / SSIM of {count}; lines of single pictures are in the family {self.family!r}."
-        return f"{count} without ground truth" + ("." if self.perceptual else "; --metrics niqe measures naturalness.")
+            family = f"lines of single pictures are in the family {self.family!r}."
+            return f"PSNR in dB / SSIM of {self.count()}; {family}{left_out}"
+        end = "." if self.perceptual else "; --metrics niqe measures naturalness."
+        return f"{self.count()} without ground truth{end}{left_out}"
 
     def to_markdown(self) -> str:
         """The means of every family and metric, then a table of the pictures in the headline family."""
         lines = [f"# De-raining: {self.record.get('name', 'evaluation')}", ""]
-        lines += [f"- {name}: {value}" for name, value in self.record.items() if isinstance(value, str | int | float)]
+        lines += [f"- {name}: {value}" for name, value in self.facts()]
         if self.means():
-            lines += ["", f"Means over {len(self.pictures)} pictures{', PSNR in dB / SSIM' * self.has_truth}:", ""]
+            lines += ["", f"Means over {self.count()}{', PSNR in dB / SSIM' * self.has_truth}:", ""]
             lines += ["| measured on | rainy | de-rained | gain |", "|---|---|---|---|"]
             for name, title, cells in self.means():
                 lines.append(f"| {f'**{title}**' if name == self.family else title} | {' | '.join(cells)} |")
@@ -159,27 +188,28 @@ class Report:
         lines += ["| " + " | ".join(["picture", "size", *self.columns()]) + " |"]
         lines += ["|---" * (len(self.columns()) + 2) + "|"]
         for picture in self.pictures:
-            name = " ".join(picture.name.split("\n")).replace("|", "\\|")
+            name = " ".join(self.title(picture).split("\n")).replace("|", "\\|")
             row = [name, f"{picture.width}×{picture.height}", *self.cells(picture)]
             lines.append("| " + " | ".join(row) + " |")
         return "\n".join(lines) + "\n"
 
     def to_csv(self) -> str:
-        """One line per picture with every family's scores, e.g. `result_uint8_psnr`, and `result_niqe`."""
+        """One line per picture with every family's scores, e.g. `result_uint8_psnr`, and `trained_on` (0 or 1)."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         families = FAMILIES if self.has_truth else ()
         columns = [(side, family) for family in families for side in SIDES]
         scores = [f"{side}_{family}_{measure}" for side, family in columns for measure in ("psnr", "ssim")]
         scores += [f"{side}_{metric}" for metric in self.perceptual for side in SIDES]
-        writer.writerow(["name", "width", "height", *scores])
+        known = self.trained_on is not None
+        writer.writerow(["name", "width", "height", *scores, *["trained_on"] * known])
         for picture in self.pictures:
             row: list[Any] = [picture.name, picture.width, picture.height]
             for side, family in columns:
                 score: Score = getattr(picture, side)[family]
                 row += [f"{score.psnr:.4f}", f"{score.ssim:.6f}"]
             row += [f"{value:.6f}" for metric in self.perceptual for value in picture.perceptual[metric]]
-            writer.writerow(row)
+            writer.writerow([*row, *[int(self.was_trained_on(picture))] * known])
         return text.getvalue()
 
     def to_json(self) -> str:
@@ -193,6 +223,9 @@ class Report:
             "family": self.family,
             "count": len(self.pictures),
             "mean": mean,
+            "trained_on": None if self.trained_on is None else sorted(self.trained_on),
+            "trained_on_unknown": self.unknown,
+            "left_out": self.left_out,
             "record": self.record,
             "pictures": [picture_to_dict(picture) for picture in self.pictures],
         }
@@ -214,7 +247,15 @@ class Report:
             pictures = tuple(picture_from_dict(values) for values in content["pictures"])
             if not pictures or any(set(picture.result) not in (set(), set(FAMILIES)) for picture in pictures):
                 raise ValueError("it has no pictures, or lacks scores of some")
-            return cls(pictures, content["family"], content["record"])
+            trained_on = content.get("trained_on")  # older reports lack this and the two below
+            return cls(
+                pictures,
+                content["family"],
+                content["record"],
+                None if trained_on is None else frozenset(trained_on),
+                content.get("trained_on_unknown", ""),
+                content.get("left_out", {}),
+            )
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
             raise ReportError(f"{name} is no report of evaluate.py ({type(error).__name__}: {error})") from None
 
@@ -257,6 +298,8 @@ def picture_from_dict(values: dict[str, Any]) -> PictureScores:
 def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
     """Several evaluations in one Markdown table, a line each; the rainy input leads those that have the same.
 
+    Below it stands in what the evaluations differ from the first: `differences`.
+
     Args:
         reports: pairs of a title and a report.
     """
@@ -270,7 +313,8 @@ def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
         for metric in metrics:
             measured = metric in report.perceptual
             cells.append(_value(report.mean_perceptual(metric)[SIDES.index(side)]) if measured else "not measured")
-        return "| " + " | ".join([title, str(len(report.pictures)), *cells]) + " |"
+        count = f"{len(report.pictures)}{f', {len(report.trained_on)} trained on' if report.trained_on else ''}"
+        return "| " + " | ".join([title, count, *cells]) + " |"
 
     def inputs(report: Report) -> list[Any]:
         return [
@@ -284,7 +328,53 @@ def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
             shown.append(inputs(report))
             lines.append(line(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
         lines.append(line(title, report, "result"))
-    return "\n".join(lines) + "\n"
+    notes = [f"- {note}" for note in differences(reports)]
+    return "\n".join([*lines, *[""] * bool(notes), *notes]) + "\n"
+
+
+def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
+    """In what evaluations differ from the first beside the weights: architecture, options, set, pictures; a line each.
+
+    Args:
+        reports: pairs of a title and a report.
+    """
+    (first, base), *others = reports
+    lines = []
+    for title, report in others:
+        for what, part in (("architecture", _architecture), ("options", _options)):
+            before, after = part(base.record), part(report.record)
+            changes = [
+                f"{name}: {before.get(name)} -> {after[name]}"
+                for name in after
+                if before and before.get(name) != after[name]
+            ]
+            if changes:
+                lines.append(f"{title} differs from {first} in its {what}: {', '.join(changes)}")
+        here, there = ({picture.name: picture for picture in one.pictures} for one in (report, base))
+        same = sum(_same_input(here[name], there[name]) for name in here.keys() & there.keys())
+        if not same == len(here) == len(there):
+            sets = (str(one.record.get("dataset", "an unknown set")) for one in (report, base))
+            now, then = (name.removesuffix(", trained on") for name in sets)
+            lines.append(
+                f"{title} is scored on other pictures than {first}: {len(here)} of {now}, not {len(there)} of {then}; "
+                f"{same} are the same, so the means cannot be compared"
+            )
+    return lines
+
+
+def _architecture(record: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(record.get("model", {})))  # as it comes from a file
+
+
+def _options(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("precision", "tile", "overlap", "ensemble") if name in record}
+
+
+def _same_input(one: PictureScores, other: PictureScores) -> bool:
+    """Whether two pictures of a name are one: equal rainy inputs score alike."""
+    size = (one.width, one.height) == (other.width, other.height)
+    scores = ((one.input[family].psnr, other.input[family].psnr) for family in one.input if family in other.input)
+    return size and all(before == after or math.isclose(before, after, abs_tol=1e-6) for before, after in scores)
 
 
 def _score_to_dict(score: Score) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """What `evaluate.py` does: scores one or more weights on the pictures of a config and writes the reports."""
 
-import contextlib
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -12,25 +12,19 @@ from etils import epath
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
-from multifocal_jax.data.errors import DataError, NoPairsError
+from multifocal_jax.data.errors import NoPairsError
 from multifocal_jax.data.published import PUBLISHED
-from multifocal_jax.data.sources import (
-    PairFiles,
-    PairSource,
-    RainySource,
-    open_photographs,
-    open_rainy,
-    open_source,
-    place_of,
-)
+from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, open_source, place_of
 from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
+from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
+from multifocal_jax.evaluation.usable import usable
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
-from multifocal_jax.weights import Weights
+from multifocal_jax.weights import Weights, load_weights
 from multifocal_jax.weights_lookup import find_weights, load_weights_for
 
 REPORT = "report.json"
@@ -44,6 +38,7 @@ def run(
     metrics: Sequence[Perceptual] = (),
     resume: bool = False,
     devices: int = 1,
+    mark_trained_on: bool = False,
     quiet: bool = False,
 ) -> list[tuple[str, Report]]:
     """Evaluate weights, print the tables, write `report.{json,csv,md,html}`, `scores.jsonl` and the pictures.
@@ -51,12 +46,14 @@ def run(
     Several processes share the pictures; all return the reports, and process 0 alone prints and writes them.
 
     Args:
-        config: pictures, architecture and `EvalConfig`.
+        config: pictures, `EvalConfig`, and the architecture that the weights must have where they are alone.
         weights: one or more files, workdirs or packaged names.
         output: folder of the reports; each of several weights has a folder of its own in it.
         metrics: to be measured beside PSNR and SSIM.
         resume: go on with an interrupted evaluation.
         devices: over which the rows of a picture are spread.
+        mark_trained_on: score pictures as held out that weights were trained on, and mark them; refused otherwise. Such
+            pictures of a test source are always scored and marked.
         quiet: print nothing.
 
     Returns:
@@ -66,21 +63,37 @@ def run(
         UserError: something that the user gave cannot be used.
     """
     processes.check_joined()
-    measures = open_measures(metrics, truth=config.eval.split != "test" or config.data.test.dataset != "rainy")
-    loaded = [(name, load_weights_for(name, config.model)) for name in weights]
+    truth = config.eval.split != "test" or config.data.test.dataset != "rainy"
+    measures = open_measures(metrics, truth=truth)
+    # Side by side every network has the architecture that it was trained with.
+    alone = len(weights) == 1
+    loaded = [load_weights_for(name, config.model) if alone else load_weights(find_weights(name)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
-    repeated = _trained_on(config, source)
-    if repeated and processes.index() == 0 and not quiet:
-        print(f"warning: {repeated}", file=sys.stderr)
-    reports = []
-    for title, (name, held) in zip(titles, loaded, strict=True):
-        folder = as_path(output) if len(weights) == 1 else as_path(output) / title
+    count = min(config.eval.limit, len(source)) if config.eval.limit else len(source)
+    source, left_out = usable(source, count, list(measures), skip=config.data.on_broken == "skip")
+    count -= len(left_out)
+    folders = [as_path(output) if alone else as_path(output) / title for title in titles]
+    for folder in folders:
         _keep_apart(config, folder)
+    known = [find_trained_on(held.record, source, count, config.data) for held in loaded]
+    lines = [f"{len(left_out)} pictures are left out; the reports name them"] if left_out else []
+    lines += [
+        _spell_trained_on(found, name, count, config, mark_trained_on)
+        for name, found in zip(weights, known, strict=True)
+    ]
+    if processes.index() == 0 and not quiet:
+        for line in filter(None, lines):
+            print(f"warning: {line}", file=sys.stderr)
+    reports = []
+    for name, held, title, folder, found in zip(weights, loaded, titles, folders, known, strict=True):
         record = _record(config, name, held, list(measures))
-        if repeated:
+        if found.indices:
             record["dataset"] += ", trained on"
-        report = _run_one(config, held, record, source, measures, folder, resume, devices, quiet)
+        notes: dict[str, Any] = {"left_out": left_out}
+        if truth:
+            notes |= {"trained_on": frozenset(map(source.name, found.indices)), "unknown": found.unknown}
+        report = _run_one(config, held, record, notes, source, measures, folder, resume, devices, quiet)
         reports.append((title, report))
     return reports
 
@@ -131,7 +144,8 @@ def _run_one(
     config: ExperimentConfig,
     weights: Weights,
     record: dict[str, Any],
-    source: PairSource | RainySource,
+    notes: dict[str, Any],
+    source: ScoredPairs | RainyFiles,
     measures: dict[Perceptual, Measure],
     folder: Path,
     resume: bool,
@@ -165,6 +179,7 @@ def _run_one(
     except KeyboardInterrupt:
         print(f"scores so far are kept in {folder}; the same command with --resume goes on", file=sys.stderr)
         raise
+    report = dataclasses.replace(report, **notes)
     if not main:
         return report
     write_text(folder / REPORT, report.to_json())
@@ -178,7 +193,7 @@ def _run_one(
     return report
 
 
-def _open(config: ExperimentConfig) -> PairSource | RainySource:
+def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
     if config.eval.split == "test":
         if config.data.test.dataset == "rainy":
             return open_rainy(config.data.test, config.data.root)
@@ -208,23 +223,24 @@ def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
             )
 
 
-def _trained_on(config: ExperimentConfig, source: PairSource | RainySource) -> str:
-    """What there is to say if pictures to test are trained on, as where a set has no folders for its splits."""
-    if config.eval.split != "test" or not isinstance(source, PairFiles):
-        return ""
-    place = place_of(config.data.test, config.data.root)
-    scored = {source.background(index) for index in range(len(source))}
-    for settings in config.data.train:
-        if settings.reader != "folder" or as_absolute(place_of(settings, config.data.root)) != as_absolute(place):
-            continue
-        with contextlib.suppress(DataError):  # what cannot be opened was not trained on here
-            trained = open_photographs(settings, config.data.root)
-            shared = sum(trained.background(index) in scored for index in range(len(trained)))
-            if shared:
-                return (
-                    f"{shared} of the pictures to test in {place} are those to train on, as it has no folders train "
-                    "and test; --config.eval.split=held_out scores those that training sets aside"
-                )
+def _spell_trained_on(found: TrainedOn, name: str, count: int, config: ExperimentConfig, marked: bool) -> str:
+    """What there is to say of weights and the pictures to score that they were trained on; empty if nothing is.
+
+    Raises:
+        EvaluationError: such pictures would be scored as held out, and `marked` does not allow it.
+    """
+    held_out = config.eval.split == "held_out"
+    if held_out and not marked and (found.indices or found.changed):
+        what = f"{len(found.indices)} of the {count} pictures to score as held out were trained on by {name}"
+        if not found.indices:
+            what = f"which pictures {name} was trained on cannot be told: {found.changed}"
+        raise EvaluationError(f"{what}; {found.advice}, or pass --mark-trained-on to score and mark them")
+    if found.indices:
+        doubt = f" (not certain: {found.unknown})" if found.unknown else ""
+        advice = "" if held_out else "; --config.eval.split=held_out scores those that training sets aside, if it does"
+        return f"{len(found.indices)} of the {count} pictures to score were trained on by {name}{doubt}{advice}"
+    if held_out and found.unknown:
+        return f"whether {name} was trained on the pictures to score is not certain: {found.unknown}"
     return ""
 
 
@@ -237,7 +253,7 @@ def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequ
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
         "dataset": _dataset(config),
-        "model": to_dict(config.model),
+        "model": to_dict(weights.model),
         "data": to_dict(config.data),
         **{key: options[key] for key in ("family", "precision", "tile", "overlap", "ensemble")},
         **({"metrics": list(metrics)} if metrics else {}),

@@ -23,19 +23,19 @@ class Sizes:
         self._programs: set[Size] = set()
         self._padding: dict[Size, int] = {}
 
-    def program_for(self, size: Size) -> Size:
-        """The size of the program for a picture of this (height, width)."""
+    def program_for(self, size: Size, times: int = 1) -> Size:
+        """The size of the program for a picture of this (height, width), or for so many tiles of it."""
         height, width = size
         padding = self._padding.get(size, 0)
         if size in self._programs or len(self._programs) < _AS_THEY_ARE or padding >= self._worth:
             self._programs.add(size)
             return size
-        most = height * width + self._worth
+        most = height * width + self._worth // times
         holding = [(h, w) for h, w in self._programs if h >= height and w >= width and h * w <= most]
         rounded = -(-height // _BUCKET) * _BUCKET, -(-width // _BUCKET) * _BUCKET
         found = min(holding, key=lambda sides: (sides[0] * sides[1], sides), default=rounded)
         self._programs.add(found)
-        self._padding[size] = padding + found[0] * found[1] - height * width
+        self._padding[size] = padding + times * (found[0] * found[1] - height * width)
         return found
 
     def discard(self, size: Size) -> None:

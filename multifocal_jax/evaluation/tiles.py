@@ -24,6 +24,16 @@ def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
     return sorted(set(spread))
 
 
+def side_within(pixels: int, height: int, width: int) -> int:
+    """Side of the largest tile of a picture that has at most so many pixels, a multiple of 64; may be 0.
+
+    Of a tile larger than a side of the picture only what is in the picture counts.
+    """
+    short = min(height, width)
+    side = math.isqrt(pixels) if pixels < short**2 else pixels // short
+    return side // 64 * 64
+
+
 def blend_tiles(
     function: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, tile: int, overlap: int, multiple: int
 ) -> np.ndarray:

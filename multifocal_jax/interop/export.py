@@ -13,7 +13,7 @@ import numpy as np
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.files import write_whole
-from multifocal_jax.models import MultifocalNet
+from multifocal_jax.networks import Implementation, build_network
 from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import Weights
 
@@ -28,18 +28,21 @@ class ExportError(UserError):
     """A network cannot be exported. The message says why, and the way out."""
 
 
-def forward(weights: Weights, *, plain: bool = False) -> Callable[[jax.Array], jax.Array]:
+def forward(
+    weights: Weights, implementation: Implementation = "fast", *, open_shape: bool = False
+) -> Callable[[jax.Array], jax.Array]:
     """What is exported: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8.
 
     Args:
         weights: of the network.
-        plain: layer by layer; a picture of open size cannot be cut into strips of rows.
+        implementation: see `build_network`.
+        open_shape: likewise.
     """
-    network = MultifocalNet(weights.model, plain=plain)
+    network = build_network(weights.model, implementation, open_shape=open_shape)
     params = jax.tree.map(lambda value: np.asarray(value, np.float32), weights.params)
 
     def derain(rainy: jax.Array) -> jax.Array:
-        return jnp.clip(network.apply({"params": params}, rainy), 0, 1)  # pyright: ignore[reportArgumentType]
+        return jnp.clip(network.apply({"params": params}, rainy), 0, 1)
 
     return derain
 
@@ -70,7 +73,7 @@ def export_stablehlo(
     _check_size(size, multiple)
     height, width = size or (f"{multiple}*h", f"{multiple}*w")
     shape = jax.export.symbolic_shape(f"{'b' if batch is None else batch}, {height}, {width}, 3")
-    derain = forward(weights, plain=batch is None or size is None)
+    derain = forward(weights, open_shape=batch is None or size is None)
 
     def serialised(platforms: Sequence[str]) -> bytearray:
         export = jax.export.export(jax.jit(derain), platforms=platforms)
@@ -110,7 +113,7 @@ def export_onnx(
 
         from multifocal_jax.interop.onnx_graph import build_onnx
     except ImportError as error:
-        raise ExportError(f"writing ONNX needs onnx and onnxruntime ({error}): pip install onnx onnxruntime") from None
+        raise ExportError(f"writing ONNX needs onnx and onnxruntime ({error}): pip install '.[onnx]'") from None
 
     multiple = weights.model.multiple
     if size is not None and min(size) < multiple:
@@ -119,7 +122,7 @@ def export_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    derain = _jit(forward(weights, plain=True))
+    derain = _jit(forward(weights, "reference"))
     sizes = [size] if size else [(2 * multiple, 3 * multiple), (3 * multiple + 3, 2 * multiple + 1)]
     for index, (h, w) in enumerate(sizes):
         rainy = _picture(batch or 1 + index, h, w)

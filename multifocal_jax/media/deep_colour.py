@@ -1,12 +1,13 @@
-"""Colour pictures of 16 bits per channel, which Pillow does not hold: reading through it, writing PNG and TIFF."""
+"""Colour pictures of more than 8 bits per channel, which Pillow does not hold, in PNG, TIFF, PPM and HEIF."""
 
 import io
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 # Pillow's name of a file's 16-bit pixels: the mode to open it in twice, the names that pick out the high and the low
 # bytes. "LA" has no name for its low bytes, but its four bytes per pixel are those of RGBA.
@@ -24,27 +25,61 @@ Turn = Callable[[Image.Image], Image.Image]
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether an opened file has 16-bit colour or 16-bit grey with alpha, of which Pillow would keep the high bytes."""
+    """Whether an opened file has more bits than 8 of colour, or of grey with alpha, which Pillow would leave out."""
+    if picture.format == "HEIF":
+        return picture.info["bit_depth"] > 8
+    if picture.format == "PPM":
+        return picture.mode == "RGB" and _highest(picture) > 255
     return _raw_mode(picture) in _BYTES
 
 
 def read_deep(file: BinaryIO, turn: Turn) -> np.ndarray:
-    """All 16 bits of a file for which `is_deep` holds.
+    """All bits of a file for which `is_deep` holds.
 
     Args:
         file: positioned at its start.
         turn: turns a loaded picture upright.
 
     Returns:
-        (H, W, 2, 3 or 4) uint16: grey or RGB, then alpha if there is any.
+        (H, W, 1 to 4) uint16 from 0 to 65535: grey or RGB, then alpha if there is any.
     """
     data = file.read()
     with Image.open(io.BytesIO(data)) as picture:
+        if picture.format == "HEIF":
+            return _read_heif(data)
+        if picture.format == "PPM":
+            return _read_ppm(data)
         mode, high, low = _BYTES[_raw_mode(picture)]
     if low is None:
         four = _decode(data, mode, high, turn).astype(np.uint16)
         return four[..., 0::2] << 8 | four[..., 1::2]
     return _decode(data, mode, high, turn).astype(np.uint16) << 8 | _decode(data, mode, low, turn)
+
+
+def _read_heif(data: bytes) -> np.ndarray:
+    import pillow_heif  # Pillow has opened the file through it
+
+    values = np.asarray(pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
+    return values.reshape(*values.shape[:2], -1)
+
+
+def _read_ppm(data: bytes) -> np.ndarray:
+    header = re.match(rb"P([36])" + 3 * rb"(?:\s|#[^\n]*\n)+(\d+)" + rb"\s", data)
+    if header is None:
+        raise ValueError("its header is odd")
+    plain, width, height, highest = (int(part) for part in header.groups())
+    if plain == 3:  # in decimal digits
+        numbers = re.sub(rb"#[^\n]*", b"", data[header.end() :]).split()[: 3 * width * height]
+        values = np.array(numbers).astype(np.uint32)
+    else:
+        values = np.frombuffer(data, ">u2", 3 * width * height, header.end()).astype(np.uint32)
+    return ((values * 65535 + highest // 2) // highest).astype(np.uint16).reshape(height, width, 3)
+
+
+def _highest(picture: Image.Image) -> int:
+    """The value that stands for white in a PPM."""
+    arguments = getattr(picture, "tile", [None])[0].args
+    return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
 
 
 def _raw_mode(picture: Image.Image) -> str:
@@ -98,8 +133,24 @@ def write_png(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> No
         PngImagePlugin.putchunk(file, name, content)
 
 
+def write_ppm(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
+    """Write a PPM, or a PGM if there is one channel, of 16 bits per channel; none of the options."""
+    height, width, channels = pixels.shape
+    file.write(b"P%d\n%d %d\n65535\n" % (5 if channels == 1 else 6, width, height))
+    file.write(pixels.astype(">u2").tobytes())
+
+
+def write_heif(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
+    """Write the high 10 bits as HEIF; arguments as for `write_png`, with `quality` and what else pillow-heif takes."""
+    import pillow_heif
+
+    height, width, channels = pixels.shape
+    mode = ("L;16", "LA;16", "RGB;16", "RGBA;16")[channels - 1]
+    pillow_heif.encode(mode, (width, height), np.ascontiguousarray(pixels).tobytes(), file, **options)
+
+
 def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, of the EXIF only what is text, and XMP."""
+    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, with XMP as an entry of the EXIF."""
     height, width, channels = pixels.shape
     data = zlib.compress(pixels.astype("<u2").tobytes())
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
@@ -124,7 +175,10 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
         exif = Image.Exif()
         exif.load(options["exif"])
         for tag, value in exif.items():
-            if isinstance(value, str) or tag == TiffImagePlugin.XMP:
+            if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+                entries = exif.get_ifd(tag)
+                directory[tag] = {key: entries[key] for key in entries if key != ExifTags.IFD.Interop}
+            elif tag not in directory:
                 directory[tag] = value
     directory.save(file)
     file.write(data)

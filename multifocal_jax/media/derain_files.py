@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from multifocal_jax.data.images import find_images
+from multifocal_jax.data.images import find_files
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import MetricError
-from multifocal_jax.files import OutputError, make_folder, write_whole
-from multifocal_jax.media import video
+from multifocal_jax.files import PARTIAL, OutputError, make_folder, write_whole
+from multifocal_jax.media import containers
 from multifocal_jax.media.animations import derain_animation, encode_animation, first_frame, is_animation
+from multifocal_jax.media.kinds import PICTURES, kind_by_suffix, kind_of, why_unknown
 from multifocal_jax.media.photographs import Photograph, encode_photograph, format_of, read_photograph
 
 Derain = Callable[[np.ndarray], np.ndarray]
@@ -38,11 +39,21 @@ class Job:
 
 @dataclass
 class Account:
-    """What became of the files: sources by outcome, failures with their messages, NIQE before and after if measured."""
+    """What became of the files.
+
+    Attributes:
+        done, skipped: sources.
+        failed: messages that name the source.
+        lost: of videos, what their results do not hold any longer; messages that name the source.
+        left_out: how many files of folders are neither pictures nor videos, by suffix.
+        niqe: before and after, if measured.
+    """
 
     done: list[Path] = field(default_factory=list)
     skipped: list[Path] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
     niqe: list[tuple[float, float]] = field(default_factory=list)
 
     def summary(self, seconds: float) -> str:
@@ -53,6 +64,10 @@ class Account:
         if self.failed:
             lines[0] += f", {len(self.failed)} failed:"
         lines = ["\n  ".join(lines + self.failed)]
+        if self.lost:
+            lines.append("\n  ".join(["not kept:", *self.lost]))
+        if self.left_out:
+            lines.append(f"left out: {_spell(self.left_out)}")
         if self.niqe:
             before, after = np.mean(self.niqe, axis=0)
             lines.append(f"NIQE, lower is better, mean of {len(self.niqe)}: {before:.2f} -> {after:.2f}")
@@ -75,25 +90,33 @@ def output_beside(inputs: Sequence[str]) -> str:
     return str(path.with_name(f"{path.name.removesuffix(suffix)}-derained{suffix}"))
 
 
-def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) -> list[Job]:
+def _spell(left_out: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in left_out.most_common())
+
+
+def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) -> tuple[list[Job], Counter[str]]:
     """Match inputs with outputs.
 
     Args:
         inputs: files, folders (taken with all below them) or glob patterns.
-        output: a file, if there is a single input file and this has the suffix of a picture or video; else a folder,
-            in which the structure below each input folder is kept.
+        output: a file, if there is a single input file and this has the suffix of a picture or video, or is what
+            `output_beside` gives; else a folder, in which the structure below each input folder is kept.
         comparisons: folder for pictures that show before and after side by side, as `NAME.jpg`, or with the whole name
             of the picture before the suffix where two pictures differ by nothing else.
+
+    Returns:
+        What is to be done; how many files of folders are neither pictures nor videos, by suffix.
 
     Raises:
         InputError: an input does not exist, a folder is empty, or two files would be written to one.
     """
     target = Path(output)
     outputs = [target, comparisons] if comparisons else [target]
-    found = list(dict.fromkeys(item for text in inputs for item in _expand(text, outputs)))
+    left_out: Counter[str] = Counter()
+    found = list(dict.fromkeys(item for text in inputs for item in _expand(text, outputs, left_out)))
     alone = len(found) == 1 and len(inputs) == 1 and Path(inputs[0]).is_file()
-    known = (*Image.registered_extensions(), *video.SUFFIXES)
-    to_file = alone and not target.is_dir() and target.suffix.lower() in known
+    known = {*Image.registered_extensions(), *PICTURES, *containers.SUFFIXES, ".ts", found[0][0].suffix.lower()} - {""}
+    to_file = alone and not target.is_dir() and (target.suffix.lower() in known or output == output_beside(inputs))
     jobs = [Job(source, target if to_file else target / relative, relative) for source, relative in found]
     if comparisons:
         stems = Counter(job.relative.with_suffix("") for job in jobs)
@@ -105,29 +128,40 @@ def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) ->
                 raise InputError(f"{taken[written.resolve()]} and {job.source} would both be written to {written}")
         if job.comparison and job.comparison.resolve() == job.target.resolve():
             raise InputError(f"{job.target} would be both result and comparison; choose another --compare folder")
-    return jobs
+    return jobs, left_out
 
 
 def _comparison_name(relative: Path, stems: Counter[Path]) -> Path:
     return relative.with_suffix(".jpg") if stems[relative.with_suffix("")] == 1 else Path(f"{relative}.jpg")
 
 
-def _expand(text: str, outputs: Sequence[Path]) -> list[tuple[Path, Path]]:
+def _expand(text: str, outputs: Sequence[Path], left_out: Counter[str]) -> list[tuple[Path, Path]]:
     """Files that an input stands for, each with its path below the output folder; nothing out of folders to write."""
     path = Path(text)
     if path.is_file():
         return [(path, Path(path.name))]
     if path.is_dir():
-        files = sorted([*find_images(path, recursive=True), *video.find_videos(path)])
         inside = [folder for folder in (output.resolve() for output in outputs) if path.resolve() in folder.parents]
-        below = [file for file in files if not any(folder in file.resolve().parents for folder in inside)]
-        if not below:
-            raise InputError(f"no pictures or videos in {path}")
-        return [(file, file.relative_to(path)) for file in below]
+        files = [file for file in find_files(path) if not any(folder in file.resolve().parents for folder in inside)]
+        taken = [file for file in files if _is_taken(file)]
+        here = Counter(file.suffix.lower() for file in set(files).difference(taken))
+        if not taken:
+            raise InputError(f"no pictures or videos in {path}" + (f", only {_spell(here)}" if here else ""))
+        left_out.update(here)
+        return [(file, file.relative_to(path)) for file in taken]
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
+    left_out[PARTIAL] += sum(match.endswith(PARTIAL) for match in matches)
+    matches = [match for match in matches if not match.endswith(PARTIAL)]
     if not matches:
         raise InputError(f"{text} does not exist" if not glob.has_magic(text) else f"nothing matches {text}")
-    return [item for match in matches for item in _expand(match, outputs)]
+    return [item for match in matches for item in _expand(match, outputs, left_out)]
+
+
+def _is_taken(file: Path) -> bool:
+    try:
+        return (kind_by_suffix(file) or kind_of(file)) is not None
+    except OSError:
+        return False
 
 
 def derain_files(
@@ -137,6 +171,7 @@ def derain_files(
     overwrite: bool = False,
     niqe: bool = False,
     quiet: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> Account:
     """De-rain files one by one; one that cannot be read or written is reported, and the others are done.
 
@@ -146,10 +181,11 @@ def derain_files(
         overwrite: replace outputs that exist already; otherwise they are left alone.
         niqe: measure it before and after; of an animation the first frame's, not of videos.
         quiet: no progress, no messages.
+        left_out: from `plan`, for the account.
     """
     from tqdm import tqdm
 
-    account = Account()
+    account = Account(left_out=+Counter(left_out or {}))
     with tqdm(jobs, unit="file", disable=quiet or len(jobs) == 1, dynamic_ncols=True) as bar:
         for job in bar:
             bar.set_postfix_str(str(job.relative), refresh=True)
@@ -157,9 +193,13 @@ def derain_files(
                 account.skipped.append(job.source)
                 continue
             try:
-                make_folder(job.target.parent)
-                if job.source.suffix.lower() in video.SUFFIXES:
-                    video.derain_video(derain, job.source, job.target, progress=not quiet)
+                _check_writable(job.target)
+                kind = kind_of(job.source) or kind_by_suffix(job.source)
+                if kind is None:
+                    raise InputError(f"{job.source} {why_unknown(job.source)}")
+                if kind == "video":
+                    lost = _derain_video(derain, job, progress=not quiet)
+                    account.lost += [f"{job.source}: {', '.join(lost)}"] if lost else []
                 else:
                     both = _derain_picture(derain, job, progress=not quiet)
                     if niqe:
@@ -220,11 +260,28 @@ def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
     return f"{values[0]:.2f} -> {values[1]:.2f}"
 
 
+def _check_writable(target: Path) -> None:
+    """Try before a long work whether there can be a result, without making its folder."""
+    make_folder(next(folder for folder in target.absolute().parents if folder.exists()))
+
+
+def _derain_video(derain: Derain, job: Job, progress: bool) -> list[str]:
+    """De-rain a video's file; returns what the result does not hold any longer."""
+    try:
+        from multifocal_jax.media.video import derain_video
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{job.source}: videos need PyAV ({error}); install it with: pip install av (the extra `video`)"
+        ) from None
+    return derain_video(derain, job.source, job.target, progress=progress)
+
+
 def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """De-rain a picture's file; returns the picture before and after."""
     data = job.source.read_bytes()
     kind = "" if job.target.suffix.lower() == job.source.suffix.lower() else format_of(job.target)
     contents, before, after = _derain_contents(derain, data, str(job.source), kind, str(job.target), progress=progress)
+    make_folder(job.target.parent)
     write_whole(job.target, lambda file: file.write(contents))
     if job.comparison:
         make_folder(job.comparison.parent)

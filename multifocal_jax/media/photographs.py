@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,21 +10,24 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
-from multifocal_jax.data.images import ORIENTATION, PILLOW_ERRORS, one_line, upright
+from multifocal_jax.data.images import ORIENTATION, PILLOW_ERRORS, TRANSPOSED, one_line, upright
 from multifocal_jax.errors import UserError
 from multifocal_jax.files import OutputError, make_folder, write_whole
-from multifocal_jax.media.deep_colour import is_deep, read_deep, write_png, write_tiff
+from multifocal_jax.media.deep_colour import is_deep, read_deep, write_heif, write_png, write_ppm, write_tiff
+from multifocal_jax.media.kinds import NEEDS_PACKAGE, is_heif, kind_by_suffix
+from multifocal_jax.media.metadata import make_exif_true, true_xmp
 
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
-_DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff}
+_DEEP_WRITERS = {"PNG": write_png, "TIFF": write_tiff, "PPM": write_ppm, "HEIF": write_heif}
 _XMP_IN_PNG, _EXIF_IN_PNG = "XML:com.adobe.xmp", "Raw profile type exif"  # texts
 _XMP_IN_TIFF = 700  # tag
 _JPEG_SEGMENT = {"exif": 65533, "xmp": 65504}  # bytes that it holds
 _MAX_DPI = 65535  # JPEG's
-# EXIF tags by which a TIFF describes how its own pixels lie and what Pillow hands over beside EXIF.
+# EXIF tags by which a TIFF describes how its own pixels, further pictures and layers lie, and what Pillow hands over
+# beside EXIF.
 _LAYOUT_OF_TIFF = (
     *(254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 282, 283, 284, 296, 317),
-    *(320, 322, 323, 324, 325, 338, 339, 347, 700, 34675),
+    *(320, 322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 700, 34675, 37724),
 )
 _LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -65,12 +67,14 @@ def read_photograph(data: bytes, name: str) -> Photograph:
             or so many pixels that it looks like an attack (Pillow's limit, about 179 million).
     """
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata, which are no trouble
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+            # Pillow warns of large pictures and odd metadata, which are no trouble
             return _decode(picture, data, name)
     except PhotographError:
         raise
     except UnidentifiedImageError:
+        if is_heif(data):
+            raise PhotographError(f"{name} is HEIF (HEIC), which {NEEDS_PACKAGE}") from None
         raise PhotographError(f"{name} is no picture of a known format") from None
     except PILLOW_ERRORS as error:
         raise PhotographError(f"picture {name} cannot be read: {one_line(error)}") from None
@@ -79,7 +83,7 @@ def read_photograph(data: bytes, name: str) -> Photograph:
 def _decode(picture: Image.Image, data: bytes, name: str) -> Photograph:
     kind = "JPEG" if picture.format == "MPO" else picture.format or ""  # MPO: a phone's JPEG with previews
     frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":
+    if frames > 1 and picture.format not in ("MPO", "HEIF"):  # of these the main picture
         raise PhotographError(f"picture {name} holds {frames} pages; take it apart, or save the page that is meant")
     values = read_deep(io.BytesIO(data), upright) if is_deep(picture) else _values(picture, name)
     if values.dtype == np.uint16 and "transparency" in picture.info:  # one colour of a PNG is declared transparent
@@ -125,15 +129,25 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
             options[key] = picture.info[key]
     if all(0 < float(value) <= _MAX_DPI for value in picture.info.get("dpi", [0])):  # a TIFF may say 0/0
         options["dpi"] = picture.info["dpi"]
+    exif = picture.getexif()
+    orientation = exif.get(ORIENTATION, 1)
+    size = (picture.height, picture.width) if orientation in TRANSPOSED else picture.size
+    with Image.open(io.BytesIO(data)) as stored:  # reading a TIFF has turned it, opening a HEIF likewise
+        by_pillow = stored.getexif().get(ORIENTATION), stored.info.get("original_orientation")
+    turned = any(told not in (None, 1) for told in (orientation, *by_pillow))
+
+    def corrected(xmp: str) -> str:
+        return true_xmp(xmp, size, turned)
+
     if isinstance(xmp := picture.info.get("xmp"), bytes):
-        options["xmp"] = _marked_upright(xmp.decode("latin-1")).encode("latin-1")
+        options["xmp"] = corrected(xmp.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     if picture.mode == "CMYK":
         options.pop("icc_profile", None)  # describes inks, and the result is RGB
-    exif = picture.getexif()
     if exif:
-        for tag in (ORIENTATION, *(_LAYOUT_OF_TIFF if kind == "TIFF" else ())):
+        for tag in _LAYOUT_OF_TIFF if kind == "TIFF" else ():
             exif.pop(tag, None)
         with contextlib.suppress(*PILLOW_ERRORS):
+            make_exif_true(exif, size, turned)
             options["exif"] = exif.tobytes()
     if isinstance(picture, JpegImagePlugin.JpegImageFile):
         options["qtables"] = picture.quantization
@@ -146,24 +160,21 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
             if key == _EXIF_IN_PNG:  # is among the options as `exif`
                 continue
             if key == _XMP_IN_PNG:
-                value = PngImagePlugin.iTXt(_marked_upright(value))
+                value = PngImagePlugin.iTXt(corrected(value))
             text.add_itxt(key, value) if isinstance(value, PngImagePlugin.iTXt) else text.add_text(key, value)
         options["pnginfo"] = text
     elif kind == "WEBP":
         options["lossless"] = _is_lossless_webp(data)
         options["quality"] = 90
-    elif kind == "AVIF":
+    elif kind in ("AVIF", "HEIF"):
         options["quality"] = 90
+        kept = ("nclx_profile", "chroma") if kind == "HEIF" else ()
+        options |= {key: picture.info[key] for key in kept if key in picture.info}
     elif kind == "TIFF":
         known = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
         compression = picture.info.get("compression")
         options["compression"] = compression if compression in known else "tiff_adobe_deflate"
     return options
-
-
-def _marked_upright(xmp: str) -> str:
-    """XMP with the orientation, where Pillow finds one, of a picture that is not turned."""
-    return re.sub(r'(tiff:Orientation(?:="|>))[0-9]', r"\g<1>1", xmp)
 
 
 def _is_lossless_webp(data: bytes) -> bool:
@@ -185,6 +196,8 @@ def format_of(path: Path) -> str:
     """
     Image.init()
     kind = Image.registered_extensions().get(path.suffix.lower(), "")
+    if kind not in Image.SAVE and kind_by_suffix(path) == "picture":
+        raise OutputError(f"{path} is to be HEIF, which {NEEDS_PACKAGE}")
     if kind not in Image.SAVE:
         raise OutputError(f"{path}: no picture format is called {path.suffix or 'so'!r}; use .png, .jpg, .tif or .webp")
     return kind
@@ -194,7 +207,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
     """The contents of a picture file.
 
     Args:
-        photograph: to be written; 16 bits are kept in PNG and TIFF, other formats get the high 8.
+        photograph: to be written; 16 bits are kept in PNG, TIFF and PPM, of which HEIF gets the high 10, others 8.
         kind: Pillow's name of the format; quality and metadata are kept as far as this format takes them.
         name: of the file, for errors.
 
@@ -238,7 +251,7 @@ def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str,
         for key, limit in _JPEG_SEGMENT.items():
             if len(fitting.get(key, b"")) > limit:
                 del fitting[key]
-    if not same and kind in ("JPEG", "WEBP", "AVIF"):
+    if not same and kind in ("JPEG", "WEBP", "AVIF", "HEIF"):
         fitting["quality"] = 95
     return fitting
 

@@ -1,183 +1,187 @@
-"""De-raining videos frame by frame through the programs of FFmpeg, which must be installed; the sound is kept."""
+"""De-raining videos frame by frame through PyAV, which brings FFmpeg's libraries; all else in the file is kept."""
 
-import json
-import shutil
-import subprocess
-import tempfile
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, cast
 
+import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from multifocal_jax.data.images import find_files
-from multifocal_jax.errors import UserError
-from multifocal_jax.files import OutputError
+from multifocal_jax.files import OutputError, make_folder, write_whole
+from multifocal_jax.media.containers import Container, Encoder, container_of
+from multifocal_jax.media.tracks import carry, ticks, time_base_of, true_of_result
+from multifocal_jax.media.video_frames import LIMITED, Look, to_array, to_frame, usual_matrix
+from multifocal_jax.media.video_reading import Decoder, Survey, open_video, packets_of, pictures_of, survey_of
 
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-_ENCODERS = {".webm": ("libvpx-vp9", "-crf", "24", "-b:v", "0"), ".avi": ("mpeg4", "-q:v", "2")}
-_ENCODER = ("libx264", "-crf", "17", "-preset", "medium")
-_WITHOUT_COLOUR_TAGS = (".avi",)
-# Matrices between RGB and Y'CbCr: FFmpeg's name as a tag, and as an option of its filter `scale`.
-_MATRICES = {
-    "bt709": "bt709",
-    "smpte170m": "smpte170m",
-    "bt470bg": "bt470",
-    "fcc": "fcc",
-    "smpte240m": "smpte240m",
-    "bt2020nc": "bt2020",
-    "bt2020c": "bt2020",
-}
-_SCALE = "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+os.environ.setdefault("SVT_LOG", "0")  # the encoder of AV1 writes its settings to stderr otherwise
 
+_HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfer functions that need 10 bits
+_FEW_FRAMES = 8  # with fewer than it reorders, x265 gives arbitrary times
+_TICKS = Fraction(1, 1000)  # for a variable rate where the container knows numbers of frames only
 
-class VideoError(UserError):
-    """A video cannot be read, or FFmpeg is missing."""
+Derain = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """What a video tells of its pictures.
+def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool = False) -> list[str]:
+    """De-rain every frame of a video by itself; its time, all other tracks and metadata are kept.
 
-    Attributes:
-        width, height: as shown, which is upright.
-        aspect: width to height of a pixel as shown, a fraction.
-        rate: frames per second, a fraction.
-        frames: how many, if the file tells it.
-        matrix: between RGB and Y'CbCr, one of _MATRICES.
-        range: of the values, "tv" (16 to 235) or "pc" (0 to 255).
-        primaries, transfer: tags of these names, "unknown" without.
-    """
-
-    width: int
-    height: int
-    aspect: str
-    rate: str
-    frames: int | None
-    matrix: str
-    range: str
-    primaries: str
-    transfer: str
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """Videos in a folder and below it; see `find_files`."""
-    return find_files(folder, SUFFIXES)
-
-
-def derain_video(
-    derain: Callable[[np.ndarray], np.ndarray], source: Path, target: Path, *, progress: bool = False
-) -> None:
-    """De-rain every frame of a video by itself; sound and metadata are copied.
-
-    Frames are turned upright, and a variable frame rate is kept at its mean. Pixels keep their shape, and colours their
-    matrix, range and tags; a video that does not tell its matrix is taken for BT.709 from 720 rows up, else for BT.601.
-    The picture is encoded anew: H.264 at a quality near to lossless, VP9 in `.webm`, MPEG-4 in `.avi`.
+    Frames are turned upright. Pixels keep their shape, and colours their matrix, range and tags; a video that does not
+    tell its matrix is taken for BT.709 from 720 rows up, else for BT.601. More than 8 bits per channel stay 10 and
+    transparency stays where the container has an encoder for them; see `containers` for the encoders.
 
     Args:
-        derain: a `Derainer`.
+        derain: a `Derainer`; is given (H, W, 3) uint8, or uint16 for a video of more than 8 bits.
         source: the video.
         target: to be written; its suffix decides on the container.
         progress: show a bar on stderr.
 
+    Returns:
+        What the result does not hold any longer, in words.
+
     Raises:
-        VideoError: FFmpeg is not installed, or it cannot read the video.
-        OutputError: FFmpeg cannot write the result.
+        VideoError: the video cannot be read.
+        OutputError: it cannot be written, or its container cannot hold its range of brightness (HDR).
     """
+    with open_video(source) as film:
+        container = container_of(target, source, film.format.name)
+        survey = survey_of(film, source)
+    encoder, lost = _encoder(container, survey, target)
+    make_folder(target.absolute().parent)
+
+    def write(file: BinaryIO) -> None:
+        try:
+            with open_video(source) as film:
+                result = av.open(file, "w", format=container.muxer, container_options=dict(container.options))
+                lost.extend(_write(derain, film, result, survey, container, encoder, source, progress))
+                result.close()  # not after an error, which another one in closing would hide
+        except FFmpegError as error:
+            raise OutputError(f"{target} cannot be written as {container.muxer}: {error.strerror}") from None
+
+    write_whole(target, write)
+    return lost
+
+
+def _encoder(container: Container, survey: Survey, target: Path) -> tuple[Encoder, list[str]]:
+    """How pictures are encoded, and what of them is lost."""
+    look = survey.look
+    hdr, encoder, lost = _HDR.get(look.transfer), container.picture, list(look.lost)
+    if look.alpha and container.alpha and not hdr:
+        encoder = container.alpha
+    elif look.alpha:
+        lost.append("transparency")
+    if encoder is not container.alpha and container.deep and (hdr or look.bits > 8):
+        encoder = container.deep
+    bits = VideoFormat(encoder.pixels).components[0].bits
+    if hdr and bits < 10:
+        raise OutputError(f"{target}: {container.muxer} holds 8 bits, too few for HDR ({hdr}); use .mp4, .mkv or .webm")
+    if bits < look.bits:
+        lost.append(f"{look.bits} bits per channel, which became {bits}")
+    if look.aspect != 1 and not container.aspect:
+        lost.append("the shape of its pixels, which became squares")
+    if encoder.name == "libx265":
+        words = [encoder.options["x265-params"], *([look.display] if look.display else [])]
+        words += ["bframes=0"] if len(survey.times) < _FEW_FRAMES else []
+        encoder = replace(encoder, options={**encoder.options, "x265-params": ":".join(words)})
+    elif look.display:
+        lost.append("HDR10 metadata")
+    return encoder, lost
+
+
+def _write(
+    derain: Derain,
+    film: InputContainer,
+    result: OutputContainer,
+    survey: Survey,
+    container: Container,
+    encoder: Encoder,
+    source: Path,
+    progress: bool,
+) -> list[str]:
+    """Fill the result; returns what is lost beside what the choice of an encoder has lost."""
     from tqdm import tqdm
 
-    ffmpeg = shutil.which("ffmpeg")
-    if not ffmpeg or not shutil.which("ffprobe"):
-        raise VideoError(f"{source}: videos need FFmpeg; install it (apt install ffmpeg, brew install ffmpeg)")
-    stream = _probe(source)
-    width, height = stream.width, stream.height
-    partial = target.absolute().with_name(f"{target.stem}.partial{target.suffix}")
-    suffix = target.suffix.lower()
-    raw = ("-f", "rawvideo", "-pix_fmt", "rgb24")
-    file = str(source.absolute())  # a relative name with a colon would be taken for a protocol
-    read = [ffmpeg, "-v", "error", "-nostdin", "-i", file, "-map", "0:v:0", "-r", stream.rate]
-    read += ["-vf", f"{_SCALE}:in_color_matrix={_MATRICES[stream.matrix]}:in_range={stream.range}", *raw, "-"]
-    write = [ffmpeg, "-v", "error", "-nostdin", "-y", *raw, "-s", f"{width}x{height}", "-r", stream.rate, "-i", "-"]
-    write += ["-i", file, "-map", "0:v", "-map", "1:a?", "-map_metadata", "1", "-c:a", "copy"]
-    write += ["-vf", _conversion(stream, tagged=suffix not in _WITHOUT_COLOUR_TAGS)]
-    write += ["-metadata:s:v", "rotate=0", "-c:v", *_ENCODERS.get(suffix, _ENCODER)]
-    write += ["-pix_fmt", "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p", str(partial)]
-    with tempfile.TemporaryFile() as read_log, tempfile.TemporaryFile() as write_log:
-        reader = subprocess.Popen(read, stdout=subprocess.PIPE, stderr=read_log)
-        writer = subprocess.Popen(write, stdin=subprocess.PIPE, stderr=write_log)
-        assert reader.stdout is not None
-        assert writer.stdin is not None
-        try:
-            with tqdm(
-                total=stream.frames, unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True
-            ) as bar:
-                while len(data := reader.stdout.read(width * height * 3)) == width * height * 3:
-                    frame = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-                    writer.stdin.write(derain(frame).tobytes())
+    look, picture = survey.look, pictures_of(film, source)
+    decode, clock = Decoder(picture), _Clock(survey.times, container, picture)
+    origin = Fraction(film.start_time or 0, av.time_base)
+    stream = cast(VideoStream, result.add_stream(encoder.name, rate=clock.rate, time_base=clock.time_base))
+    _set_up(stream, look, encoder, container)
+    stream.metadata.update(true_of_result(picture.metadata))
+    stream.disposition = picture.disposition
+    tracks, lost = carry(film, result, container, picture, survey.covers, origin)
+    durations: dict[int | None, int] = {}
+
+    def write(frame: VideoFrame | None) -> None:
+        for packet in stream.encode(frame):
+            packet.duration = durations.pop(packet.pts, 0)
+            result.mux(packet)
+
+    bar = tqdm(total=len(survey.times), unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
+    with bar:
+        for packet in packets_of(film, source):
+            if packet.stream.index == picture.index:
+                for frame in decode(packet):
+                    time, duration = clock.time(frame) - ticks(origin, clock.time_base), clock.duration(frame)
+                    array = to_array(frame, look)
+                    array[..., :3] = derain(array[..., :3])
+                    clean = to_frame(array, look, stream)
+                    clean.pts, clean.time_base, durations[time] = time, clock.time_base, duration
+                    write(clean)
                     bar.update(1)
-            writer.stdin.close()
-            if reader.wait() != 0:
-                raise VideoError(f"{source} cannot be read to its end: {_last_line(read_log)}")
-            if writer.wait() != 0:
-                raise OutputError(f"{target} cannot be written: {_last_line(write_log)}")
-            partial.replace(target)
-        except BrokenPipeError:
-            writer.wait()
-            raise OutputError(f"{target} cannot be written: {_last_line(write_log)}") from None
-        finally:
-            for process in (reader, writer):
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-            reader.stdout.close()
-            partial.unlink(missing_ok=True)
+            elif packet.stream.index in tracks:
+                tracks[packet.stream.index].take(packet)
+    write(None)
+    return [*lost, *([f"{decode.damaged} damaged packets of pictures"] if decode.damaged else [])]
 
 
-def _probe(source: Path) -> _Stream:
-    """Ask ffprobe."""
-    entries = "width,height,avg_frame_rate,nb_frames,sample_aspect_ratio"
-    entries = f"stream={entries},color_space,color_range,color_primaries,color_transfer:stream_side_data=rotation"
-    command = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-show_entries", entries, "-of", "json"]
-    result = subprocess.run([*command, str(source.absolute())], capture_output=True, text=True, check=False)
-    streams: list[dict[str, Any]] = json.loads(result.stdout or "{}").get("streams", [])
-    if result.returncode or not streams:
-        lines = result.stderr.strip().splitlines() or ["it holds no pictures"]
-        raise VideoError(f"video {source} cannot be read: {lines[-1]}")
-    stream = streams[0]
-    sides, aspect = (stream["width"], stream["height"]), stream.get("sample_aspect_ratio", "").split(":")
-    if len(aspect) != 2 or "0" in aspect:  # 0:1 says that nobody knows
-        aspect = ["1", "1"]
-    if any(side.get("rotation", 0) % 180 for side in stream.get("side_data_list", [])):
-        sides, aspect = sides[::-1], aspect[::-1]
-    matrix, frames = stream.get("color_space", ""), stream.get("nb_frames", "")
-    primaries, transfer = (stream.get(f"color_{tag}", "reserved") for tag in ("primaries", "transfer"))
-    return _Stream(
-        *sides,
-        aspect="/".join(aspect),
-        rate=stream["avg_frame_rate"],
-        frames=int(frames) if frames.isdigit() else None,
-        matrix=matrix if matrix in _MATRICES else _usual_matrix(stream["height"]),
-        range="pc" if stream.get("color_range") == "pc" and matrix != "gbr" else "tv",
-        primaries="unknown" if primaries == "reserved" else primaries,
-        transfer="unknown" if transfer == "reserved" else transfer,
-    )
+def _set_up(stream: VideoStream, look: Look, encoder: Encoder, container: Container) -> None:
+    """Tell a track to write all about its pictures."""
+    width, height = look.shown
+    if container.aspect:
+        stream.sample_aspect_ratio = look.aspect
+    else:
+        width = round(width * look.aspect)
+    stream.options = dict(encoder.options)
+    stream.width, stream.height = width, height
+    stream.pix_fmt = encoder.pixels if width % 2 == height % 2 == 0 else encoder.odd
+    tagged = container.muxer != "avi"
+    stream.colorspace = look.matrix if tagged else usual_matrix(look.height)
+    stream.color_range = look.range if tagged else LIMITED
+    stream.color_primaries, stream.color_trc = look.primaries, look.transfer
+    if encoder.tag:
+        stream.codec_context.codec_tag = encoder.tag
 
 
-def _usual_matrix(height: int) -> str:
-    """That of a video which does not say."""
-    return "bt709" if height >= 720 else "smpte170m"
+class _Clock:
+    """Gives frames their times in the result, in units of `time_base`, and none the same."""
+
+    def __init__(self, times: list[Fraction], container: Container, picture: VideoStream) -> None:
+        rates = [rate for rate in (picture.average_rate, picture.guessed_rate) if rate]
+        if len(times) > 1 and times[-1] > times[0]:
+            rates.append((len(times) - 1) / (times[-1] - times[0]))
+        self.rate = rates[0] if rates else Fraction(25)
+        self.time_base = self.source = time_base_of(picture)
+        if container.even:
+            self.time_base = next((1 / rate for rate in rates if _is_even(times, 1 / rate)), _TICKS)
+        self.last: int | None = None
+
+    def time(self, frame: VideoFrame) -> int:
+        told = frame.dts if frame.pts is None else frame.pts
+        time = (self.last or 0) if told is None else ticks(told * self.source, self.time_base)
+        self.last = time if self.last is None else max(time, self.last + 1)
+        return self.last
+
+    def duration(self, frame: VideoFrame) -> int:
+        return ticks(frame.duration * self.source, self.time_base)
 
 
-def _conversion(stream: _Stream, tagged: bool) -> str:
-    """FFmpeg's filters from RGB to a video like `stream`; one that takes no tags gets the usual matrix and range."""
-    matrix, values = (stream.matrix, stream.range) if tagged else (_usual_matrix(stream.height), "tv")
-    tags = f"colorspace={matrix}:range={values}:color_primaries={stream.primaries}:color_trc={stream.transfer}"
-    scale = f"{_SCALE}:out_color_matrix={_MATRICES[matrix]}:out_range={values}"
-    return f"{scale},setparams={tags},setsar=sar={stream.aspect}:max=100000"
-
-
-def _last_line(log: Any) -> str:
-    log.seek(0)
-    lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "FFmpeg does not say why"
+def _is_even(times: list[Fraction], period: Fraction) -> bool:
+    """Whether times stand for the numbers 0, 1, 2, ... of frames."""
+    return all(abs(time - times[0] - number * period) < period / 2 for number, time in enumerate(times))

@@ -5,26 +5,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
-from multifocal_jax.models.layers import Block
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.models.network import MultifocalNet
 
 
-def initial_parameters(network: Block, seed: int) -> dict[str, Any]:
-    """What `network.init` draws, without compiling it: weights and biases uniform in ±1/√fan_in, as PyTorch starts.
+def initial_parameters(config: ModelConfig, seed: int, dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+    """What `MultifocalNet.init` draws, without compiling it: uniform in ±1/√fan_in, as PyTorch starts.
 
     One draw is cut up into all parameters in the order of their names, which takes a second where compiling `init`
     takes minutes.
 
     Args:
-        network: see `MultifocalNet`.
+        config: the architecture.
         seed: the same parameters for the same seed, on every platform.
+        dtype: of the parameters.
 
     Returns:
         Nested dictionaries of NumPy arrays, as `network.init(…)["params"]`.
     """
-    shapes = parameter_shapes(network)
+    shapes = parameter_shapes(config)
     total = sum(int(np.prod(shape.shape)) for shape in jax.tree.leaves(shapes))
-    drawn = np.asarray(jax.random.uniform(jax.random.key(seed), (total,), network.param_dtype, -1.0, 1.0))
+    drawn = np.asarray(jax.random.uniform(jax.random.key(seed), (total,), dtype, -1.0, 1.0))
     used = 0
 
     def fill(node: Any) -> dict[str, Any]:
@@ -44,8 +47,7 @@ def initial_parameters(network: Block, seed: int) -> dict[str, Any]:
     return fill(shapes)
 
 
-def parameter_shapes(network: Block) -> dict[str, Any]:
+def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
     """The parameters as nested dictionaries of `jax.ShapeDtypeStruct`."""
-    side = network.config.multiple
-    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
-    return jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    image = jax.ShapeDtypeStruct((1, config.multiple, config.multiple, 3), jnp.float32)
+    return jax.eval_shape(MultifocalNet(config).init, jax.random.key(0), image)["params"]

@@ -18,7 +18,7 @@ class ConvolutionInteraction(Block):
 
     @nn.compact
     def __call__(self, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c"]:
-        up = upsample_bilinear(small, large.shape[1] // small.shape[1], self.extent(small))
+        up = upsample_bilinear(small, large.shape[1] // small.shape[1])
         both = jnp.concatenate([large, up], axis=-1)
         out = large + nn.relu(self.conv("conv", self.config.channels)(both))
         self.capture(out=out)

@@ -1,5 +1,7 @@
 """The adaptive-kernel pyramid (section 3.1, eq. 2)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 from jaxtyping import Array, Float
 
@@ -12,15 +14,13 @@ class ImagePyramid(Block):
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w 3"]) -> list[Float[Array, "b _ _ 3"]]:
-        images = [image]
-        for level in range(1, self.config.levels):
-            if self.config.pyramid == "learned":
-                reduce = self.conv(f"reduce_{level}", 3, stride=2)
-            else:
-                reduce = self._blur if self.config.pyramid == "gaussian" else average_downsample
-            images.append(reduce(images[-1]))
-        self.capture(**{f"level_{level}": scaled for level, scaled in enumerate(images)})
-        return images
+        scales = [image]
+        for s in range(1, self.config.levels):
+            scales.append(self.filter(s)(scales[s - 1]))
+        self.capture(**{f"level_{s}": scale for s, scale in enumerate(scales)})
+        return scales
 
-    def _blur(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
-        return gaussian_downsample(image, self.extent(image))
+    def filter(self, s: int) -> Callable[[Array], Array]:
+        """K_s."""
+        fixed = {"gaussian": gaussian_downsample, "average": average_downsample}
+        return fixed.get(self.config.pyramid) or self.conv(f"reduce_{s}", 3, stride=2)

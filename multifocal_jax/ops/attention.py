@@ -1,33 +1,32 @@
-"""The two similarity searches of the paper: over space (eqs. 4 and 5) and over channels (eq. 6)."""
+"""The similarity searches of the paper: over space (eqs. 3 to 5) and over channels (eq. 6)."""
 
-import math
-from collections.abc import Callable
-from functools import partial
-from types import ModuleType
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from multifocal_jax.ops import band_attention
-from multifocal_jax.ops.gpu_kernels import find_fused_attention
-from multifocal_jax.ops.resize import by_phase, join_phases, split_phases
-from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, whole_strip_height
-from multifocal_jax.ops.wavelet import haar_dwt
-
-BANDS = 4
+BANDS = 4  # LL, LH, HL, HH
 
 Map = Float[Array, "b h w c"]
 Anchors = Float[Array, "b s c"]
 
 
-def _split(x: Float[Array, "... c"], groups: int) -> Float[Array, "... {groups} c/{groups}"]:
-    return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+def similarity(query: Map, key: Anchors) -> Float[Array, "b h w s"]:
+    """softmax(Q ⊗ Kᵀ) of eq. 3, unscaled, over the S keys; in float32 or wider.
+
+    Args:
+        query: (B, H, W, C).
+        key: (B, S, C).
+
+    Returns:
+        (B, H, W, S); sums to 1 over S.
+    """
+    return jax.nn.softmax(jnp.einsum("bhwc,bsc->bhws", query, key, preferred_element_type=_wide(query)), axis=-1)
 
 
 def spatial_attention_maps(query: Map, key: Anchors) -> Float[Array, "b 4 h w s"]:
-    """M of eq. 4: per wavelet band, the softmax over the S anchors of Q Kᵀ, unscaled, in float32 or wider.
+    """M = softmax[Q_LL K_LLᵀ, Q_LH K_LHᵀ, Q_HL K_HLᵀ, Q_HH K_HHᵀ] (eq. 4), in float32 or wider.
 
     Args:
         query: (B, H, W, C), re-calibrated; band k is channels k·C/4 … (k+1)·C/4 − 1.
@@ -36,197 +35,66 @@ def spatial_attention_maps(query: Map, key: Anchors) -> Float[Array, "b 4 h w s"
     Returns:
         (B, 4, H, W, S); sums to 1 over S.
     """
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    logits = jnp.einsum("bhwgd,bsgd->bghws", _split(query, BANDS), _split(key, BANDS), preferred_element_type=wide)
-    return jax.nn.softmax(logits, axis=-1)
+    bands = zip(_bands(query), _bands(key), strict=True)
+    return jnp.stack([similarity(query_k, key_k) for query_k, key_k in bands], axis=1)
 
 
-def spatial_attention(query: Map, key: Anchors, value: Anchors) -> Map:
-    """The update of eq. 5 as the paper writes it: [M_LL V_LL, M_LH V_LH, M_HL V_HL, M_HH V_HH].
-
-    Args:
-        query: (B, H, W, C), re-calibrated; band k is channels k·C/4 … (k+1)·C/4 − 1.
-        key: (B, S, C), re-calibrated and pooled.
-        value: (B, S, C), likewise.
-
-    Returns:
-        (B, H, W, C) in the dtype of `value`, to be added to F_in.
-    """
-    maps = spatial_attention_maps(query, key).astype(value.dtype)
-    return jnp.einsum("bghws,bsgd->bhwgd", maps, _split(value, BANDS)).reshape(query.shape)
-
-
-@jax.custom_vjp
-def add_spatial_attention(
-    x: Map, kernel: Float[Array, "c c"], bias: Float[Array, " c"], key: Anchors, value: Anchors
-) -> Map:
-    """The spatial CSSAB from its Q projection on: F_out = F_in + [M_k V_k] (eqs. 4 and 5), Q = FRCB(x·kernel + bias).
-
-    Some rows are taken through all of it at a time: on a CPU they and their 4·S numbers per pixel of M stay in the
-    cache, elsewhere they bound the memory. Nothing but the inputs is kept for the gradient (docs/performance.md).
+def spatial_attention(maps: Float[Array, "b 4 h w s"], value: Anchors) -> Map:
+    """[M_LL V_LL, M_LH V_LH, M_HL V_HL, M_HH V_HH], which eq. 5 adds to F_in.
 
     Args:
-        x: (B, H, W, C), F_in; H and W even.
-        kernel: (C, C), of the 1×1 convolution that makes Q.
-        bias: (C,).
-        key: (B, S, C), re-calibrated and pooled; band k is channels k·C/4 … (k+1)·C/4 − 1.
-        value: (B, S, C), likewise.
+        maps: (B, 4, H, W, S), M of eq. 4.
+        value: (B, S, C), re-calibrated and pooled; band k is channels k·C/4 … (k+1)·C/4 − 1.
 
     Returns:
-        (B, H, W, C).
+        (B, H, W, C) in the dtype of `value`.
     """
-    arguments = (x, by_phase(kernel), by_phase(bias), key, value)
-    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, **_on_accelerators(_forward_strips, x, key))
+    bands = zip(jnp.unstack(maps.astype(value.dtype), axis=1), _bands(value), strict=True)
+    return jnp.concatenate([jnp.einsum("bhws,bsc->bhwc", map_k, value_k) for map_k, value_k in bands], axis=-1)
 
 
-def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
-    return add_spatial_attention(*inputs), inputs  # pyright: ignore[reportArgumentType]
-
-
-def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
-    x, kernel, bias, key, value = saved
-    (kernel, bias), to_given = jax.vjp(lambda *weights: tuple(map(by_phase, weights)), kernel, bias)
-    dx, d_kernel, d_bias, d_key, d_value = jax.lax.platform_dependent(
-        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, **_on_accelerators(_backward_strips, x, key)
-    )
-    return dx, *to_given((d_kernel, d_bias)), d_key, d_value
-
-
-add_spatial_attention.defvjp(_keep_inputs, _backward)
-
-
-def _on_accelerators(strips: Callable[..., Any], x: Map, key: Anchors) -> dict[str, Callable[..., Any]]:
-    ways = {"default": partial(strips, band_attention, STRIP)}
-    if fused := find_fused_attention(x.dtype, x.shape[-1] // BANDS, key.shape[1]):
-        ways["cuda"] = partial(strips, fused, STRIP)
-    return ways
-
-
-def _strip(bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
-    """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
-    b, h, w, c = x.shape
-    update = bands.attend(_queries(x, kernel, bias), _bands(key), _bands(value))
-    return x + join_phases(update.reshape(b, h // 2, w // 2, 4 * c))
-
-
-def _strip_gradients(
-    bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
-) -> tuple[Array, ...]:
-    b, h, w, c = x.shape
-    queries, pull = jax.vjp(_queries, x, kernel, bias)
-    of_update = split_phases(gradient).reshape(b, h * w, c)
-    d_queries, d_key, d_value = bands.attend_gradients(queries, _bands(key), _bands(value), of_update)
-    dx, d_kernel, d_bias = pull(d_queries)
-    return gradient + dx, d_kernel, d_bias, d_key, d_value
-
-
-def _queries(x: Map, kernel: Array, bias: Array) -> list[Float[Array, "b n d"]]:
-    """Q of every band; the four pixels of a block lie one after the other."""
-    b, h, w, c = x.shape
-    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(_project(x, kernel) + bias)]
-
-
-def _bands(x: Float[Array, "b n c"]) -> list[Float[Array, "b n d"]]:
-    return jnp.split(x, BANDS, axis=-1)
-
-
-@jax.custom_vjp
-def _project(x: Map, kernel: Float[Array, "c f"]) -> Map:
-    return jnp.einsum("bhwc,cf->bhwf", x, kernel)
-
-
-def _gradients_of_project(saved: tuple[Map, Array], gradient: Map) -> tuple[Map, Array]:
-    """The kernel's in four parts, which the cores of a CPU share; one long product is slow there."""
-    x, kernel = saved
-    parts = [y.reshape(4, -1, y.shape[-1]) for y in (x, gradient)]
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    d_kernel = jnp.einsum("pnc,pnf->pcf", *parts, preferred_element_type=wide).sum(0)
-    return jnp.einsum("bhwf,cf->bhwc", gradient, kernel), d_kernel.astype(kernel.dtype)
-
-
-_project.defvjp(lambda x, kernel: (_project(x, kernel), (x, kernel)), _gradients_of_project)
-
-
-def _forward_strips(bands: ModuleType, strip: int, x: Map, *rest: Array) -> Map:
-    b, h, w, _ = x.shape
-    rows = strip_height(h, b * w, strip, 2)
-    return map_rows(lambda _, strip: _strip(bands, strip, *rest), x, rows)
-
-
-def _backward_strips(
-    bands: ModuleType,
-    strip: int,
-    x: Map,
-    kernel: Array,
-    bias: Array,
-    key: Anchors,
-    value: Anchors,
-    gradient: Map,
-) -> tuple[Array, ...]:
-    rest = (kernel, bias, key, value)
-    b, h, w, c = x.shape
-    rows = whole_strip_height(h, b * w, strip, 2)
-    if rows is h or rows == h:
-        return _strip_gradients(bands, x, *rest, gradient)
-
-    def step(total: Any, parts: Any) -> tuple[Any, Map]:
-        dx, *others = _strip_gradients(bands, parts[0], *rest, parts[1])
-        return jax.tree.map(jnp.add, total, others), dx
-
-    zeros = [jnp.zeros_like(given) for given in rest]
-    cut = [jnp.moveaxis(y.reshape(b, h // rows, rows, w, c), 1, 0) for y in (x, gradient)]
-    total, dx = jax.lax.scan(step, zeros, cut)
-    return jnp.moveaxis(dx, 0, 1).reshape(x.shape), *total
-
-
-def _is_small(x: Map) -> bool:
-    """Whether a batch is a single strip of the CPU; a symbolic shape is not."""
-    return all(isinstance(side, int) for side in x.shape) and math.prod(x.shape[:3]) <= CPU_STRIP
-
-
-def _forward_by_image(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
-    """On a CPU large products with a batch axis are slow: one image after the other."""
-    if _is_small(x):
-        return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)
-
-    def image(of_image: tuple[Array, Array, Array]) -> Array:
-        x, key, value = (part[None] for part in of_image)
-        return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)[0]
-
-    return jax.lax.map(image, (x, key, value))
-
-
-def _backward_by_image(
-    x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
-) -> tuple[Array, ...]:
-    if _is_small(x):
-        return _backward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient)
-
-    def image(total: tuple[Array, Array], of_image: tuple[Array, ...]) -> tuple[tuple[Array, Array], Any]:
-        x, key, value, gradient = (part[None] for part in of_image)
-        dx, d_kernel, d_bias, *others = _backward_strips(
-            band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient
-        )
-        return (total[0] + d_kernel, total[1] + d_bias), [part[0] for part in (dx, *others)]
-
-    zeros = jnp.zeros_like(kernel), jnp.zeros_like(bias)
-    (d_kernel, d_bias), (dx, d_key, d_value) = jax.lax.scan(image, zeros, (x, key, value, gradient))
-    return dx, d_kernel, d_bias, d_key, d_value
-
-
-def channel_attention_map(query: Anchors, key: Anchors, heads: int, over: str = "key") -> Float[Array, "b n d d"]:
-    """A of eq. 6, softmax(Kᵀ Q) per head, unscaled, in float32 or wider.
+def channel_attention_maps(
+    query: Anchors, key: Anchors, heads: int, over: Literal["key", "query"] = "key"
+) -> Float[Array, "b {heads} d d"]:
+    """softmax(Kᵀ ⊗ Q) of eq. 6 for every head, unscaled, in float32 or wider.
 
     Args:
         query: (B, S, C), pooled; head n is channels n·C/heads … (n+1)·C/heads − 1.
         key: (B, S, C), likewise.
-        heads: number of heads, a divisor of C.
+        heads: a divisor of C.
         over: "key" normalises over the key's channels, so that each output channel of V A is a weighted average of
             V's channels; "query" normalises over the other axis.
 
     Returns:
         (B, heads, C/heads, C/heads), indexed [key channel, query channel].
     """
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    logits = jnp.einsum("bsni,bsnj->bnij", _split(key, heads), _split(query, heads), preferred_element_type=wide)
+    logits = jnp.einsum(
+        "bsni,bsnj->bnij", _heads(key, heads), _heads(query, heads), preferred_element_type=_wide(query)
+    )
     return jax.nn.softmax(logits, axis=-2 if over == "key" else -1)
+
+
+def channel_attention(value: Map, maps: Float[Array, "b n d d"]) -> Map:
+    """V ⊗ softmax(Kᵀ ⊗ Q) for every head, which eq. 6 adds to F_in.
+
+    Args:
+        value: (B, H, W, C); head n is channels n·C/heads … (n+1)·C/heads − 1.
+        maps: (B, heads, C/heads, C/heads), of `channel_attention_maps`.
+
+    Returns:
+        (B, H, W, C) in the dtype of `value`.
+    """
+    mixed = jnp.einsum("bhwni,bnij->bhwnj", _heads(value, maps.shape[1]), maps.astype(value.dtype))
+    return mixed.reshape(value.shape)
+
+
+def _bands(x: Float[Array, "... c"]) -> list[Float[Array, "... c/4"]]:
+    return jnp.split(x, BANDS, axis=-1)
+
+
+def _heads(x: Float[Array, "... c"], heads: int) -> Float[Array, "... {heads} c/{heads}"]:
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def _wide(x: Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)

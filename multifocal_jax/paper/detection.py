@@ -49,9 +49,7 @@ def people_detector(threshold: float = 0.0) -> Detector:
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise DetectionError(
-            "detection needs OpenCV; install it with: pip install 'opencv-python-headless<5'"
-        ) from None
+        raise DetectionError("detection needs OpenCV; install it with: pip install '.[detection]'") from None
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
 

@@ -38,7 +38,7 @@ def check_agreement(config: ExperimentConfig, data: TrainingData, workdir: epath
             f"multifocal_jax {multifocal_jax.__version__}": _digest_of_code(),
             "JAX": jax.__version__,
         },
-        "data": data.digest(),
+        "data": data.fingerprints,
         "lease": lease and lease["id"],
         "step": newest_step(workdir),
     }

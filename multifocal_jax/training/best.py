@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from typing import Any
 
 from etils import epath
 
@@ -29,12 +30,20 @@ class BestWeights:
     """
 
     def __init__(
-        self, config: ExperimentConfig, workdir: epath.Path, validation: Validation | None, resumed: bool
+        self,
+        config: ExperimentConfig,
+        workdir: epath.Path,
+        validation: Validation | None,
+        sources: list[dict[str, Any]],
+        resumed: bool,
     ) -> None:
-        """Where a run is `resumed`, take up the score of the workdir's weights, if it can be compared with its own."""
+        """Where a run is `resumed`, take up the score of the workdir's weights, if it can be compared with its own.
+
+        `sources` are the fingerprints of what is trained on, for the record.
+        """
         self.file = workdir / WORKDIR_FILE
         self.scores: dict[str, float] = {}
-        self._config, self._validation = config, validation
+        self._config, self._validation, self._sources = config, validation, sources
         self._commit = commit_of_package()  # of the code that trains, whatever is committed while it does
         self._best = -math.inf
         if validation and resumed:
@@ -68,6 +77,7 @@ class BestWeights:
         record = {
             "experiment": self._config.name,
             "config": to_dict(self._config),
+            "sources": self._sources,
             "step": step,
             "images": step * self._config.train.batch_size,
             "seed": self._config.train.seed,

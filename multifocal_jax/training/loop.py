@@ -104,7 +104,7 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(workdir, config))
         validation = Validation(config, data.held_out) if len(data.held_out) else None
         restored = checkpoints.restore(create_state(config, optimizer))
-        best = BestWeights(config, workdir, validation, resumed=restored is not None)
+        best = BestWeights(config, workdir, validation, data.fingerprints, resumed=restored is not None)
         if main:
             write_text(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
         recorder = stack.enter_context(contextlib.closing(Recorder(config, workdir, data, total, validation, quiet)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.models import MultifocalNet, initial_parameters
+from multifocal_jax.models import initial_parameters
 
 Params = Any
 
@@ -35,10 +35,9 @@ class TrainState:
         return self.params if self.average is None else self.average
 
 
-def make_network(config: ExperimentConfig) -> MultifocalNet:
-    """The network in the precision of the training config."""
-    dtype = jnp.dtype(config.train.precision)
-    return MultifocalNet(config.model, dtype=dtype, param_dtype=jnp.promote_types(dtype, jnp.float32))
+def parameter_dtype(config: ExperimentConfig) -> jnp.dtype:
+    """Of the parameters in training: float32, or float64 for that precision."""
+    return jnp.promote_types(config.train.precision, jnp.float32)
 
 
 def create_state(
@@ -51,8 +50,8 @@ def create_state(
         optimizer: whose state is wanted.
         params: to start from; None draws them from the seed.
     """
-    network = make_network(config)
-    values = initial_parameters(network, config.train.seed) if params is None else params
-    values = jax.tree.map(lambda value: jnp.asarray(value, network.param_dtype), values)
+    dtype = parameter_dtype(config)
+    values = initial_parameters(config.model, config.train.seed, dtype) if params is None else params
+    values = jax.tree.map(lambda value: jnp.asarray(value, dtype), values)
     average = jax.tree.map(jnp.copy, values) if config.train.ema_decay else None
     return TrainState(jnp.zeros((), jnp.int32), values, optimizer.init(values), average)

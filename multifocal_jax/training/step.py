@@ -9,9 +9,10 @@ import optax
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.networks import build_network
 from multifocal_jax.training.losses import make_loss
 from multifocal_jax.training.optimizer import Schedule
-from multifocal_jax.training.state import TrainState, make_network
+from multifocal_jax.training.state import TrainState, parameter_dtype
 
 AXIS = "data"
 
@@ -42,14 +43,15 @@ def make_step(
         The step. Its metrics are scalars: loss, learning_rate, the norms of gradients, parameters and updates, and
         the mean |R| of the estimated rain, which tells a collapse to "no rain" early.
     """
-    network, loss_of = make_network(config), make_loss(config.train)
+    network = build_network(config.model, dtype=jnp.dtype(config.train.precision))
+    loss_of, dtype = make_loss(config.train), parameter_dtype(config)
 
     def loss_and_rain(params: Any, rainy: Images, clean: Images) -> tuple[jax.Array, jax.Array]:
-        derained: Any = network.apply({"params": params}, rainy)
+        derained = network.apply({"params": params}, rainy)
         return loss_of(derained, clean), jnp.mean(jnp.abs(rainy - derained))
 
     def gradients(params: Any, resident: Any, batch: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:
-        rainy, clean = (image.astype(network.param_dtype) for image in prepare(resident, batch))
+        rainy, clean = (image.astype(dtype) for image in prepare(resident, batch))
         return jax.value_and_grad(loss_and_rain, has_aux=True)(params, rainy, clean)
 
     def accumulated(params: Any, resident: Any, batch: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:

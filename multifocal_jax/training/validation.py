@@ -11,7 +11,7 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.inference import Derainer, InferenceError
+from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.evaluation.metrics import UNCHANGED, score
 
 SAMPLES = 3
@@ -117,6 +117,6 @@ class Validation:
     def _derain(self, derainer: Derainer, index: int, rainy: np.ndarray) -> np.ndarray:
         try:
             return derainer(rainy)
-        except InferenceError as error:
-            advice = str(error).replace("--tile ", "--config.eval.tile=")  # as this door calls it
+        except TooLargeError as error:
+            advice = error.advice("--config.eval.tile=")
             raise ValidationError(f"held-out picture {self.source.name(index)}: {advice}") from None

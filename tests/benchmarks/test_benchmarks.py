@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks.kernels import count_kernels, count_launches
+from benchmarks.kernels import count_kernels
 from benchmarks.limits import count_traffic, demand_of
-from benchmarks.ours import Training, make_task
+from benchmarks.ours import AttentionParity, Training, make_task
 from benchmarks.processes import SideError, SideProcess
 from benchmarks.rows import OURS, ROWS, SMALL, SMALL_GPU, quick
 from benchmarks.table import Result, limit_of, lines
 from benchmarks.timing import Times, time_together
 from benchmarks.work import SideConfig, Work
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.ops import gpu_kernels
+from multifocal_jax.fast import cudnn_attention
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,18 +97,16 @@ def test_kernels_of_a_loop_count_by_its_turns():
     assert 7 * once <= count_kernels(jax.jit(turns).lower(square).compile().as_text() or "") < 7 * (once + 3)
 
 
-def test_a_step_is_compared_with_one_without_kernels(monkeypatch):
-    monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "")  # to be put back
-    task = make_task(Work("kernels", "cpu", 16, 16, batch=1, precision="bfloat16", model=SMALL))
+def test_a_step_is_compared_with_one_without_cudnn(monkeypatch):
+    monkeypatch.setattr(cudnn_attention, "serves", cudnn_attention.serves)  # to be put back
+    task = AttentionParity(Work("attention", "cpu", 16, 16, batch=1, precision="bfloat16", model=SMALL))
     task.run(1)
     assert task.facts() == {"loss_deviation": 0, "gradient_deviation": 0, "worst_parameter_deviation": 0}
-    assert os.environ["MULTIFOCAL_GPU_KERNELS"] == "off"
 
 
-def test_kernels_that_fail_their_trial_fail_the_side(monkeypatch):
-    monkeypatch.setattr(gpu_kernels, "_failed", ["ArithmeticError: off"])
-    with pytest.raises(RuntimeError, match="the GPU's kernels fail their trial: ArithmeticError: off"):
-        make_task(Work("inference", "cpu", 16, 16, model=SMALL))
+def test_where_cudnn_does_not_serve_there_is_nothing_to_compare():
+    with pytest.raises(RuntimeError, match="cuDNN does not take this attention on cpu"):
+        make_task(Work("attention", "cpu", 16, 16, model=SMALL), OURS)
 
 
 def test_training_runs_the_production_step():
@@ -123,25 +121,3 @@ def test_every_row_has_a_miniature():
     for row in ROWS:
         assert quick(row).work.model == (SMALL_GPU if row.work.platform == "gpu" else SMALL)
         assert row.sides[0] == OURS
-
-
-def test_traffic_of_kernels_by_hand():
-    program = """
-%body (state: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
-  %state = (s32[], f32[8,4]{1,0}) parameter(0)
-  %x = f32[8,4]{1,0} get-tuple-element(%state), index=1
-  %y = f32[8,4]{1,0} fusion(%x), kind=kLoop
-  ROOT %both = (s32[], f32[8,4]{1,0}) tuple(%n, %y)
-}
-
-ENTRY %main (a: bf16[8,16], b: bf16[16,4]) -> f32[8,4] {
-  %a = bf16[8,16]{1,0} parameter(0)
-  %b = bf16[16,4]{1,0} parameter(1)
-  %call = (f32[8,4]{1,0}, s8[4096]{0}) custom-call(%a, %b), custom_call_target="__cublas$lt$matmul"
-  %product = f32[8,4]{1,0} get-tuple-element(%call), index=0
-  %loop = (s32[], f32[8,4]{1,0}) while(%start), body=%body, backend_config={"known_trip_count":{"n":"3"}}
-  ROOT %out = f32[8,4]{1,0} fusion(%product, %product), kind=kLoop
-}
-"""
-    once = 8 * 4 * 4
-    assert count_launches(program) == (1 + 3 + 1, (8 * 16 * 2 + 16 * 4 * 2 + once) + 3 * 2 * once + 3 * once)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,10 +15,12 @@ from multifocal_jax.cli.derain import derain
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import inference
 from multifocal_jax.evaluation.niqe import niqe
+from multifocal_jax.files import PARTIAL
 from multifocal_jax.media import derain_files as files
-from multifocal_jax.media import video
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
+import films
 from tiny import save_tiny
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (20, 30, 3)).astype(np.uint8)
@@ -89,11 +92,12 @@ def test_a_broken_file_is_reported_and_the_rest_is_done(folder, tmp_path, bright
     (folder / "text.jpg").write_text("no picture")
     assert derain([str(folder), "-o", str(tmp_path / "out")]) == 1
     assert len(written(tmp_path / "out")) == 3
-    summary = capsys.readouterr().err.splitlines()[-3:]
+    summary = capsys.readouterr().err.splitlines()[-4:]
     assert "3 de-rained" in summary[0]
     assert "2 failed" in summary[0]
     assert "broken.png cannot be read" in summary[1]
     assert "text.jpg is no picture" in summary[2]
+    assert summary[3] == "left out: 1 .txt"
 
 
 def test_what_exists_is_left_alone(folder, tmp_path, brighten, capsys):
@@ -251,36 +255,135 @@ def test_errors_are_one_line_and_status_2(tmp_path):
     assert result.stderr == "error: nowhere.png does not exist\n"
 
 
-def test_videos_without_ffmpeg(tmp_path, brighten, monkeypatch, capsys):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    (tmp_path / "film.mp4").write_bytes(b"")
-    assert derain([str(tmp_path / "film.mp4"), "-o", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.count("videos need FFmpeg; install it") == 1
+def test_videos_without_pyav(tmp_path, brighten, monkeypatch, capsys):
+    films.make(tmp_path / "film.mp4")
+    monkeypatch.setitem(sys.modules, "multifocal_jax.media.video", None)  # cannot be imported
+    assert derain([str(tmp_path / "film.mp4"), "-o", str(tmp_path / "out" / "clean.mp4")]) == 1
+    assert "install it with: pip install av (the extra `video`)" in capsys.readouterr().err
+    assert written(tmp_path) == ["film.mp4"]
 
 
-def test_frames_go_through_ffmpeg(tmp_path, monkeypatch):
-    """With programs in FFmpeg's place: the reader repeats three frames, the writer keeps what it is given."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    frames = np.stack([PIXELS, PIXELS // 2, PIXELS // 3])
-    (tmp_path / "frames").write_bytes(frames.tobytes())
-    probe = '{"streams": [{"width": 20, "height": 30, "avg_frame_rate": "25/1", "nb_frames": "3", '
-    probe += '"side_data_list": [{"rotation": -90}]}]}'  # as phones store it: shown 30 wide and 20 high
-    scripts = {
-        "ffprobe": f"echo '{probe}'",
-        "ffmpeg": f'for last; do :; done; if [ "$last" = - ]; then cat {tmp_path}/frames; else cat > "$last"; fi',
-    }
-    for name, script in scripts.items():
-        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
-        (programs / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(programs), prepend=":")
-    (tmp_path / "film.mp4").write_bytes(b"")
-    video.derain_video(lambda frame: frame + np.uint8(20), tmp_path / "film.mp4", tmp_path / "clean.mp4")
-    assert (tmp_path / "clean.mp4").read_bytes() == (frames + 20).tobytes()
-    assert not list(tmp_path.glob("*.partial*"))
+def test_videos(tmp_path, brighten, capsys):
+    """Y of 100 is brightened by 20 in every channel: by 219 / 255 of it in Y."""
+    film = films.make(tmp_path / "film.mkv", [(100, 128, 128)] * 3, extra=films.Extra(cover=False, chapters=True))
+    assert derain([str(film), "-o", str(tmp_path / "new" / "clean.mp4")]) == 0
+    np.testing.assert_allclose(films.planes(films.frames(tmp_path / "new" / "clean.mp4")[2]), (117, 128, 128), atol=1.5)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown  # progress
+    assert "not kept" not in shown
+    assert derain([str(film), "-o", str(tmp_path / "clean.avi")]) == 0
+    assert "1 de-rained in" in (shown := capsys.readouterr().err)
+    assert shown.rstrip().endswith(f"not kept:\n  {film}: chapters")
+
+
+def test_suffixes_that_say_nothing_or_the_wrong(tmp_path, brighten, capsys):
+    """Kinds are found by contents; what is none is counted; camera raw files are not taken for small pictures."""
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name, kind in (("a.jfif", "JPEG"), ("b.jpe", "JPEG"), ("c.odd", "PNG"), ("noname", "PNG"), ("d.dng", "TIFF")):
+        Image.fromarray(PIXELS).save(source / name, kind)
+    for name in ("e.mts", "f.3gp", "g.wmv", "h.flv", "i.ts"):
+        encoder = "msmpeg4" if name == "g.wmv" else "libx264"
+        films.make(source / name, codec=encoder)
+    shutil.copy(source / "h.flv", source / "video.gif")
+    shutil.copy(source / "i.ts", source / "moving")
+    with av.open(str(source / "sound.wma"), "w") as song:
+        stream = song.add_stream("wmav2", rate=films.RATE, bit_rate=64_000)
+        song.mux([*stream.encode(films.tone(440, "stereo")), *stream.encode(None)])
+    for name in ("notes.txt", "more.TXT", "script.ts", "track.m3u8"):
+        (source / name).write_text("#EXTM3U\nfilm.mp4\n")
+    assert derain([str(source), "-o", str(out)]) == 0
+    assert written(out) == sorted(
+        ["a.jfif", "b.jpe", "c.odd", "noname", "e.mts", "f.3gp", "g.wmv", "h.flv", "i.ts", "video.gif", "moving"]
+    )
+    assert [opened(out / name).format for name in ("a.jfif", "b.jpe", "c.odd", "noname")] == [
+        "JPEG",
+        "JPEG",
+        "PNG",
+        "PNG",
+    ]
+    assert all(len(films.frames(out / name)) == 3 for name in ("e.mts", "g.wmv", "i.ts", "video.gif", "moving"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("left out: 2 .txt")
+    assert all(part in last for part in ("1 .dng", "1 .ts", "1 .m3u8", "1 .wma"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.xyz", "is no picture or video of a known format"),
+        ("a", "is no picture or video of a known format"),
+        ("a.odd", "cannot be read: Invalid data found when processing input"),
+        ("a.jpg", "is no picture of a known format"),
+        ("a.mp4", "cannot be read: Invalid data found when processing input"),
+        ("a.dng", "is the raw file of a camera; develop it first"),
+        ("a.png.partial", "was left by a run that did not end; remove it"),
+    ],
+)
+def test_nothing_is_made_for_what_cannot_be_read(name, reason, tmp_path, brighten, capsys):
+    (tmp_path / name).write_bytes(b"\x1a\x45\xdf\xa3 begins like a film" if name == "a.odd" else b"some text")
+    assert derain([str(tmp_path / name)]) == 1
+    assert f"{tmp_path / name} {reason}" in capsys.readouterr().err
+    assert derain([str(tmp_path / name), "-o", str(tmp_path / "new" / "folder")]) == 1
+    assert written(tmp_path) == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_leavings_of_earlier_runs_are_not_taken_up(tmp_path, brighten, capsys):
+    """Runs that were killed while they wrote a picture, an animation and a video."""
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    frames = [Image.fromarray(PIXELS), Image.fromarray(PIXELS // 2)]
+    frames[0].save(tmp_path / "b.gif", save_all=True, append_images=frames[1:])
+    films.make(tmp_path / "c.mp4")
+    for name in ("a.png", "b.gif", "c.mp4"):
+        shutil.copy(tmp_path / name, tmp_path / f"{name}{PARTIAL}")
+    assert derain([str(tmp_path), "-o", str(tmp_path / "out")]) == 0
+    assert "left out: 3 .partial" in capsys.readouterr().err
+    assert derain([f"{tmp_path}/[abc]*", "-o", str(tmp_path / "again")]) == 0
+    assert "left out: 3 .partial" in capsys.readouterr().err
+    assert written(tmp_path / "out") == written(tmp_path / "again") == ["a.png", "b.gif", "c.mp4"]
+    (tmp_path / "out" / f"c.mp4{PARTIAL}").write_bytes(b"left")  # is in the way of nothing
+    assert derain([str(tmp_path / "c.mp4"), "-o", str(tmp_path / "out"), "--overwrite"]) == 0
+    assert written(tmp_path / "out") == ["a.png", "b.gif", "c.mp4"]
+
+
+def test_heif(tmp_path, brighten, capsys):
+    pytest.importorskip("pillow_heif")
+    pixels = np.kron(PIXELS[:4, :6], np.ones((16, 16, 1), np.uint8))
+    Image.fromarray(pixels).save(tmp_path / "IMG.heic", "HEIF", quality=100)
+    assert derain([str(tmp_path / "IMG.heic")]) == 0
+    result = opened(tmp_path / "IMG-derained.heic")
+    assert result.format == "HEIF"
+    difference = np.asarray(result).astype(int) - pixels - 20
+    assert np.abs(difference[8::16, 8::16]).max() <= 4  # away from the edges, where colours are stored at half the size
+    assert derain([str(tmp_path / "IMG.heic"), "-o", str(tmp_path / "photo.jpg")]) == 0
+    assert opened(tmp_path / "photo.jpg").format == "JPEG"
+
+
+def test_heif_without_its_extra(tmp_path):
+    """In a process of its own, in which pillow-heif cannot be imported."""
+    pytest.importorskip("pillow_heif")
+    Image.fromarray(PIXELS).save(tmp_path / "IMG.heic", "HEIF")
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    program = """
+import sys
+sys.modules["pillow_heif"] = None
+from multifocal_jax.cli import derain
+from multifocal_jax.evaluation import inference
+inference.load = lambda name, **options: lambda image: image
+for arguments in (["IMG.heic"], [".", "-o", "out"], ["a.png", "-o", "out.heic"]):
+    print(derain.derain(arguments))
+"""
+    run = [sys.executable, "-c", program]
+    result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["1", "1", "1"]
+    assert (
+        result.stderr.count("pip install pillow-heif (the extra `heif`)") == 4
+    )  # the folder's is told at once and at the end
+    assert written(tmp_path) == ["IMG.heic", "a.png", "out/a.png"]
 
 
 def test_jobs_of_a_single_file():
     here = str(Path(__file__))
-    assert files.plan([here], "out.png")[0].target == Path("out.png")
-    assert files.plan([here], "out")[0].target == Path("out/test_derain.py")
+    assert files.plan([here], "out.png")[0][0].target == Path("out.png")
+    assert files.plan([here], "out")[0][0].target == Path("out/test_derain.py")

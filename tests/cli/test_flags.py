@@ -1,9 +1,13 @@
 import argparse
+import dataclasses
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from multifocal_jax import processes
 from multifocal_jax.cli.flags import (
@@ -12,7 +16,9 @@ from multifocal_jax.cli.flags import (
     parse_experiment,
     start_distributed,
 )
+from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError
+from multifocal_jax.config_files import to_dict
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "configs" / "demo.py")
@@ -26,7 +32,8 @@ def parse(*argv):
 
 @pytest.mark.parametrize("argv", [["--config", DEMO], [f"--config={DEMO}"]])
 def test_config_with_space_or_equals(argv):
-    assert parse(*argv)[0].name == "demo"
+    config, namespace = parse(*argv)
+    assert (config.name, namespace.workdir) == ("demo", "runs/demo")
 
 
 def test_overrides_with_space_or_equals_between_other_arguments():
@@ -34,6 +41,26 @@ def test_overrides_with_space_or_equals_between_other_arguments():
         "--config.train.batch_size", "16", "--config", DEMO, "--workdir=w", "--config.train.learning_rate=1e-3"
     )
     assert (config.train.batch_size, config.train.learning_rate, namespace.workdir) == (16, 1e-3, "w")
+
+
+def test_the_config_of_a_workdir(tmp_path):
+    demo, _ = parse("--config", DEMO, "--config.train.seed=7")
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(to_dict(demo)))  # as training writes it
+    for words in (["--workdir", str(tmp_path)], ["--config", str(file)]):
+        config, namespace = parse(*words, "--config.data.held_out=3")
+        assert namespace.workdir == str(tmp_path)
+        assert config == dataclasses.replace(demo, data=dataclasses.replace(demo.data, held_out=3))
+    with pytest.raises(ConfigError, match=r"w holds no config\.json, which train\.py writes there; give --config"):
+        parse("--workdir", str(tmp_path / "w"))
+    with pytest.raises(ConfigError, match="no config: give --config FILE"):
+        parse()
+    with pytest.raises(ConfigError, match=r"w\.json does not exist"):
+        parse("--config", str(tmp_path / "w.json"))
+    for content in ("{", "[1]", '{"train": 3}', '{"data": {"train": null}}', '{"colour": 1}', "\xff"):
+        file.write_bytes(content.encode("latin-1"))
+        with pytest.raises(ConfigError, match=r"config\.json is no config that train\.py of this version wrote: "):
+            parse("--workdir", str(tmp_path))
 
 
 def test_override_without_value(capsys):
@@ -114,6 +141,14 @@ def test_numbers_out_of_range_are_told_by_argument(command):
     assert f"argument {option}: {number!r} is not a number of " in last
 
 
+def test_a_stdout_that_is_not_utf_8():
+    code = "from multifocal_jax.cli.flags import exit_on_user_error as run; run(lambda: print('24×32 \\udce4') or 0)"
+    for encoding, printed in (("ascii", rb"24\xd732 \udce4"), ("utf-8", "24×32 \\udce4".encode())):
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, cwd=ROOT)
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, printed, b"")
+
+
 def test_a_reader_that_has_seen_enough():
     code = "from multifocal_jax.cli.flags import exit_on_user_error as run; run(lambda: print('x' * 100_000) or 0)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -122,3 +157,26 @@ def test_a_reader_that_has_seen_enough():
     _, errors = process.communicate(timeout=120)
     assert errors == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("asked", "command", "advice"),
+    [
+        ("cuda", "multifocal_jax.cli.derain a.png -o b.png", "; the extra cuda brings it: pip install '.[cuda]'"),
+        ("tpv", "multifocal_jax.cost", "; did you mean 'tpu'? The extra tpu brings it: pip install '.[tpu]'"),
+    ],
+)
+def test_a_platform_that_is_not_there(asked, command, advice, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    environment = os.environ | {"JAX_PLATFORMS": asked, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", *command.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.stderr == f"error: JAX_PLATFORMS is {asked!r}, but this installation has cpu only{advice}\n"
+    assert done.returncode == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_platforms_that_are_there_and_errors_of_another_kind(monkeypatch):
+    assert missing_platform() is None
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert missing_platform() is None

@@ -157,6 +157,37 @@ def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
         main(["check", str(pairs / "nowhere")])
 
 
+def _unlike(folder):
+    for path in (folder / "rain").iterdir():
+        Image.fromarray(read_image(path)[:-1]).save(path)
+
+
+def _lonely(folder):
+    for path in (folder / "rain").iterdir():
+        path.rename(path.with_stem(f"other{path.stem}"))
+
+
+def _pointers(folder):
+    for path in folder.rglob("*.png"):
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "count"), [(_unlike, "sizes", 12), (_lonely, "unpaired", 24), (_pointers, "unreadable", 12)]
+)
+def test_faults_are_listed_where_no_pair_can_be_used(pairs, tmp_path, capsys, spoil, kind, count):
+    sound = tmp_path / "sound"
+    shutil.copytree(pairs, sound)
+    spoil(pairs)
+    assert main(["check", str(pairs), "--limit", "3"]) == 1
+    printed = capsys.readouterr().out
+    assert f"  {kind}: {count}\n" in printed
+    assert "sizes: none, as nothing here can be used" in printed
+    assert f"    and {count - 3} more" in printed
+    report = check(sound, against=pairs)
+    assert [fault.kind for fault in report.faults] == [kind] * count
+
+
 def test_a_split_that_cannot_be_used_is_not_passed_over(pairs, tmp_path):
     root = tmp_path / "rain100l"
     for split in ("train", "test"):

@@ -51,7 +51,7 @@ def test_drawing():
 
 def test_without_opencv(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(DetectionError, match="install it with: pip install 'opencv-python-headless<5'"):
+    with pytest.raises(DetectionError, match=r"install it with: pip install '\.\[detection\]'"):
         people_detector()
 
 

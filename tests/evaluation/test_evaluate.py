@@ -14,7 +14,7 @@ from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.journal import JournalError
 from multifocal_jax.evaluation.metrics import MetricError, score_all
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
+from multifocal_jax.evaluation.report import Report, ReportError, comparison_table, differences
 from multifocal_jax.files import OutputError
 
 
@@ -201,12 +201,18 @@ def test_tables_hold_every_picture_and_family(evaluated):
 def test_side_by_side(evaluated):
     report, _ = evaluated
     table = comparison_table([("one", report), ("two", evaluate(lambda batch: batch, SOURCE))]).splitlines()
-    assert [line.split("|")[1].strip() for line in table[2:]] == ["rainy input", "one", "two"]
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["rainy input", "one", "two"]  # and no difference
     assert table[2].split("|")[3:] == table[4].split("|")[3:]  # "two" leaves the rain
     other = evaluate(darken, SOURCE, limit=3)
     table = comparison_table([("one", report), ("three", other), ("again", report)]).splitlines()
-    titles = [line.split("|")[1].strip() for line in table[2:]]
+    titles = [line.split("|")[1].strip() for line in table[2:7]]
     assert titles == ["rainy input", "one", "rainy input of three", "three", "again"]
+    assert len(table) == 9
+    assert "three is scored on other pictures than one: 3 of an unknown set, not 5 of" in table[8]
+    brighter = Pictures([(24, 32), (32, 24), (24, 32), (24, 32), (40, 40)])
+    brighter.load = lambda index: (SOURCE.load(index)[0] + np.uint8(1), SOURCE.load(index)[1])
+    (line,) = differences([("one", report), ("rainier", evaluate(darken, brighter))])
+    assert "5 of an unknown set, not 5 of an unknown set; 0 are the same" in line
 
 
 class Elements(HTMLParser):

@@ -107,9 +107,10 @@ def test_where_memory_is_too_small_for_a_shared_program_a_picture_has_its_own(pa
     derainer = Derainer(params, MODEL)
     for size in [(8, 8), (8, 16)]:
         derainer(picture(*size))
-    monkeypatch.setattr(memory, "available", lambda device: 300_000)
+    free = memory.fixed("cpu") + 300_000
+    monkeypatch.setattr(memory, "available", lambda device: free)
     image = picture(16, 24)
-    assert derainer.planned_memory(image.shape) < 300_000
+    assert derainer.planned_memory(image.shape) < free
     np.testing.assert_array_equal(derainer(image), Derainer(params, MODEL)(image))
     assert [shape[1:3] for shape, _ in derainer._programs] == [(8, 8), (8, 16), (64, 64), (16, 24)]
 
@@ -178,18 +179,6 @@ def test_blending_has_no_seams():
     result = blend_tiles(lambda tile: np.full(tile.shape, next(answers), np.float32), batch, 48, 24, 8)
     steps = np.concatenate([np.abs(np.diff(result, axis=axis)).ravel() for axis in (1, 2)])
     assert 0 < steps.max() < 4 / 25
-
-
-def test_too_large_a_picture_is_refused_with_a_tile_that_fits(params, monkeypatch):
-    free = 12_000_000
-    monkeypatch.setattr(memory, "available", lambda device: free)
-    with pytest.raises(InferenceError, match=r"512x512 pixels needs .* MB are free; .*--tile \d+\)") as caught:
-        Derainer(params, MODEL)(picture(512, 512))
-    tile = int(str(caught.value).split("--tile ")[1].rstrip(")"))
-    assert Derainer(params, MODEL, tile=tile)(picture(512, 512)).shape == (512, 512, 3)
-    monkeypatch.setattr(memory, "available", lambda device: 20 * 512 * 512)  # less than the picture and its sums
-    with pytest.raises(InferenceError, match="even tiles would not fit"):
-        Derainer(params, MODEL)(picture(512, 512))
 
 
 @pytest.mark.parametrize(

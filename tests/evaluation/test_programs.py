@@ -7,8 +7,7 @@ from multifocal_jax.cli.cache import cache_folder
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.evaluation import programs
 from multifocal_jax.evaluation.inference import Derainer
-from multifocal_jax.models import MultifocalNet, initial_parameters
-from multifocal_jax.ops import gpu_kernels
+from multifocal_jax.models import initial_parameters
 
 MODEL = ModelConfig(channels=4, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
 
@@ -26,7 +25,7 @@ def picture(rng):
 
 
 def derain(picture, **options):
-    return Derainer(initial_parameters(MultifocalNet(MODEL), 0), MODEL, **options)(picture)
+    return Derainer(initial_parameters(MODEL, 0), MODEL, **options)(picture)
 
 
 def test_the_second_start_neither_traces_nor_compiles(folder, picture, monkeypatch):
@@ -62,12 +61,6 @@ def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture):
         np.testing.assert_array_equal(derain(picture), expected)
     finally:
         programs.keep_in(None)
-
-
-def test_a_program_that_had_to_do_without_a_kernel_is_not_kept(folder, picture, monkeypatch):
-    monkeypatch.setattr(gpu_kernels, "_failed", ["no memory"])
-    derain(picture)
-    assert not list(folder.glob("*.program"))
 
 
 def test_where_the_commands_keep_programs(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """`evaluate.py` from the command line to the files, with a tiny network on pairs in a folder."""
 
+import dataclasses
 import json
 import os
 import runpy
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import save_tiny, write_experiment
+from tiny import TINY, random_params, save_tiny, write_experiment
 
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
@@ -21,6 +22,7 @@ from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.report import Report
 from multifocal_jax.evaluation.run import read_reports
+from multifocal_jax.weights import Weights, save_weights
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -80,10 +82,33 @@ def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
     assert Path("both/folder/report.json").is_file()
     assert Path("both/other/report.json").is_file()
     lines = Path("both/comparison.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+    assert [line.split("|")[1].strip() for line in lines[2:7]] == [
         *("rainy input", "folder", "other", "rainy input of first", "first")
     ]
+    what = "1 of folder, not 2 of folder"
+    assert lines[7:] == [
+        "",
+        f"- first is scored on other pictures than folder: {what}; 1 are the same, so the means cannot be compared",
+    ]
     assert lines[2] in capsys.readouterr().out
+
+
+def test_networks_of_several_architectures_side_by_side(here, capsys):
+    wide = dataclasses.replace(TINY, channels=8, spp_sizes=(1, 2))
+    save_weights("wide.safetensors", Weights(random_params(wide), wide, {}))
+    options = ["--config.eval.save_images=False", "--config.eval.limit=1"]
+    assert door("--weights", "runs/folder", "wide.safetensors", "--output", "both", *options) == 0
+    difference = "- wide differs from folder in its architecture: channels: 4 -> 8, spp_sizes: [1, 3] -> [1, 2]\n"
+    assert capsys.readouterr().out.endswith(difference + "\n")
+    for name, network in (("folder", "runs/folder"), ("wide", "wide.safetensors")):
+        (_, report), *_ = read_reports([f"both/{name}"])
+        expected = score(load(network)(read("pairs/rain/a.png")), read("pairs/norain/a.png"))
+        assert report.pictures[0].result["uint8"] == expected
+    with pytest.raises(UserError, match="another architecture"):
+        door("--weights", "wide.safetensors")
+    assert door("--compare", "both/wide", *options, "--config.eval.tile=64") == 0
+    lines = Path("runs/folder/evaluation/comparison.md").read_text().splitlines()
+    assert lines[-2:] == [difference[:-1], "- wide differs from folder in its options: tile: 64 -> 0"]
 
 
 def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkeypatch):
@@ -139,6 +164,46 @@ def test_what_a_user_can_get_wrong(here):
         door()
 
 
+def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
+    for name in "def":
+        for side in ("rain", "norain"):
+            shutil.copy(f"pairs/{side}/a.png", f"pairs/{side}/{name}.png")
+    Path("pairs/norain/b.png").write_bytes(b"broken")
+    with pytest.raises(
+        UserError, match=r"^picture pairs/norain/b\.png .*no known format.* \(--config\.data\.on_broken=s"
+    ):
+        door()
+    Image.new("RGB", (30, 24)).save("pairs/rain/c.png")
+    for side in ("rain", "norain"):
+        Image.new("RGB", (9, 24)).save(f"pairs/{side}/d.png")
+    faults = [
+        "3 of 6 pictures cannot be scored; mend or remove them, or score the others with --config.data.on_broken=skip:",
+        "picture pairs/norain/b.png cannot be read: it is of no known format; replace or remove it",
+        "pair c: pairs/rain/c.png is 30x24 but pairs/norain/c.png is 32x24; the two sides must be of one size",
+        "d: a picture of 9x24 pixels is smaller than SSIM's window of 11x11",
+    ]
+    with pytest.raises(UserError) as refused:
+        door()
+    assert str(refused.value).splitlines() == [faults[0], *(f"  {fault}" for fault in faults[1:])]
+    assert not Path("runs/folder/evaluation").exists()
+
+    Path("pairs/rain/e.png").write_bytes(Path("pairs/rain/e.png").read_bytes()[:-900])  # its header is whole
+    assert door("--config.data.on_broken=skip") == 0
+    said = capsys.readouterr()
+    assert "warning: 4 pictures are left out; the reports name them\n" in said.err
+    assert all(f"left out: {name} (" in said.out for name in "bcde")
+    (_, report), *_ = read_reports(["runs/folder/evaluation"])
+    assert [picture.name for picture in report.pictures] == ["a", "f"]
+    assert list(report.left_out) == list("bcde")
+    assert list(report.left_out.values())[:3] == faults[1:]
+    assert f"- left out: c ({faults[2]})" in Path("runs/folder/evaluation/report.md").read_text()
+    assert f"<dt>left out</dt><dd>c ({faults[2]})</dd>" in Path("runs/folder/evaluation/report.html").read_text()
+    for name in "af":
+        Path(f"pairs/norain/{name}.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="6 of 6 pictures cannot be scored; there is nothing left to score:\n"):
+        door("--config.data.on_broken=skip")
+
+
 def test_held_out_pictures(here):
     assert (
         door("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet") == 0
@@ -164,7 +229,12 @@ def test_reports_at_their_usual_place_are_called_by_their_workdir(here):
 
 def test_pictures_that_are_trained_on_are_said_to_be(here, capsys):
     assert door() == 0
-    assert "warning: 3 of the pictures to test in pairs are those to train on" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert (
+        "warning: 3 of the 3 pictures to score were trained on by runs/folder (not certain: the record of" in said.err
+    )
+    assert "--config.eval.split=held_out scores those that training sets aside" in said.err
+    assert "mean uint8 (trained on)" in said.out
     (_, report), *_ = read_reports(["runs/folder/evaluation"])
     assert report.record["dataset"] == "folder, trained on"
     assert door("--config.data.train.0.root=elsewhere") == 0

@@ -32,6 +32,17 @@ def test_a_size_that_was_padded_enough_has_a_program_of_its_own():
     assert found == [(64, 64), (64, 64), (40, 64), (40, 64)]
 
 
+def test_every_tile_of_a_picture_counts():
+    sizes = Sizes(20_000)
+    sizes.program_for((64, 64))
+    sizes.program_for((8, 8))
+    assert sizes.program_for((40, 64), times=10) == (64, 64)  # 1,536 pixels ten times
+    assert sizes.program_for((40, 64), times=10) == (64, 64)
+    assert sizes.program_for((40, 64), times=10) == (40, 64)
+    assert sizes.program_for((32, 32), times=13) == (40, 64)  # 1,536 pixels more, below 20,000 / 13
+    assert sizes.program_for((32, 24), times=13) == (64, 64)  # not below: rounded
+
+
 def test_a_program_that_was_discarded_is_not_offered():
     sizes = Sizes(100_000)
     for size in [(72, 72), (120, 120), (8, 512)]:

@@ -151,8 +151,8 @@ def test_exif_as_a_text_of_png():
 
 
 def test_exif_that_cannot_be_written_is_left_out():
-    """The orientation, and a width stored as the fraction 10/1, which Pillow takes for an integer in writing."""
-    entries = struct.pack("<HHIHH HHII", ORIENTATION, 3, 1, 6, 0, 256, 5, 1, 8 + 2 + 2 * 12 + 4)
+    """The orientation, and bits per sample as the fraction 10/1, which Pillow takes for an integer in writing."""
+    entries = struct.pack("<HHIHH HHII", ORIENTATION, 3, 1, 6, 0, 258, 5, 1, 8 + 2 + 2 * 12 + 4)
     odd = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + entries[12:] + entries[:12] + struct.pack("<III", 0, 10, 1)
     _, result = again(save(Image.fromarray(PIXELS), "JPEG", exif=odd))
     assert result.size == (12, 20)
@@ -284,6 +284,172 @@ def test_sixteen_bit_tiff(channels, byteorder, compression):
     photograph = read_photograph(file.getvalue(), "file")
     result = encode_photograph(photograph, "TIFF", "file")
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(result)), pixels)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [*(("PNG", n) for n in (1, 2, 3, 4)), *(("TIFF", n) for n in (1, 3, 4))])
+def test_sixteen_bits_keep_their_metadata(kind, channels):
+    entries = Image.Exif()
+    entries[MAKE] = "Maker"
+    entries[0x0100] = 4000  # a width that the picture has no longer
+    entries.get_ifd(GPS).update({1: "N", 2: (48.0, 8.5, 0.25)})
+    entries.get_ifd(0x8769)[0x829D] = 2.5
+    chunks = [(b"iCCP", b"p\0\0" + zlib.compress(PROFILE)), (b"pHYs", struct.pack(">IIB", 11811, 11811, 1))]
+    chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), (b"eXIf", entries.tobytes().removeprefix(b"Exif\0\0"))]
+    photograph = read_photograph(png(DEEP[..., :channels], {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks), "file")
+    for _ in range(2):  # then from the kind to itself
+        data = encode_photograph(photograph, kind, "file")
+        result = Image.open(io.BytesIO(data))
+        told = result.getexif()
+        assert told[MAKE] == "Maker"
+        assert told.get(0x0100, 20) == 20
+        assert told.get_ifd(GPS)[2] == (48.0, 8.5, 0.25)
+        assert told.get_ifd(0x8769)[0x829D] == 2.5
+        assert (result.info["icc_profile"], result.info["xmp"]) == (PROFILE, XMP)
+        assert [round(float(value)) for value in result.info["dpi"]] == [300, 300]
+        again = read_photograph(data, "file")
+        np.testing.assert_array_equal(again.pixels, photograph.pixels)
+        if channels in (2, 4):
+            np.testing.assert_array_equal(again.alpha, DEEP[..., channels - 1])
+        photograph = again
+
+
+@pytest.mark.parametrize("highest", [65535, 1023])
+def test_sixteen_bit_pgm(highest):
+    grey = np.minimum(DEEP[..., 0], highest)
+    data = b"P5\n# made by hand\n20 12\n%d\n" % highest + grey.astype(">u2").tobytes()
+    photograph, _ = again(data)
+    assert photograph.grey
+    result = encode_photograph(photograph, "PPM", "file")
+    expected = np.floor(grey * (65535 / highest) + 0.5)
+    assert result == b"P5\n20 12\n65535\n" + expected.astype(">u2").tobytes()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("highest", [65535, 1023])
+def test_sixteen_bit_ppm(highest, plain):
+    pixels = np.minimum(DEEP[..., :3], highest)
+    data = b"P%d 20 # wide\n12\n%d\n" % (3 if plain else 6, highest)
+    data += " ".join(map(str, pixels.ravel())).encode() if plain else pixels.astype(">u2").tobytes()
+    photograph, _ = again(data)
+    result = encode_photograph(photograph, "PPM", "file")
+    assert result == b"P6\n20 12\n65535\n" + np.floor(pixels * (65535 / highest) + 0.5).astype(">u2").tobytes()
+    with pytest.raises(PhotographError, match="picture cut cannot be read"):
+        read_photograph(data[: len(data) // 2], "cut")
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L;16", 1), ("RGB;16", 3), ("RGBA;16", 4)])
+def test_ten_bit_heif(mode, channels):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pixels = np.kron(DEEP[:3, :5, :channels] >> 6 << 6, np.ones((8, 8, 1), np.uint16))
+    file = io.BytesIO()
+    pillow_heif.encode(mode, (40, 24), pixels.tobytes(), file, quality=-1, chroma=444, matrix_coefficients=0)
+    photograph = read_photograph(file.getvalue(), "file")
+    colours = pixels[..., : min(channels, 3)]
+    np.testing.assert_array_equal(photograph.pixels, np.broadcast_to(colours, (24, 40, 3)))
+    if channels == 4:
+        np.testing.assert_array_equal(photograph.alpha, pixels[..., 3])
+    result = pillow_heif.open_heif(io.BytesIO(encode_photograph(photograph, "HEIF", "file")), convert_hdr_to_8bit=False)
+    assert result.info["bit_depth"] == 10
+    difference = np.asarray(result).reshape(pixels.shape).astype(int) - pixels
+    assert np.abs(difference[4::8, 4::8]).max() < 65536 * 0.02
+
+
+def test_heif_keeps_its_metadata():
+    """Apple's way to say that a picture is turned, beside EXIF: a property of the container, which counts."""
+    pytest.importorskip("pillow_heif")
+    data = save(Image.fromarray(PIXELS), "HEIF", exif=exif(6), xmp=PHONE.encode(), icc_profile=PROFILE)
+    photograph, result = again(data)
+    assert photograph.pixels.shape == (20, 12, 3)
+    assert b"mwg-rs:Regions" not in photograph.options["xmp"]
+    assert (result.format, result.size) == ("HEIF", (12, 20))
+    assert result.getexif()[MAKE] == "Maker"
+    assert result.getexif().get(ORIENTATION, 1) == 1
+    assert result.info["icc_profile"] == PROFILE
+    assert b"Jos\xc3\xa9" in result.info["xmp"]
+    for kind in ("JPEG", "PNG"):
+        other = Image.open(io.BytesIO(encode_photograph(photograph, kind, "file")))
+        assert (other.size, other.getexif()[MAKE]) == ((12, 20), "Maker")
+
+
+WIDTH, HEIGHT, SUBJECT = 0xA002, 0xA003, 0x9214  # of EXIF
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_sides_in_exif_are_those_of_the_picture(kind, orientation):
+    entries = Image.Exif()
+    entries[ORIENTATION] = orientation
+    sides = {WIDTH: 4000, HEIGHT: 3000, SUBJECT: (5, 6, 2, 2)}
+    entries.get_ifd(0x8769).update(sides)
+    entries.get_ifd(0x8769)[0x829D] = 2.5  # the aperture stays
+    _, result = again(save(Image.fromarray(PIXELS), kind, exif=entries.tobytes()))
+    told = result.getexif().get_ifd(0x8769)
+    assert (told[WIDTH], told[HEIGHT]) == result.size == ((20, 12) if orientation == 1 else (12, 20))
+    assert told.get(SUBJECT) == ((5, 6, 2, 2) if orientation == 1 else None)
+    assert told[0x829D] == 2.5
+
+
+PHONE = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Adobe XMP Core 5.1.0-jc003">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"
+    xmlns:Apple="http://ns.apple.com/HDRGainMap/1.0/"
+    xmlns:GCamera="http://ns.google.com/photos/1.0/camera/"
+    xmlns:Container="http://ns.google.com/photos/1.0/container/"
+    xmlns:Item="http://ns.google.com/photos/1.0/container/item/"
+    xmlns:xmpNote="http://ns.adobe.com/xmp/note/"
+    xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
+    xmlns:exif="http://ns.adobe.com/exif/1.0/"
+    xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/"
+    hdrgm:Version="1.0" GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1"
+    GCamera:MotionPhotoPresentationTimestampUs="500000" GCamera:MicroVideoOffset="12345" GCamera:BurstID="kept"
+    xmpNote:HasExtendedXMP="0123" tiff:Orientation="6" tiff:ImageWidth="4000" exif:PixelYDimension="3000">
+   <Apple:HDRGainMapVersion>65536</Apple:HDRGainMapVersion>
+   <exif:PixelXDimension>4000</exif:PixelXDimension>
+   <tiff:Artist>Jos\u00e9</tiff:Artist>
+   <mwg-rs:Regions><mwg-rs:RegionList/></mwg-rs:Regions>
+   <Container:Directory>
+    <rdf:Seq>
+     <rdf:li rdf:parseType="Resource"><Container:Item Item:Semantic="GainMap" Item:Length="999"/></rdf:li>
+    </rdf:Seq>
+   </Container:Directory>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_xmp_tells_nothing_of_what_is_dropped(kind):
+    """As Google's and Apple's phones write it: with a gain map, a motion photo, a second part, faces."""
+    _, result = again(with_xmp(kind, PHONE.encode()))
+    told = result.info["xmp"].decode()
+    for gone in (
+        "hdrgm:Version",
+        "HDRGainMapVersion",
+        "MotionPhoto",
+        "MicroVideo",
+        "HasExtended",
+        "Directory",
+        "Item:",
+    ):
+        assert gone not in told.replace("xmlns:Item:", "")
+    assert "mwg-rs:Regions" not in told  # their places hold for the picture before it was turned
+    for kept in ('GCamera:BurstID="kept"', "Jos\u00e9", 'tiff:Orientation="1"', '<?xpacket end="w"?>'):
+        assert kept in told
+    assert result.size == (12, 20)
+    assert 'tiff:ImageWidth="12"' in told
+    assert 'exif:PixelYDimension="20"' in told
+    assert "<exif:PixelXDimension>12<" in told
+    upright = read_photograph(with_xmp(kind, PHONE.replace('Orientation="6"', 'Orientation="1"').encode()), "file")
+    assert b"mwg-rs:Regions" in upright.options["xmp"]
+
+
+@pytest.mark.parametrize("odd", [b"\xff\xfe no text", XMP[:-20], b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
+def test_xmp_that_is_none_is_kept(odd):
+    photograph, _ = again(save(Image.fromarray(PIXELS), "JPEG", xmp=odd))
+    assert photograph.options["xmp"] == odd
 
 
 def test_sixteen_bits_become_eight_in_jpeg():

@@ -19,7 +19,7 @@ def variables():
 
 
 def initial(config):
-    return {"params": initial_parameters(MultifocalNet(config), seed=0)}
+    return {"params": initial_parameters(config, 0)}
 
 
 def apply(config, *arguments, **kwargs):
@@ -32,21 +32,6 @@ def test_output_is_the_input_less_the_residual(variables, rng):
     (residual,) = captured["intermediates"]["residual"]
     np.testing.assert_allclose(derained, image - residual, atol=1e-6)
     np.testing.assert_allclose(derained, apply(SMALL, variables, image), atol=1e-6)
-
-
-@pytest.mark.parametrize(("modules", "size"), [(0, None), (3, (16, 16))])
-def test_modules_in_a_loop_make_the_same(rng, modules, size):
-    config = dataclasses.replace(SMALL, modules=modules)
-    image = jnp.asarray(rng.random((2, 24, 16, 3)), jnp.float32)
-    looped = MultifocalNet(config, looped=True)
-    variables = initial(config)
-    drawn = jax.eval_shape(looped.init, jax.random.key(0), image)
-    assert jax.tree.structure(drawn["params"]) == jax.tree.structure(variables["params"])
-    derained = jax.jit(looped.apply)(variables, image, size)
-    np.testing.assert_allclose(derained, apply(config, variables, image, size), atol=1e-6)
-    capturing = functools.partial(looped.apply, mutable=["intermediates"])
-    _, captured = jax.eval_shape(capturing, variables, image)
-    assert sum(name.endswith("_features") for name in captured["intermediates"]) == modules + 1
 
 
 def test_intermediates_have_names_and_shapes(variables):

@@ -49,11 +49,13 @@ def test_pictures_may_lie_elsewhere_but_must_be_the_same(tiny, pairs, tmp_path, 
     compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
     with Image.open(pairs / "norain" / "1.png") as picture:
         picture.save(tmp_path / "copy" / "norain" / "0.png")
-    with pytest.raises(AgreementError, match=r"process 1 differs from process 0: the pictures: 6 to train on, "):
+    with pytest.raises(
+        AgreementError, match=r"process 1 differs from process 0: the pictures: .*: 6, .* -> .*: 6"
+    ):
         compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
     for side in ("rain", "norain"):
         (tmp_path / "copy" / side / "5.png").unlink()
-    with pytest.raises(AgreementError, match=r"the pictures: 6 to train on, \w+' -> '5 to train on|-> 5 to train on"):
+    with pytest.raises(AgreementError, match=r"the pictures: .*'pictures': 6, .* -> .*'pictures': 5"):
         compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
 
 

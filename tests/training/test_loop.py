@@ -20,7 +20,7 @@ from test_processes import write_config
 
 import multifocal_jax
 from multifocal_jax.errors import UserError
-from multifocal_jax.evaluation.inference import Derainer, InferenceError
+from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.lease import Lease, WorkdirInUseError
@@ -64,6 +64,8 @@ def test_a_run_writes_what_it_promises(tiny, tmp_path):
     assert weights.model == config.model
     assert weights.record["step"] == 60
     assert weights.record["held_out"]["psnr"] == pytest.approx(result.scores["psnr"])
+    (source,) = weights.record["sources"]
+    assert (source["pictures"], len(source["sha256"])) == (6, 64)
 
 
 # A failed read leaves Orbax's coroutines unfinished; Python reports them when they are collected.
@@ -183,9 +185,8 @@ def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(t
 
     def small(self, image):
         if not self.tile:
-            raise InferenceError(
-                "a picture of 32x24 pixels needs 9 GB at once; tiles of 64 pixels would fit (--tile 64)"
-            )
+            message = "a picture of 32x24 pixels needs 9 GB at once; tiles of 64 pixels would fit"
+            raise TooLargeError(message, 9_000_000_000, None, 64)
         return derain(self, image)
 
     monkeypatch.setattr(Derainer, "__call__", small)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax import export
-from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
-from multifocal_jax.models import MultifocalNet, initial_parameters
+from multifocal_jax.models import initial_parameters
+from multifocal_jax.networks import build_network
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.state import create_state
@@ -35,22 +35,7 @@ def test_train_step_lowers_for_cuda_and_tpu(tiny, precision):
 
 
 def test_inference_lowers_for_cuda_and_tpu(tiny):
-    network = MultifocalNet(tiny.model, dtype=jnp.bfloat16)
-    params = {"params": initial_parameters(network, 0)}
+    network = build_network(tiny.model, dtype=jnp.bfloat16)
+    params = {"params": initial_parameters(tiny.model, 0)}
     image = jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32)
     assert export.export(jax.jit(network.apply), platforms=PLATFORMS)(params, image).platforms == PLATFORMS
-
-
-@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-def test_gradients_lower_with_the_kernels_for_gpus(tiny, monkeypatch):
-    monkeypatch.setenv("MULTIFOCAL_GPU_KERNELS", "untried")
-    model = dataclasses.replace(tiny.model, channels=64, modules=1)
-    network = MultifocalNet(model, dtype=jnp.bfloat16)
-    params = {"params": initial_parameters(network, 0)}
-    gradients = jax.jit(jax.grad(lambda params, image: network.apply(params, image).mean()))
-    triton = export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")
-    with use_abstract_mesh(AbstractMesh((), (), abstract_device=AbstractDevice("NVIDIA H200", None, "gpu"))):
-        lower = export.export(gradients, platforms=["cuda"], disabled_checks=[triton])
-        program = lower(params, jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32)).mlir_module()
-    attentions = model.levels * (1 + model.modules)
-    assert program.count("stablehlo.custom_call @__gpu$xla.gpu.triton") == 2 * attentions

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from multifocal_jax.ops import add_shuffled, convolution, convolve, merge_scales, scales
-from multifocal_jax.ops.winograd import transform_kernel, winograd_rows
+from multifocal_jax import ops
+from multifocal_jax.fast import convolution, scales
+from multifocal_jax.fast.scales import add_shuffled, merge_scales
+from multifocal_jax.fast.winograd import transform_kernel, winograd_rows
 
 
 def to_torch(x):
@@ -31,8 +33,9 @@ def test_convolve_pads_as_pytorch_does(rng, size, stride):
         rng.standard_normal(shape).astype(np.float32) for shape in ((2, 10, 14, 3), (size, size, 3, 5), (5,))
     )
     expected = functional.conv2d(to_torch(x), kernel_to_torch(kernel), to_torch(bias), stride=stride, padding=size // 2)
-    ours = convolve(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), stride)
-    np.testing.assert_allclose(ours, channels_last(expected), atol=1e-4)
+    for convolve in (ops.convolve, convolution.convolve):
+        ours = convolve(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), stride)
+        np.testing.assert_allclose(ours, channels_last(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize("width", [1, 4, 7, 18])

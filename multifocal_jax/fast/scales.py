@@ -1,7 +1,6 @@
-"""From scale to scale: the way up of a basic module and the fusion of all scales (section 3.4, figure 2).
+"""From scale to scale by strips of rows: the way up of a basic module and the fusion of all scales (section 3.4).
 
-Both are written twice: as the paper has them, and by strips of rows, in which a picture is de-rained and the way up is
-trained, too; of the fusion, training differentiates the first (docs/performance.md).
+The fusion is differentiated layer by layer (docs/performance.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from multifocal_jax.ops.convolution import convolve, convolve_rows
-from multifocal_jax.ops.extent import Extent, zero_beyond
-from multifocal_jax.ops.resize import (
-    by_phase,
-    join_phases,
-    pixel_shuffle,
-    split_phases,
-    upsample_bilinear,
-    upsample_columns,
-    upsample_rows,
-)
-from multifocal_jax.ops.rows import CPU_STRIP, STRIP, map_rows, strip_height, take_rows_around
+from multifocal_jax.fast.convolution import convolve, convolve_rows
+from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.phases import by_phase, join_phases, split_phases
+from multifocal_jax.fast.resize import upsample_bilinear, upsample_columns, upsample_rows
+from multifocal_jax.fast.rows import CPU_STRIP, STRIP, map_rows, strip_height, take_rows_around
 
 Map = Float[Array, "b h w c"]
 Small = Float[Array, "b h/2 w/2 c"]
@@ -32,12 +24,6 @@ UpKernel = Float[Array, "3 3 c 4*c"]
 UpBias = Float[Array, " 4*c"]
 MergeKernel = Float[Array, "3 3 _ c"]
 MergeBias = Float[Array, " c"]
-Convolution = Callable[[jax.Array], jax.Array]
-
-
-def plain_add_shuffled(skip: Map, small: Small, convolution: Convolution) -> Map:
-    """`add_shuffled` as the paper has it, for any convolution: the reference."""
-    return skip + jax.nn.relu(pixel_shuffle(convolution(small), 2))
 
 
 @jax.custom_vjp
@@ -91,12 +77,6 @@ def _gradients_of_add_shuffled(saved: Any, gradient: Map) -> Any:
 add_shuffled.defvjp(_add_shuffled_and_keep, _gradients_of_add_shuffled)
 
 
-def plain_merge_scales(features: Sequence[Level], convolution: Convolution, extent: Extent | None = None) -> Map:
-    """`merge_scales` as the paper has it, for any convolution: the reference."""
-    up = [upsample_bilinear(x, 2**level, _at_level(extent, level)) for level, x in enumerate(features)]
-    return jax.nn.relu(convolution(jnp.concatenate(up, axis=-1)))
-
-
 @jax.custom_vjp
 def merge_scales(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None = None) -> Map:
     """The fusion of all scales: ReLU(conv3×3([F_0, up₂(F_1), up₄(F_2), …])), up-sampled bilinearly.
@@ -141,7 +121,8 @@ def _by_platform(strips: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _merge_layers(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None) -> Map:
-    return plain_merge_scales(features, lambda x: convolve(zero_beyond(x, extent), kernel, bias), extent)
+    up = [upsample_bilinear(x, 2**level, _at_level(extent, level)) for level, x in enumerate(features)]
+    return jax.nn.relu(convolve(zero_beyond(jnp.concatenate(up, axis=-1), extent), kernel, bias))
 
 
 merge_scales.defvjp(partial(jax.vjp, _merge_layers), lambda pull, gradient: pull(gradient))

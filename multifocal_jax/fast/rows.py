@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from multifocal_jax.ops.extent import Extent, zero_beyond
+from multifocal_jax.fast.extent import Extent, zero_beyond
 
 Maps = TypeVar("Maps")
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from multifocal_jax import ops
-from multifocal_jax.ops import Extent, scales
+from multifocal_jax.fast import pooling, scales
+from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.resize import upsample_bilinear
 
 HEIGHT, WIDTH = 12, 20  # of the picture, in maps of 16 by 32
 
@@ -39,26 +41,28 @@ def assert_same(of_padded, of_picture):
 def test_zero_beyond(rng):
     picture, padded = maps(rng)
     expected = np.pad(picture, ((0, 0), (0, 16 - HEIGHT), (0, 32 - WIDTH), (0, 0)))
-    np.testing.assert_array_equal(ops.zero_beyond(padded, extent()), expected)
-    np.testing.assert_array_equal(ops.zero_beyond(padded[:, 8:], extent(), 8), expected[:, 8:])
-    assert ops.zero_beyond(padded, None) is padded
+    np.testing.assert_array_equal(zero_beyond(padded, extent()), expected)
+    np.testing.assert_array_equal(zero_beyond(padded[:, 8:], extent(), 8), expected[:, 8:])
+    assert zero_beyond(padded, None) is padded
 
 
 def test_pooling(rng):
     picture, padded = maps(rng)
-    pool = jax.jit(functools.partial(ops.spatial_pyramid_pool, sizes=(1, 3, 8)))
-    np.testing.assert_allclose(pool(padded, extent=extent()), pool(picture), atol=1e-12)
-    phases = jax.jit(functools.partial(ops.pool_phases, sizes=(1, 3, 8)))
+    pool = jax.jit(functools.partial(pooling.spatial_pyramid_pool, sizes=(1, 3, 8)))
+    expected = ops.spatial_pyramid_pool(picture, (1, 3, 8))
+    for ours in (pool(padded, extent=extent()), pool(picture)):
+        np.testing.assert_allclose(ours, expected, atol=1e-12)
+    phases = jax.jit(functools.partial(pooling.pool_phases, sizes=(1, 3, 8)))
     for ours, expected in zip(phases(padded, extent=extent()), phases(picture), strict=True):
         np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
 def test_changes_of_size(rng):
     picture, padded = maps(rng)
-    assert_same(jax.jit(ops.gaussian_downsample)(padded, extent()), ops.gaussian_downsample(picture))
     for factor in (1, 2, 4):
-        up = functools.partial(ops.upsample_bilinear, factor=factor)
-        assert_same(jax.jit(up)(padded, extent=extent()), up(picture))
+        up = functools.partial(upsample_bilinear, factor=factor)
+        for ours in (jax.jit(up)(padded, extent=extent()), up(picture)):
+            assert_same(ours, ops.upsample_bilinear(picture, factor))
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -70,11 +74,11 @@ def test_strips(rng, monkeypatch, strip, cpu):
     kernel, bias = jnp.asarray(rng.standard_normal((3, 3, 4, 16))), jnp.asarray(rng.standard_normal(16))
     (skip, padded_skip), (small, padded_small), _ = levels
     ours = scales._add_shuffled_strips(cpu, (padded_skip,), padded_small, kernel, bias, extent(2))[0]
-    assert_same(ours, ops.add_shuffled(skip, small, kernel, bias))
+    assert_same(ours, scales.add_shuffled(skip, small, kernel, bias))
     kernel, bias = jnp.asarray(rng.standard_normal((3, 3, 12, 4))), jnp.asarray(rng.standard_normal(4))
     pictures, padded = ([level[side] for level in levels] for side in (0, 1))
     ours = scales._merge_strips(cpu, padded, kernel, bias, extent())
-    assert_same(ours, ops.merge_scales(pictures, kernel, bias))
+    assert_same(ours, scales.merge_scales(pictures, kernel, bias))
 
 
 def test_gradients_stop_at_the_picture(rng):
@@ -84,8 +88,8 @@ def test_gradients_stop_at_the_picture(rng):
     merging, merging_bias = jnp.asarray(rng.standard_normal((3, 3, 8, 4))), jnp.asarray(rng.standard_normal(4))
 
     def total(skip, small, kernel, merging, extent):
-        up = ops.add_shuffled(skip, small, kernel, bias, extent and extent.shrunk(2))
-        merged = ops.merge_scales([up, small], merging, merging_bias, extent)
+        up = scales.add_shuffled(skip, small, kernel, bias, extent and extent.shrunk(2))
+        merged = scales.merge_scales([up, small], merging, merging_bias, extent)
         return jnp.sum(merged[:, :HEIGHT, :WIDTH] ** 2)
 
     gradients = jax.grad(total, argnums=(0, 1, 2, 3))

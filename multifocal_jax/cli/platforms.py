@@ -1,0 +1,45 @@
+"""Telling that `JAX_PLATFORMS` asks for what is not there."""
+
+import difflib
+import os
+import sys
+from importlib.util import find_spec
+
+_PLATFORMS = ("cpu", "cuda", "gpu", "rocm", "tpu")  # as JAX calls them
+_EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
+_PLUGINS = {"cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"), "tpu": ("libtpu",)}  # what the extras install
+
+
+def missing_platform() -> str | None:
+    """A line for the case that JAX cannot start on what the environment asks for; None if that is no trouble.
+
+    To be called after an error, as JAX then starts on what there is.
+    """
+    asked = os.environ.get("JAX_PLATFORMS")
+    if not asked or "jax" not in sys.modules:
+        return None
+    import jax
+
+    try:
+        jax.devices()
+        return None
+    except Exception as error:  # RuntimeError, or an AssertionError without a word
+        reason = " ".join(str(error).split())
+    jax.config.update("jax_platforms", None)
+    found = sorted({"cpu", *(device.platform for device in jax.devices())})
+    return f"JAX_PLATFORMS is {asked!r}, but this installation has {' and '.join(found)} only{_advice(asked, reason)}"
+
+
+def _advice(asked: str, reason: str) -> str:
+    for name in asked.lower().split(","):
+        meant = next(iter(difflib.get_close_matches(name, _PLATFORMS, 1)), "")
+        extra = _EXTRAS.get(meant)
+        slip = f"; did you mean {meant!r}?" if meant and meant != name else ""
+        if extra and not any(map(find_spec, _PLUGINS[extra])):
+            brings = f"he extra {extra} brings it: pip install '.[{extra}]'"
+            return f"{slip} T{brings}" if slip else f"; t{brings}"
+        if slip:
+            return slip
+        if extra:
+            return f"; the extra {extra} is installed, but finds no device" + (f" ({reason})" if reason else "")
+    return ""

@@ -1,0 +1,167 @@
+"""Which of the pictures to score weights were trained on, told from the config in their record."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig
+from multifocal_jax.config_files import changed_fields, from_dict
+from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.data.held_out import fingerprint, hold_out
+from multifocal_jax.data.published import PUBLISHED
+from multifocal_jax.data.sources import Checked, Pairs, PhotographFiles, Scene, open_photographs, place_of
+from multifocal_jax.errors import UserError
+from multifocal_jax.paths import as_absolute
+from multifocal_jax.weights import describe_weights
+from multifocal_jax.weights_lookup import find_weights
+
+Opened = Pairs | PhotographFiles
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What is known of weights and pictures.
+
+    Attributes:
+        indices: of the pictures that the weights were trained on.
+        unknown: why more of them may have been, in words; empty where all is known.
+        changed: where the pictures to score lie and are not those of the training any more; empty otherwise.
+        advice: what makes `split="held_out"` score the pictures that the training set aside.
+    """
+
+    indices: frozenset[int]
+    unknown: str
+    changed: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class _Training:
+    data: DataConfig
+    prints: Sequence[Mapping[str, Any] | None]  # fingerprint of each source, where the record has them
+
+
+def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, here: DataConfig) -> TrainedOn:
+    """Which of the first `count` pictures weights with this record were trained on.
+
+    The training's sources are looked for where it read them and, as data moves, where `here` has the same published set
+    or a copy with the same fingerprint. Weights that do not say what they were trained on are taken as trained on what
+    `here` trains on. Weights that a training started from count as well.
+
+    Args:
+        record: of the weights.
+        pictures: to score.
+        count: of them.
+        here: the evaluation's data.
+    """
+    trainings, doubts = _trainings(record)
+    if "config" not in record:
+        trainings = [_Training(here, [None] * len(here.train))]
+    scenes: set[Scene] = set()
+    changed: list[str] = []
+    for training in trainings:
+        found, unknown, other = _scenes(training, here)
+        scenes |= found
+        doubts += unknown
+        changed += other
+    return TrainedOn(
+        indices=frozenset(index for index in range(count) if pictures.alike(index) & scenes),
+        unknown="; ".join(dict.fromkeys([*doubts, *changed])),
+        changed="; ".join(dict.fromkeys(changed)),
+        advice=_advice(trainings[0].data, here) if trainings else "",
+    )
+
+
+def _trainings(record: Mapping[str, Any]) -> tuple[list[_Training], list[str]]:
+    """The training of a record and those before it, the last first; and what cannot be told of them."""
+    trainings: list[_Training] = []
+    start, files = "", set()
+    while True:
+        whose = start or "the weights"
+        if "config" not in record:
+            return trainings, [f"the record of {whose} does not say what was trained on"]
+        try:
+            config = from_dict(ExperimentConfig, record["config"])
+        except (UserError, TypeError, AttributeError):
+            return trainings, [f"the record of {whose} is of another version"]
+        prints = record.get("sources") or [None] * len(config.data.train)
+        trainings.append(_Training(config.data, prints))
+        start = config.train.init_weights
+        try:
+            file = find_weights(start) if start else None
+            record = describe_weights(file).record if file else {}
+        except UserError:
+            return trainings, [f"training started from {start}, which is not there any more"]
+        if file is None or file in files:  # a run that started from what it wrote
+            return trainings, []
+        files.add(file)
+
+
+def _scenes(training: _Training, here: DataConfig) -> tuple[set[Scene], list[str], list[str]]:
+    """The clean pictures of a training; which sources are not found; which of those to score have changed."""
+    opened: dict[int, list[Opened]] = {}
+    missing, changed = [], []
+    for number, (settings, wanted) in enumerate(zip(training.data.train, training.prints, strict=False)):
+        copies, other = _copies(settings, training.data.root, wanted, here)
+        if copies:
+            opened[number] = copies
+        elif other and wanted:
+            changed.append(f"{other} does not hold the {wanted['pictures']} pictures of the training any more")
+        else:
+            missing.append(f"{settings.dataset} {settings.root}".strip())
+    unknown = [f"of the training's sources these are not found: {', '.join(dict.fromkeys(missing))}"] if missing else []
+    if not opened or (len(opened) < len(training.data.train) and training.data.held_out):
+        return set(), unknown, changed  # what was set aside depends on all sources together
+    found = dataclasses.replace(training.data, train=tuple(training.data.train[number] for number in opened))
+    copies = list(opened.values())
+    try:
+        _, kept = hold_out([first for first, *_ in copies], found)
+    except DataError as error:
+        return set(), [*unknown, str(error)], changed
+    return {copy.scene(index) for number, index in kept for copy in copies[number]}, unknown, changed
+
+
+def _copies(
+    settings: SourceConfig, root: str, wanted: Mapping[str, Any] | None, here: DataConfig
+) -> tuple[list[Opened], str]:
+    """A training's source wherever it is found; and its place, where the evaluation reads it and it has changed.
+
+    Without a fingerprint a set in another place is known by being a published one.
+    """
+    kind = (settings.dataset, settings.split, settings.reader)
+    places = [(settings, root)]
+    for other in (*here.train, here.test):
+        if (other.dataset, other.split, other.reader) == kind and (wanted or other.dataset in PUBLISHED):
+            places.append((other, here.root))
+    read = {as_absolute(place_of(other, here.root)) for other in here.train}
+    found: dict[object, Opened] = {}
+    changed = ""
+    for other, base in places:
+        place = as_absolute(place_of(other, base))
+        if place in found:
+            continue
+        try:
+            source = open_photographs(other, base)
+            fits = wanted is None or fingerprint(source) == wanted
+        except (DataError, ImageError, OSError):
+            continue
+        if fits:
+            found[place] = source
+        elif other is settings and place in read:
+            changed = str(place_of(other, base))
+    return list(found.values()), changed
+
+
+def _advice(trained: DataConfig, here: DataConfig) -> str:
+    fields = ("held_out", "exclude", "dataset", "rain", "reader", "split", "root")
+    changes = [
+        change
+        for change in changed_fields(here, trained)
+        if change.name in ("held_out", "train") or (change.name.startswith("train.") and change.name.endswith(fields))
+    ]
+    if any(change.name == "train" for change in changes):
+        return "take the config of the training (--config RUN/config.json, or --workdir RUN alone)"
+    if not changes:
+        return "choose pictures that it was not trained on"
+    return f"score what it set aside: {' '.join(change.override('config.data.') for change in changes)}"

@@ -1,0 +1,62 @@
+"""Which pictures can be scored, told from the files' headers before any work."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multifocal_jax.data.crops import in_threads
+from multifocal_jax.data.errors import ImageError
+from multifocal_jax.data.sources import RainyFiles, ScoredPairs, Selection
+from multifocal_jax.evaluation.evaluate import EvaluationError
+from multifocal_jax.evaluation.metrics import MetricError
+from multifocal_jax.evaluation.perceptual import Perceptual, check_size
+
+_LISTED = 20  # faults in one message
+
+
+def usable(
+    source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
+) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
+    """The first pictures of a source, as far as they can be scored.
+
+    Args:
+        source: of the pictures.
+        count: of them to look at.
+        metrics: that will be measured beside PSNR and SSIM.
+        skip: leave out what cannot be scored, for which every picture is decoded; otherwise it is refused, and faults
+            behind the headers are known when the picture is scored.
+
+    Returns:
+        The pictures, and those left out: name and reason.
+
+    Raises:
+        EvaluationError: pictures cannot be scored; all of them are listed.
+    """
+    truth = not isinstance(source, RainyFiles)
+
+    def fault(index: int) -> str:
+        try:
+            check_size(metrics, truth, *source.check(index, whole=skip))
+        except MetricError as error:
+            return f"{source.name(index)}: {error}"
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    faults = in_threads(fault, count, "checking pictures")
+    left_out = {source.name(index): reason for index, reason in enumerate(faults) if reason}
+    if not left_out:
+        return source, {}
+    if not skip or len(left_out) == count:
+        raise EvaluationError(_spell(left_out, count, "" if skip else "--config.data.on_broken=skip"))
+    good: Any = [(0, index) for index, reason in enumerate(faults) if not reason]
+    return Selection([source], good), left_out  # pyright: ignore[reportArgumentType]  # it hands on what it is given
+
+
+def _spell(left_out: Mapping[str, str], count: int, option: str) -> str:
+    reasons = list(left_out.values())
+    if len(reasons) == 1 and option:
+        return f"{reasons[0]} ({option} scores the others)"
+    advice = f"mend or remove them, or score the others with {option}" if option else "there is nothing left to score"
+    more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+    lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
+    return "\n  ".join(lines)

@@ -1,0 +1,97 @@
+"""Both CSSABs (sections 3.2 and 3.3) from their parameters, in the order of computation that costs least."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.fast.convolution import convolve
+from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.pooling import pool_phases, pool_recalibrated, spatial_pyramid_pool
+from multifocal_jax.fast.spatial_attention import add_spatial_attention
+from multifocal_jax.ops import channel_attention_maps, recalibrate, spatial_attention, spatial_attention_maps
+
+Params = Any  # of a block, as `models` names them
+Large = Float[Array, "b h w c"]
+Small = Float[Array, "b h2 w2 c"]
+
+
+def convolution(params: Params, x: Float[Array, "b h w c"], stride: int = 1, extent: Extent | None = None) -> Array:
+    """`models.layers.Conv`; the padding of a padded map is zero to it."""
+    kernel, bias = params["kernel"], params["bias"]
+    if kernel.shape[0] == 3 and stride == 1:  # stride 2 ends at the picture's last pixel
+        x = zero_beyond(x, extent)
+    return convolve(x, kernel, bias, stride)
+
+
+def spatial_cssab(
+    config: ModelConfig, params: Params, large: Large, small: Small, of_large: Extent | None, of_small: Extent | None
+) -> Large:
+    """`models.spatial_cssab.SpatialCSSAB` (eqs. 4 and 5): keys and values are pooled before they are projected.
+
+    Args:
+        config: the architecture.
+        params: of the block.
+        large: (B, H, W, C).
+        small: (B, H2, W2, C).
+        of_large: extent of the pictures in it, where it is padded.
+        of_small: likewise.
+
+    Returns:
+        (B, H, W, C).
+    """
+    if config.projection_kernel != 1:  # which does not pool before it projects
+        query = recalibrate(convolution(params["query"], large, extent=of_large))
+        key, value = (
+            spatial_pyramid_pool(
+                recalibrate(convolution(params[name], small, extent=of_small)), config.spp_sizes, of_small
+            )
+            for name in ("key", "value")
+        )
+        return large + spatial_attention(spatial_attention_maps(query, key), value)
+    pooled = pool_phases(small, config.spp_sizes, of_small)
+    key, value = (pool_recalibrated(pooled, *_matrix(params[name])) for name in ("key", "value"))
+    return add_spatial_attention(large, *_matrix(params["query"]), key, value)
+
+
+def channel_cssab(
+    config: ModelConfig, params: Params, large: Large, small: Small, of_large: Extent | None, of_small: Extent | None
+) -> Large:
+    """`models.channel_cssab.ChannelCSSAB` (eq. 6): V's projection and the heads' maps are one matrix per picture.
+
+    Args:
+        config: the architecture.
+        params: of the block.
+        large: (B, H, W, C).
+        small: (B, H2, W2, C).
+        of_large: extent of the pictures in it, where it is padded.
+        of_small: likewise.
+
+    Returns:
+        (B, H, W, C).
+    """
+
+    def pooled(name: str, x: Array, extent: Extent | None) -> Array:
+        if config.projection_kernel != 1:
+            return spatial_pyramid_pool(convolution(params[name], x, extent=extent), config.spp_sizes, extent)
+        kernel, bias = _matrix(params[name])  # a mean of projections is the projection of the mean
+        return spatial_pyramid_pool(x, config.spp_sizes, extent) @ kernel + bias
+
+    query, key = pooled("query", large, of_large), pooled("key", small, of_small)
+    maps = channel_attention_maps(query, key, config.heads, config.channel_softmax)
+    mixing = jax.vmap(lambda heads: jax.scipy.linalg.block_diag(*heads))(maps).astype(large.dtype)
+    if not config.value_projection:
+        return large + jnp.einsum("bhwi,bij->bhwj", large, mixing)
+    if config.projection_kernel != 1:
+        value = convolution(params["value"], large, extent=of_large)
+        return large + jnp.einsum("bhwi,bij->bhwj", value, mixing)
+    kernel, bias = _matrix(params["value"])  # (F W + b) A = F (W A) + b A
+    mixed = jnp.einsum("bhwi,bij->bhwj", large, kernel @ mixing)
+    return large + (mixed + (bias @ mixing)[:, None, None])
+
+
+def _matrix(params: Params) -> tuple[Float[Array, "c f"], Float[Array, " f"]]:
+    """Of a 1×1 convolution."""
+    return params["kernel"][0, 0], params["bias"]

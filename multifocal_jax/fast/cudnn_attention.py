@@ -1,0 +1,53 @@
+"""Attention to a few anchors in every wavelet band by cuDNN, for NVIDIA GPUs; the same as `band_attention`.
+
+cuDNN reads a query once and writes its result once; the S numbers per query between the two products never leave the
+chip. The four bands are its heads.
+"""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+Queries = Float[Array, "b n d"]
+Anchors = Float[Array, "b s d"]
+
+
+@cache
+def serves(dtype: DTypeLike, depth: int) -> bool:
+    """Whether cuDNN takes an attention of this dtype and depth, numbers per query, on the NVIDIA GPU of this process.
+
+    It takes float16 and bfloat16 and depths in multiples of 8; not every GPU and version of it does.
+    """
+    query, anchors = jax.ShapeDtypeStruct((1, 64, depth), dtype), jax.ShapeDtypeStruct((1, 64, depth), dtype)
+    try:
+        jax.eval_shape(attend_gradients, [query], [anchors], [anchors], query)
+    except (RuntimeError, NotImplementedError):  # no cuDNN; a dtype, depth or GPU that it does not take
+        return False
+    return True
+
+
+def attend(queries: list[Queries], keys: list[Anchors], values: list[Anchors]) -> Float[Array, "b n c"]:
+    """`band_attention.attend` where `serves` says so.
+
+    Args:
+        queries: (B, N, D) of every band.
+        keys: (B, S, D), likewise.
+        values: (B, S, D), likewise.
+
+    Returns:
+        (B, N, C), the bands one after the other.
+    """
+    query, key, value = (jnp.stack(bands, axis=2) for bands in (queries, keys, values))
+    out = jax.nn.dot_product_attention(query, key, value, scale=1.0, implementation="cudnn")
+    return out.reshape(*out.shape[:2], -1)
+
+
+def attend_gradients(
+    queries: list[Queries], keys: list[Anchors], values: list[Anchors], gradient: Float[Array, "b n c"]
+) -> tuple[list[Queries], Float[Array, "b s c"], Float[Array, "b s c"]]:
+    """`band_attention.attend_gradients`, likewise."""
+    d_queries, d_keys, d_values = jax.vjp(attend, queries, keys, values)[1](gradient)
+    return d_queries, jnp.concatenate(d_keys, axis=-1), jnp.concatenate(d_values, axis=-1)

@@ -1,0 +1,148 @@
+"""The whole network as functions of its parameters; block by block what `models.network` is."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.fast.cssabs import Params, channel_cssab, convolution, spatial_cssab
+from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.resize import upsample_bilinear
+from multifocal_jax.fast.scales import add_shuffled, merge_scales
+from multifocal_jax.ops import average_downsample, background, check_images, gaussian_downsample
+
+Features = list[Float[Array, "b _ _ c"]]  # of every level, the largest first
+
+
+def derain(
+    config: ModelConfig, dtype: DTypeLike, variables: Any, rainy: Float[Array, "..."], size: Any = None
+) -> Float[Array, "..."]:
+    """`MultifocalNet(config, dtype).apply(variables, rainy)` by another computation: the same up to rounding.
+
+    Args:
+        config: the architecture.
+        dtype: of the computation; attention logits and softmax stay in float32 or wider.
+        variables: `{"params": …}` as `MultifocalNet.init` makes them.
+        rainy: (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
+        size: two int32 in an array or tuple, height and width of the pictures where `rainy` is padded at the bottom
+            and the right, with anything; multiples of `config.multiple`. One program then takes many sizes, and makes
+            of each what it makes of it without the padding, up to rounding.
+
+    Returns:
+        (B, H, W, 3) in the dtype of `rainy`, not clipped; without meaning where it is padded.
+
+    Raises:
+        ValueError: the shape is not as above.
+    """
+    check_images(rainy, config.multiple)
+    params = jax.tree.map(lambda value: jnp.asarray(value, dtype), dict(variables["params"]))
+    image = rainy if size is None else zero_beyond(rainy, Extent(*size))
+    return background(rainy, _Blocks(config, rainy.shape[1], size).residual(params, image.astype(dtype)))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks of a network, for one batch.
+
+    Attributes:
+        config: the architecture.
+        rows: of the batch.
+        size: height and width of the pictures in it, if it is padded.
+    """
+
+    config: ModelConfig
+    rows: int
+    size: Any
+
+    def extent(self, x: Float[Array, "b h w c"]) -> Extent | None:
+        """Of the pictures in a map of any level, which is padded in the same proportion."""
+        return None if self.size is None else Extent(*self.size).shrunk(self.rows // x.shape[1])
+
+    def convolution(self, params: Params, x: Float[Array, "b h w c"], stride: int = 1) -> Float[Array, "b _ _ f"]:
+        return convolution(params, x, stride, self.extent(x))
+
+    def residual(self, params: Params, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        entrance = self.entrance(params["entrance"], image)
+        features = self.modules([params[f"module_{n}"] for n in range(self.config.modules)], entrance)
+        if self.config.global_skip:
+            features = [x + shallow for x, shallow in zip(features, entrance, strict=True)]
+        return self.fusion(params["fusion"], features)
+
+    def entrance(self, params: Params, image: Float[Array, "b h w 3"]) -> Features:
+        scales = [image]
+        for level in range(1, self.config.levels):
+            scales.append(self.next_scale(params, level, scales[-1]))
+        shallow = [self.convolution(params[f"shallow_{level}"], scale) for level, scale in enumerate(scales)]
+        return self.interaction(params.get("spatial", {}), shallow, "spatial")
+
+    def next_scale(self, params: Params, level: int, image: Float[Array, "b h w 3"]) -> Float[Array, "b h2 w2 3"]:
+        if self.config.pyramid == "learned":
+            return self.convolution(params["pyramid"][f"reduce_{level}"], image, stride=2)
+        reduce = gaussian_downsample if self.config.pyramid == "gaussian" else average_downsample
+        return reduce(zero_beyond(image, self.extent(image)))
+
+    def modules(self, params: list[Params], features: Features) -> Features:
+        """All basic modules: in a loop, which makes a smaller program that takes less time to compile and to load.
+
+        A gradient of the loop would copy every module's maps into arrays of all modules', so it is taken one module
+        after the other.
+        """
+
+        def in_turn(params: list[Params], features: Features) -> Features:
+            for of_module in params:
+                features = self.module(of_module, features)
+            return features
+
+        def in_loop(params: list[Params], features: Features) -> Features:
+            stacked = jax.tree.map(lambda *values: jnp.stack(values), *params)
+            return jax.lax.scan(lambda features, one: (self.module(one, features), None), features, stacked)[0]
+
+        if len(params) < 2:
+            return in_turn(params, features)
+        run = jax.custom_vjp(in_loop)
+        run.defvjp(partial(jax.vjp, in_turn), lambda pull, gradients: pull(gradients))
+        return run(params, features)
+
+    def module(self, params: Params, features: Features) -> Features:
+        for block in range(self.config.residual_blocks):
+            for level, x in enumerate(features := list(features)):
+                inner = jax.nn.relu(self.convolution(params[f"residual_{block}a_{level}"], x))
+                features[level] = x + self.convolution(params[f"residual_{block}b_{level}"], inner)
+        down = [jax.nn.relu(self.convolution(params[f"down_{level}"], x, 2)) for level, x in enumerate(features)]
+        mixed = self.interaction(params.get("channel", {}), down, "channel")
+        up = [
+            add_shuffled(x, small, *(params[f"up_{level}"][name] for name in ("kernel", "bias")), self.extent(small))
+            for level, (x, small) in enumerate(zip(features, mixed, strict=True))
+        ]
+        return self.interaction(params.get("spatial", {}), up, "spatial")
+
+    def interaction(self, params: Params, features: Features, kind: Literal["spatial", "channel"]) -> Features:
+        mode = self.config.interaction
+        if mode in ("spatial", "channel") and mode != kind:
+            return features
+        neighbours = features if mode == "single_scale" else [*features[1:], features[-1]]
+        block = spatial_cssab if kind == "spatial" else channel_cssab
+        results = []
+        for level, (large, small) in enumerate(zip(features, neighbours, strict=True)):
+            of_level = params[f"level_{level}"]
+            if mode == "convolution":
+                results.append(self.convolution_interaction(of_level, large, small))
+            else:
+                results.append(block(self.config, of_level, large, small, self.extent(large), self.extent(small)))
+        return results
+
+    def convolution_interaction(
+        self, params: Params, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]
+    ) -> Float[Array, "b h w c"]:
+        up = upsample_bilinear(small, large.shape[1] // small.shape[1], self.extent(small))
+        return large + jax.nn.relu(self.convolution(params["conv"], jnp.concatenate([large, up], axis=-1)))
+
+    def fusion(self, params: Params, features: Features) -> Float[Array, "b h w 3"]:
+        weights = (params["merge"][name] for name in ("kernel", "bias"))
+        merged = merge_scales(features, *weights, self.extent(features[0]))
+        return self.convolution(params["residual"], merged)

@@ -1,0 +1,130 @@
+"""The kinds of video files that can be written: which suffix asks for which, and what is encoded into each how."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multifocal_jax.files import OutputError
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """How pictures are encoded; all names are FFmpeg's.
+
+    Attributes:
+        name: of the encoder.
+        pixels: format of the encoded pixels.
+        odd: the same for an odd width or height.
+        tag: under which the container lists the codec; None for the usual one.
+    """
+
+    name: str
+    pixels: str
+    odd: str
+    options: dict[str, str] = field(default_factory=dict)
+    tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of video file; all names are FFmpeg's.
+
+    Attributes:
+        muxer: writes it.
+        picture: for 8 bits per channel.
+        deep: for 10 bits; None if it has none.
+        alpha: for pictures with transparency; None if it has none.
+        sound: encoder of sound that cannot be copied.
+        subtitles: encoder of subtitles in text that cannot be copied; None if it holds none.
+        cover: how it holds a cover picture: as a "track", as an "attachment", or not.
+        chapters: whether it holds them.
+        sounds: how many tracks of sound it holds; None for any number.
+        even: whether its frames come at an even rate, so that it is given the times of its frames as their numbers.
+        aspect: whether it tells the shape of pixels that are no squares.
+        takes: beginnings of the names of codecs of sound that players expect in it; without them the muxer is asked.
+        options: of the muxer.
+    """
+
+    muxer: str
+    picture: Encoder
+    deep: Encoder | None
+    alpha: Encoder | None
+    sound: str
+    subtitles: str | None = None
+    cover: str | None = None
+    chapters: bool = False
+    sounds: int | None = None
+    even: bool = False
+    aspect: bool = True
+    takes: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+
+
+_QUALITY = {"crf": "17", "preset": "medium"}
+_H264 = Encoder("libx264", "yuv420p", "yuv444p", _QUALITY)
+_HEVC = Encoder("libx265", "yuv420p10le", "yuv444p10le", {**_QUALITY, "x265-params": "log-level=none"})
+_HEVC_IN_MP4 = Encoder(_HEVC.name, _HEVC.pixels, _HEVC.odd, _HEVC.options, "hvc1")  # Apple's players want this tag
+_VP9 = Encoder("libvpx-vp9", "yuv420p", "yuv420p", {"crf": "24", "b": "0"})
+_VP9_ALPHA = Encoder(_VP9.name, "yuva420p", "yuva420p", {**_VP9.options, "auto-alt-ref": "0"})
+_AV1 = Encoder("libsvtav1", "yuv420p10le", "yuv420p10le", {"crf": "20", "preset": "6"})
+_PRORES = Encoder("prores_ks", "yuva444p10le", "yuva444p10le", {"profile": "4444", "alpha_bits": "16"})
+_FINEST = {"qmin": "2", "qmax": "2"}  # quantiser
+_MPEG2, _MPEG4, _WMV = (Encoder(name, "yuv420p", "yuv420p", _FINEST) for name in ("mpeg2video", "mpeg4", "wmv2"))
+
+_MP4 = Container("mp4", _H264, _HEVC_IN_MP4, None, "aac", "mov_text", "track", chapters=True)
+_TS_SOUND = ("aac", "ac3", "eac3", "mp2", "mp3", "dts")
+_TS = Container("mpegts", _H264, _HEVC, None, "aac", takes=_TS_SOUND, options={"mpegts_m2ts_mode": "0"})
+_BLURAY = Container("mpegts", _H264, _HEVC, None, "aac", takes=_TS_SOUND, options={"mpegts_m2ts_mode": "1"})
+_3GP = Container("3gp", _H264, None, None, "aac", "mov_text", chapters=True)
+_MPEG = Container("mpeg", _MPEG2, None, None, "mp2", even=True, takes=("mp2", "ac3"))
+_ASF = Container("asf", _WMV, None, None, "wmav2", aspect=False, takes=("wma", "mp3"))
+_AVI_SOUND = ("mp3", "mp2", "ac3", "pcm", "adpcm")
+_AVI_OPTIONS = {"avoid_negative_ts": "disabled"}  # else sound that begins early delays the pictures by a whole frame
+_AVI = Container("avi", _MPEG4, None, None, "libmp3lame", even=True, takes=_AVI_SOUND, options=_AVI_OPTIONS)
+_CONTAINERS = {
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": Container("mov", _H264, _HEVC_IN_MP4, _PRORES, "aac", "mov_text", chapters=True),
+    ".mkv": Container("matroska", _H264, _HEVC, _VP9_ALPHA, "aac", "subrip", "attachment", chapters=True),
+    ".webm": Container("webm", _VP9, _AV1, _VP9_ALPHA, "libopus", "webvtt", chapters=True, aspect=False),
+    ".avi": _AVI,
+    ".mts": _BLURAY,
+    ".m2ts": _BLURAY,
+    ".ts": _TS,
+    ".3gp": _3GP,
+    ".3g2": _3GP,
+    ".wmv": _ASF,
+    ".asf": _ASF,
+    ".flv": Container("flv", _H264, None, None, "aac", sounds=1),
+    ".mpg": _MPEG,
+    ".mpeg": _MPEG,
+    ".vob": _MPEG,
+}
+_SUFFIX_OF_FORMAT = {  # of FFmpeg's demuxers
+    "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
+    "matroska,webm": ".mkv",
+    "avi": ".avi",
+    "mpegts": ".ts",
+    "asf": ".wmv",
+    "flv": ".flv",
+    "mpeg": ".mpg",
+}
+SUFFIXES = tuple(suffix for suffix in _CONTAINERS if suffix != ".ts")  # TypeScript's, too: known by its contents
+
+
+def container_of(target: Path, source: Path, format_name: str) -> Container:
+    """The kind of video file to write.
+
+    Args:
+        target: to be written; a suffix that no video has is allowed where the source has the same.
+        source: the video.
+        format_name: FFmpeg's name of the source's format.
+
+    Raises:
+        OutputError: no video is written under this suffix.
+    """
+    suffix = target.suffix.lower()
+    if suffix not in _CONTAINERS and suffix == source.suffix.lower():
+        suffix = _SUFFIX_OF_FORMAT.get(format_name, suffix)
+    if suffix not in _CONTAINERS:
+        raise OutputError(f"{target}: no video is written as {suffix or 'a file without a suffix'}; use .mp4 or .mkv")
+    return _CONTAINERS[suffix]

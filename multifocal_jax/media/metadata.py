@@ -1,0 +1,100 @@
+"""Making EXIF and XMP true of a picture that is turned upright and has lost what lay in the file beside it."""
+
+import re
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+from PIL import ExifTags, Image
+
+_TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
+_WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
+_HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
+# Beginnings of namespace and name of entries about what is dropped: gain maps, depth, matting, motion photos, sound,
+# and the second part of XMP that is too long for a JPEG's segment.
+_DROPPED = (
+    ("http://ns.adobe.com/hdr-gain-map/", ""),
+    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),
+    ("http://ns.apple.com/HDRGainMap/", ""),
+    ("http://ns.apple.com/depthData/", ""),
+    ("http://ns.apple.com/pixeldatainfo/", ""),
+    ("http://ns.apple.com/portraitEffectsMatte/", ""),
+    ("http://ns.apple.com/semanticSegmentationMatte/", ""),
+    ("http://ns.google.com/photos/1.0/audio/", ""),
+    ("http://ns.google.com/photos/1.0/camera/", "MicroVideo"),
+    ("http://ns.google.com/photos/1.0/camera/", "MotionPhoto"),
+    ("http://ns.google.com/photos/1.0/container/", ""),
+    ("http://ns.google.com/photos/1.0/depthmap/", ""),
+    ("http://ns.google.com/photos/1.0/image/", ""),
+    ("http://ns.google.com/photos/dd/", ""),
+)
+_PLACES = (  # the same about places in the picture as it was stored, such as faces
+    ("http://www.metadataworkinggroup.com/schemas/regions/", ""),
+    ("http://ns.apple.com/faceinfo/", ""),
+    ("http://ns.microsoft.com/photo/1.2/", "RegionInfo"),
+)
+_PLACES_IN_EXIF = (0x9214, ExifTags.Base.SubjectLocation)  # the first is the subject's area
+_SIDES_IN_EXIF = (
+    (None, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
+    (ExifTags.IFD.Exif, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
+    (ExifTags.IFD.Interop, ExifTags.Interop.RelatedImageWidth, ExifTags.Interop.RelatedImageHeight),
+)
+
+
+def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> None:
+    """Change a picture's EXIF to that of the same picture turned upright.
+
+    Args:
+        exif: changed in place; the orientation is taken out.
+        size: width and height, upright.
+        turned: whether it was stored otherwise.
+    """
+    exif.pop(ExifTags.Base.Orientation, None)
+    for directory, *tags in _SIDES_IN_EXIF:
+        if directory is not None and ExifTags.IFD.Exif not in exif:
+            continue  # asking for it would make it
+        entries = exif if directory is None else exif.get_ifd(directory)
+        for tag, side in zip(tags, size, strict=True):
+            if tag in entries:
+                entries[tag] = side
+    for tag in _PLACES_IN_EXIF if turned and ExifTags.IFD.Exif in exif else ():
+        exif.get_ifd(ExifTags.IFD.Exif).pop(tag, None)
+
+
+def true_xmp(xmp: str, size: tuple[int, int], turned: bool) -> str:
+    """A picture's XMP as it holds for the picture turned upright and without further pictures, depth, films and sound.
+
+    Args:
+        xmp: of which no more than the orientation is changed if it is not well-formed XML.
+        size: width and height, upright.
+        turned: whether it was stored otherwise.
+    """
+    marked = re.sub(r'(tiff:Orientation(?:="|>))[0-9]', r"\g<1>1", xmp)
+    if "<!DOCTYPE" in marked:  # XMP has none, and what it declares might not end
+        return marked
+    try:
+        document = minidom.parseString(marked.encode("utf-8", "surrogateescape"))
+    except (ExpatError, UnicodeError, ValueError):
+        return marked
+    sides = {**dict.fromkeys(_WIDTHS, size[0]), **dict.fromkeys(_HEIGHTS, size[1])}
+    root = document.documentElement
+    if root is None or not _prune(root, _DROPPED + (_PLACES if turned else ()), sides):
+        return marked
+    return "".join(node.toxml() for node in document.childNodes)
+
+
+def _prune(element: minidom.Element, gone: tuple[tuple[str, str], ...], sides: dict[tuple[str, str], int]) -> bool:
+    """Take out entries, and set sides, of an element and all below it; returns whether anything has changed."""
+    changed = False
+    for node in [*element.attributes.values(), *element.childNodes]:
+        space, name = node.namespaceURI or "", node.localName or ""
+        if any(space.startswith(start) and name.startswith(first) for start, first in gone):
+            element.removeAttributeNode(node) if isinstance(node, minidom.Attr) else element.removeChild(node)
+        elif (space, name) in sides and isinstance(node, minidom.Attr):
+            node.value = str(sides[space, name])
+        elif (space, name) in sides and isinstance(node.firstChild, minidom.Text):
+            node.firstChild.data = str(sides[space, name])
+        else:
+            changed |= isinstance(node, minidom.Element) and _prune(node, gone, sides)
+            continue
+        changed = True
+    return changed

@@ -1,0 +1,30 @@
+"""What the network takes and gives: rainy pictures, and what they are made of."""
+
+from jaxtyping import Array, Float
+
+
+def background(observed: Float[Array, "b h w 3"], residual: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+    """B = O − R: the clean background of O = B + R (eq. 1).
+
+    Args:
+        observed: O, (B, H, W, 3), the rainy pictures.
+        residual: R, (B, H, W, 3), the rain.
+
+    Returns:
+        (B, H, W, 3) in the dtype of `observed`.
+    """
+    return observed - residual.astype(observed.dtype)
+
+
+def check_images(rainy: Array, multiple: int) -> None:
+    """Refuse what is not (B, H, W, 3) with H and W multiples of `multiple`.
+
+    Raises:
+        ValueError: the message says what the shape is and what it may be.
+    """
+    shape = rainy.shape
+    if len(shape) != 4 or shape[-1] != 3 or shape[1] % multiple or shape[2] % multiple:
+        raise ValueError(
+            f"image batch has shape {shape}; the network takes (batch, height, width, 3) with height and width "
+            f"multiples of {multiple}: pad it, or use multifocal_jax.load(), which does"
+        )

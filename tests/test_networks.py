@@ -1,0 +1,55 @@
+"""The seam: both implementations make the same of the same parameters, and the reference serves where one does not."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from multifocal_jax import networks
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.models import initial_parameters
+from multifocal_jax.networks import build_network
+
+SMALL = functools.partial(ModelConfig, channels=4, modules=1, heads=2, levels=2, spp_sizes=(1, 3))
+VARIANTS = [
+    SMALL(modules=2),  # which runs in a loop, and is differentiated module by module
+    SMALL(modules=0, channel_softmax="query"),
+    SMALL(pyramid="gaussian", interaction="convolution", residual_blocks=1),
+    SMALL(pyramid="average", interaction="single_scale", projection_kernel=3),
+    SMALL(interaction="spatial", levels=3),
+    SMALL(interaction="channel", value_projection=False, global_skip=False),
+]
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_implementations_agree_and_so_do_their_gradients(rng, config):
+    with jax.enable_x64(True):
+        params = initial_parameters(config, 0, jnp.float64)
+        image, weights = (jnp.asarray(rng.random((2, 16, 24, 3))) for _ in range(2))
+
+        def score(network, params):
+            out = network.apply({"params": params}, image)
+            return jnp.sum(out * weights), out
+
+        fast, reference = (build_network(config, name, dtype=jnp.float64) for name in ("fast", "reference"))
+        plainly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+        expected = plainly(jax.grad(functools.partial(score, reference), has_aux=True))(params)
+        # `out` of the loop over modules, gradients of the modules one after the other
+        gradient, _ = jax.jit(jax.grad(functools.partial(score, fast), has_aux=True))(params)
+        found = gradient, jax.jit(fast.apply)({"params": params}, image)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, float(jnp.abs(theirs).max())))
+
+
+@pytest.mark.parametrize("condition", [{"devices": 2}, {"open_shape": True}])
+def test_the_reference_serves_where_strips_cannot(condition):
+    assert build_network(SMALL()).takes_size
+    assert not build_network(SMALL(), **condition).takes_size
+
+
+def test_there_is_one_table():
+    assert set(networks._IMPLEMENTATIONS) == {"fast", "reference"}
+    with pytest.raises(KeyError, match="quick"):
+        build_network(SMALL(), "quick")
