@@ -18,8 +18,8 @@ def main() -> int:
     parser.add_argument("destination", nargs="?", help="weights to write")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument("--dtype", choices=("float16", "float32"), help="of the tensors written; default: as read")
-    reading = parser.add_argument_group("reading PyTorch checkpoints")
-    reading.add_argument("--names", metavar="FILE", help="maps another code base's names to ours")
+    reading = parser.add_argument_group("reading PyTorch checkpoints, or writing those of another code base")
+    reading.add_argument("--names", metavar="FILE", help="maps another code base's names to ours, or ours to its")
     reading.add_argument("--key", metavar="ENTRY", help="entry that holds the tensors, where the file has several")
     reading.add_argument(
         "--model",

@@ -1,84 +1,92 @@
-"""Several processes as one program: joining them, small messages between them, and a line when one of them dies."""
+"""Several processes as one program: how they meet, and what they tell each other."""
 
-import atexit
+import contextlib
 import json
 import os
 import re
-import socket
-import subprocess
 import sys
-from typing import Any, NoReturn
+import threading
+from collections.abc import Iterator
+from typing import Any
 
-from multifocal_jax import sentinel
-from multifocal_jax.errors import UserError
+from multifocal_jax.rendezvous import ProcessesError, meet
 
 HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's own default is 100
-_POLL_MS = 5000  # between looks at a message that is waited for, so that Ctrl-C is heard
+PATIENCE_SECONDS = 300  # that processes wait for each other at the start
 
 # What the libraries that connect processes say when the other end is gone.
 _LOST = re.compile(r"gloo|nccl|closed by peer|connection reset|socket|unavailable|coordination service", re.IGNORECASE)
 
 
-_IN_USE = "process 0 cannot listen at {}; is the port in use? Take another one"
-
-
-class ProcessesError(UserError):
-    """The processes cannot be joined."""
+class LostProcessError(RuntimeError):
+    """Another process of this program is gone. The message says how to go on."""
 
 
 class _Group:
     """This process's place in the program; alone until `join`."""
 
-    index, count, messages = 0, 1, 0
-    client: Any = None
-    watch: "subprocess.Popen[str] | None" = None
-    checkpoints: str | None = None
+    index, count = 0, 1
 
 
 _group = _Group()
 
 
 def join(
-    coordinator: str | None = None, count: int | None = None, index: int | None = None, preemptible: bool = True
+    coordinator: str | None = None,
+    count: int | None = None,
+    index: int | None = None,
+    preemptible: bool = True,
+    patience: int = PATIENCE_SECONDS,
 ) -> None:
     """Become one program with the other processes; must precede any other use of JAX.
 
-    When a process dies, all others end within `HEARTBEAT_SECONDS` and a few more, each with a line that says so.
+    When a process dies, JAX ends all others within `HEARTBEAT_SECONDS` and a few more, and says so.
 
     Args:
         coordinator: HOST:PORT of process 0; None where Slurm, Kubernetes or Cloud TPU tell all three.
         count: of processes.
         index: of this process.
         preemptible: SIGTERM is left to `multihost_utils.reached_preemption_sync_point`; otherwise it ends the process.
+        patience: seconds to wait for the others.
 
     Raises:
-        ProcessesError: process 0 cannot listen.
+        ProcessesError: process 0 cannot listen, or another process does not come.
+        ValueError: nothing here tells what was left out.
     """
     import jax
 
-    if coordinator and index == 0:
-        _check_port(coordinator)
+    if coordinator is None:
+        coordinator, count, index = _told_by_slurm()
+    if coordinator is not None and count is not None and index is not None:
+        meet(coordinator, count, index, patience)
+    # what was given is not to be looked for, which takes a further package and rights that a pod may not have
+    given = coordinator is not None and "KUBERNETES_SERVICE_HOST" in os.environ
     jax.config.update("jax_enable_preemption_service", preemptible)
-    try:
-        jax.distributed.initialize(
-            coordinator, count, index, local_device_ids=local_gpus(), heartbeat_timeout_seconds=HEARTBEAT_SECONDS
-        )
-    except jax.errors.JaxRuntimeError as error:
-        if "start RPC server" not in str(error):
-            raise
-        raise ProcessesError(_IN_USE.format(coordinator or "the coordinator's address")) from None
-    from jax._src import distributed  # its key-value store has no public name; Orbax uses it in the same way
-
-    state = distributed.global_state
-    _group.index, _group.count, _group.client = state.process_id, state.num_processes, state.client
-    _group.watch = subprocess.Popen(
-        [sys.executable, "-I", "-S", sentinel.__file__],
-        stdin=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # what is sent to the group of this process must not end it
+    notice = threading.Timer(10, print, ["waiting for the other processes"], {"file": sys.stderr, "flush": True})
+    notice.daemon = True
+    if coordinator is None:  # where JAX finds the others by itself, and waits in silence
+        notice.start()
+    jax.distributed.initialize(
+        coordinator,
+        count,
+        index,
+        local_device_ids=local_gpus(),
+        cluster_detection_method="deactivate" if given else None,
+        initialization_timeout=patience,
+        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
-    _tell({"text": _story()})
-    atexit.register(_goodbye)
+    notice.cancel()
+    _group.index, _group.count = jax.process_index(), jax.process_count()
+
+
+def index() -> int:
+    """Number of this process, 0 for one that is alone."""
+    return _group.index
+
+
+def count() -> int:
+    """How many processes the program has."""
+    return _group.count
 
 
 def local_gpus() -> list[int] | None:
@@ -92,27 +100,6 @@ def local_gpus() -> list[int] | None:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     gpus = len(visible.split(",")) if visible else int(os.environ.get("SLURM_GPUS_ON_NODE", "0"))
     return list(range(gpus)) or None
-
-
-def index() -> int:
-    """Number of this process, 0 for one that is alone."""
-    return _group.index
-
-
-def count() -> int:
-    """How many processes the program has."""
-    return _group.count
-
-
-def _check_port(coordinator: str) -> None:
-    """Refuse a port that is in use before gRPC tries it, which may crash the process."""
-    port = int(coordinator.rpartition(":")[2])
-    dual = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if dual else socket.AF_INET
-    try:
-        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
-    except (OSError, OverflowError):  # the latter beyond 65535
-        raise ProcessesError(_IN_USE.format(coordinator)) from None
 
 
 def check_joined() -> None:
@@ -130,95 +117,59 @@ def check_joined() -> None:
         )
 
 
-def restarts_from(checkpoints: str | os.PathLike[str]) -> None:
-    """Name the folder of checkpoints that a restart goes on from, for the line when a process dies."""
-    _group.checkpoints = os.fspath(checkpoints)
-    _tell({"text": _story(), "checkpoints": _group.checkpoints})
+def gather(value: Any) -> list[Any]:
+    """The values of all processes, of JSON's types, in the order of their numbers; all must call this alike."""
+    if _group.count == 1:
+        return [value]
+    import numpy as np
+    from jax.experimental.multihost_utils import process_allgather
+
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    lengths = process_allgather(np.array(len(text), np.int32))
+    padded = np.zeros(1 << int(lengths.max() - 1).bit_length(), np.uint8)  # few sizes, as each is compiled for
+    padded[: len(text)] = text
+    rows = process_allgather(padded)
+    return [json.loads(row[:length].tobytes()) for row, length in zip(rows, lengths, strict=True)]
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Let an error that one process meets in the block end all of them, each with its line.
+
+    Raises:
+        ProcessesError: another process met one.
+    """
+    problem = None
+    try:
+        yield
+    except Exception as error:
+        problem = error
+    problems = gather(None if problem is None else str(problem) or type(problem).__name__)
+    if problem is not None:
+        raise problem
+    for number, text in enumerate(problems):
+        if text:
+            raise ProcessesError(f"process {number} of {_group.count} cannot go on: {text}")
 
 
 def loss_of_process(error: BaseException) -> str | None:
     """A line for an error that means that another process is gone; None if it means something else."""
     if _group.count == 1 or not _LOST.search(str(error)):
         return None
-    advice = ""
-    if _group.checkpoints:
-        advice = f"; the same command on all of them goes on from {sentinel.newest(_group.checkpoints)}"
     reason = " ".join(str(error).split())[:200]
-    return f"process {_group.index} of {_group.count} lost another one, whose log says why ({reason}){advice}"
+    return f"process {_group.index} of {_group.count} lost another one, whose log says why ({reason})"
 
 
-def abandon(status: int) -> NoReturn:
-    """End this process at once after an error; an ordinary exit would wait for the others, who wait for this one."""
-    _goodbye()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def broadcast(value: Any) -> Any:
-    """Process 0's value, of JSON's types, in every process; all must call this in the same order."""
-    if _group.count == 1:
-        return value
-    _group.messages += 1
-    key = f"multifocal/broadcast/{_group.messages}"
-    if _group.index == 0:
-        _group.client.key_value_set(key, json.dumps(value))
-        return value
-    return json.loads(_wait_for(key))
-
-
-class Mailbox:
-    """Texts that every process sends to process 0; all must make it in the same order."""
-
-    def __init__(self) -> None:
-        _group.messages += 1
-        self._folder = f"multifocal/mail/{_group.messages}/"
-        self._sent = 0
-
-    def send(self, text: str) -> None:
-        """Send a text."""
-        _group.client.key_value_set(f"{self._folder}{_group.index}-{self._sent}", text)
-        self._sent += 1
-
-    def receive(self) -> list[str]:
-        """What arrived since the last call; in process 0."""
-        if _group.count == 1:
-            return []
-        letters = _group.client.key_value_dir_get(self._folder)
-        for name, _ in letters:
-            _group.client.key_value_delete(name)
-        return [text for _, text in letters]
-
-
-def _wait_for(key: str) -> str:
-    import jax
-
-    while True:
-        try:
-            return _group.client.blocking_key_value_get(key, _POLL_MS)
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                raise
-
-
-def _story() -> str:
-    place = f"{_group.index} of {_group.count}"
-    return (
-        f"a process died: this one, {place}, or one that it cannot go on without; the log of the first to end says why"
-    )
-
-
-def _tell(message: dict[str, str]) -> None:
-    if _group.watch and _group.watch.stdin:
-        try:
-            print(json.dumps(message), file=_group.watch.stdin, flush=True)
-        except OSError:
-            _group.watch = None  # it is gone; the work goes on without
-
-
-def _goodbye() -> None:
-    _tell({})
-    if _group.watch and _group.watch.stdin:
-        _group.watch.stdin.close()
-        _group.watch.wait()
-        _group.watch = None
+def _told_by_slurm() -> tuple[str, int, int] | tuple[None, None, None]:
+    """The coordinator's address, the number of processes and that of this one, as JAX finds them under Slurm."""
+    task = os.environ
+    names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
+    if any(name not in task for name in names) or any(name.startswith("OMPI_") for name in task):
+        return None, None, None
+    job, nodes, count, index = (task[name] for name in names)
+    first = re.match(r"([^,[]+)(?:\[([^],-]+))?", nodes)  # node3,node5 or node[001-004,007]
+    if first is None:
+        return None, None, None
+    host = first[1] + (first[2] or "")
+    port = task.get("JAX_COORDINATOR_PORT") or int(job) % 4096 + 61440
+    return f"{host}:{port}", int(count), int(index)

@@ -85,7 +85,8 @@ def cast(path: epath.PathLike, values: Parameters, dtype: str | None) -> dict[st
         WeightsError: a value is not finite in this type.
     """
     with np.errstate(over="ignore"):
-        arrays = {name: np.asarray(value, dtype=dtype) for name, value in values.items()}
+        # In C's order, as safetensors writes what lies in memory.
+        arrays = {name: np.asarray(value, dtype=dtype, order="C") for name, value in values.items()}
     broken = [name for name, array in arrays.items() if dtype and not np.isfinite(array).all()]
     if broken:
         raise WeightsError(f"{path}: values not finite as {dtype} in {', '.join(broken)}; write them in their own type")

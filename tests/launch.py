@@ -18,7 +18,7 @@ def free_port() -> int:
 
 def start(
     door: str,
-    arguments: Sequence[str | Path],
+    arguments: Sequence[str | Path] | Sequence[Sequence[str | Path]],
     processes: int,
     devices: int = 1,
     cwd: Path | None = None,
@@ -26,9 +26,11 @@ def start(
 ) -> list["subprocess.Popen[str]"]:
     """`python DOOR ARGUMENTS` in so many processes of so many devices each; stderr can be read.
 
-    They are told of each other by arguments, or by the variables that Slurm sets.
+    They are told of each other by arguments, or by the variables that Slurm sets. `arguments` are those of all
+    processes, or a list for each.
     """
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # which an import of this process has set
     port, started = free_port(), []
     for index in range(processes):
         several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]
@@ -37,7 +39,8 @@ def start(
             environment |= {f"SLURM_{name}": str(value) for name, value in task.items()}
             environment["JAX_COORDINATOR_PORT"] = str(port)
             several = ["--distributed"]
-        command = [sys.executable, str(ROOT / door), *map(str, arguments), *(several if processes > 1 else [])]
+        own = arguments if isinstance(arguments[0], str | Path) else arguments[index]
+        command = [sys.executable, str(ROOT / door), *map(str, own), *(several if processes > 1 else [])]
         started.append(
             subprocess.Popen(
                 command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -1,5 +1,6 @@
 """Where the commands keep compiled programs: below the user's cache folder, or as `MULTIFOCAL_CACHE` says."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -21,3 +22,16 @@ def keep_programs() -> None:
 
     folder = cache_folder()
     programs.keep_in(folder and folder / "programs")
+
+
+def keep_compiled_steps() -> None:
+    """Let JAX keep what it compiles for a training, unless `JAX_COMPILATION_CACHE_DIR` says where; see its docs."""
+    import jax
+
+    from multifocal_jax.evaluation.programs import processor
+
+    folder = cache_folder()
+    if folder and not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        # code for one processor may not run on another that shares the home folder
+        kind = hashlib.sha256(processor().encode()).hexdigest()[:12]
+        jax.config.update("jax_compilation_cache_dir", str(folder / "steps" / kind))

@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from multifocal_jax import processes
 from multifocal_jax.cli.platforms import missing_platform
@@ -76,6 +78,13 @@ def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, on plain machines")
     group.add_argument("--process-count", type=int, metavar="N", help="number of processes, on plain machines")
     group.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1, on plain machines")
+    group.add_argument(
+        "--wait",
+        type=at_least(1),
+        default=processes.PATIENCE_SECONDS,
+        metavar="SECONDS",
+        help="for the other processes at the start; default: %(default)s",
+    )
 
 
 def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -> None:
@@ -86,21 +95,29 @@ def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -
         preemptible: see `processes.join`.
 
     Raises:
-        ConfigError: the arguments for plain machines are incomplete or wrong, or needed as nothing here starts
-            processes.
+        ConfigError: the arguments for plain machines are incomplete or wrong, stand beside `--distributed`, or are
+            needed as nothing here starts processes.
+        ProcessesError: see `processes.join`.
     """
     manual = (arguments.coordinator, arguments.process_count, arguments.process_id)
     if any(value is not None for value in manual) and None in manual:
         raise ConfigError("--coordinator, --process-count and --process-id go together; give all three or none")
     if arguments.coordinator is not None:
+        if arguments.distributed:
+            raise ConfigError(
+                "--distributed finds the processes that Slurm, Kubernetes or Cloud TPU started; --coordinator, "
+                "--process-count and --process-id are for plain machines: give the one or the others"
+            )
         if not re.fullmatch(r".+:\d+", arguments.coordinator):
             raise ConfigError(f"--coordinator is {arguments.coordinator!r}; allowed: HOST:PORT of process 0")
         if not 0 <= arguments.process_id < arguments.process_count:
             raise ConfigError(f"--process-id is {arguments.process_id}; allowed: 0 to --process-count - 1")
-        processes.join(*manual, preemptible=preemptible)
+        processes.join(*manual, preemptible=preemptible, patience=arguments.wait)
     elif arguments.distributed:
         try:
-            processes.join(preemptible=preemptible)
+            processes.join(preemptible=preemptible, patience=arguments.wait)
+        except processes.ProcessesError:
+            raise
         except ValueError as error:
             raise ConfigError(
                 f"--distributed finds no Slurm, Kubernetes or Cloud TPU here ({error}); on plain machines give "
@@ -160,9 +177,10 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
         print("interrupted", file=sys.stderr)
         for child in multiprocessing.active_children():
             child.terminate()
-        processes.abandon(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
+        _end_at_once(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
     except Exception as error:
-        missing, lost = missing_platform(error), processes.loss_of_process(error)
+        lost = str(error) if isinstance(error, processes.LostProcessError) else processes.loss_of_process(error)
+        missing = missing_platform(error)
         if missing or lost:
             print(f"error: {missing or lost}", file=sys.stderr)
         elif processes.count() == 1:
@@ -170,6 +188,14 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
         else:
             traceback.print_exc()
         status = 2 if missing else 1
-    if processes.count() > 1:
-        processes.abandon(status)
+    if processes.count() > 1:  # an ordinary exit would wait for the others, who wait for this one
+        _end_at_once(status)
     sys.exit(status)
+
+
+def _end_at_once(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if processes.index() == 0 and processes.count() > 1:
+        time.sleep(1)  # JAX ends the others as soon as this one is gone: time to say what they, too, have met
+    os._exit(status)

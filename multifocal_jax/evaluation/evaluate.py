@@ -2,8 +2,6 @@
 
 import contextlib
 import itertools
-import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +28,6 @@ Result = TypeVar("Result")
 Pair = tuple[str, np.ndarray, np.ndarray | None]
 
 _THREADS = 2  # that decode, encode and score beside the network
-_MAIL_SECONDS = 0.2  # between looks at what other processes have scored
 _AHEAD = 4  # pictures that wait before and behind the network
 
 
@@ -90,15 +87,16 @@ def evaluate(
         make_folder(images)
     journal = Journal(make_folder(output) if output and main else None, record, resume)
     done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
-    known = set(processes.broadcast(list(done)))
+    known = set(processes.gather(list(done))[0])
     if images and not is_remote(images) and not images.is_dir():  # a bucket has no empty folders
         raise EvaluationError(
             f"process {processes.index()} does not see {images}, which process 0 made; --output must lie on a file "
             "system that all of them share, or pass --config.eval.save_images=False"
         )
+    if output and not main and (is_remote(output) or as_path(output).is_dir()):
+        journal = Journal(as_path(output), record, resume=False, process=processes.index())
     todo = [index for index, name in enumerate(names) if name not in known]
     share = todo[processes.index() :: processes.count()]
-    mailbox = processes.Mailbox()
 
     def load(index: int) -> Pair:
         rainy, clean = source.load(index)
@@ -112,8 +110,8 @@ def evaluate(
             write_whole(path, lambda file: picture.save(file, "png"))
         return score_picture(name, rainy, result, clean, measures or {})
 
-    with ThreadPoolExecutor(_THREADS) as pool, _bar(progress, count) as bar, journal:
-        bar.update(count - len(todo))
+    with ThreadPoolExecutor(_THREADS) as pool, _bar(progress, len(done) + len(share)) as bar, journal:
+        bar.update(len(done))
         waiting: deque[Future[PictureScores]] = deque()
 
         def keep(scores: PictureScores) -> None:
@@ -123,14 +121,7 @@ def evaluate(
 
         def collect(most: int) -> None:
             while len(waiting) > most:
-                scores = waiting.popleft().result()
-                if main:
-                    keep(scores)
-                else:
-                    mailbox.send(json.dumps(picture_to_dict(scores)))
-            if main:
-                for text in mailbox.receive():
-                    keep(picture_from_dict(json.loads(text)))
+                keep(waiting.popleft().result())
 
         try:
             for batch in _batches(_ahead(pool, load, share), batch_size):
@@ -138,17 +129,19 @@ def evaluate(
                     waiting.append(pool.submit(finish, name, rainy, clean, result))
                 collect(_AHEAD)
             collect(0)
-            while main and not done.keys() >= set(names):
-                time.sleep(_MAIL_SECONDS)
-                collect(0)
+            rows = processes.gather([picture_to_dict(scores) for scores in done.values()])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             with contextlib.suppress(Exception):  # the error that is being raised says more
                 collect(0)  # what is known is kept
             raise
-    if processes.count() > 1:
-        rows = processes.broadcast([picture_to_dict(done[name]) for name in names] if main else None)
-        done = {row["name"]: picture_from_dict(row) for row in rows}
+        for picture in (picture_from_dict(row) for others in rows for row in others):
+            if picture.name not in done:
+                done[picture.name] = picture
+                if main:
+                    journal.add(picture)
+        processes.gather("the first process has all scores")
+        journal.taken_over = not main
     return Report(tuple(done[name] for name in names), family, record)
 
 

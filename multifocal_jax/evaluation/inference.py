@@ -100,6 +100,7 @@ class Derainer:
         ensemble: mean over the eight flips and quarter turns, eight times as slow. Weights that were trained without
             flips and rotations know rain as it falls: for them the mean is worse than the picture as it is.
         devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
+        platform: of these devices, such as "cpu"; None takes JAX's default.
         progress: is called with what is being done; see `multifocal_jax.evaluation.progress`. What it raises ends the
             call.
 
@@ -117,6 +118,7 @@ class Derainer:
         overlap: int = 32,
         ensemble: bool = False,
         devices: int = 1,
+        platform: str | None = None,
         progress: Report | None = None,
     ) -> None:
         self.model = model
@@ -130,9 +132,10 @@ class Derainer:
         if devices < 1 or model.multiple % devices:
             fitting = ", ".join(str(n) for n in range(1, model.multiple + 1) if model.multiple % n == 0)
             raise InferenceError(f"rows cannot be spread over {devices} devices; possible: {fitting}")
-        if devices > len(jax.local_devices()):
-            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(jax.local_devices())}")
-        self._devices = jax.local_devices()[:devices]
+        found = jax.local_devices(backend=platform)
+        if devices > len(found):
+            raise InferenceError(f"{devices} devices were asked for; JAX finds {len(found)}")
+        self._devices = found[:devices]
         mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=self._devices)
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
@@ -187,8 +190,11 @@ class Derainer:
         if image.dtype not in (np.uint8, np.uint16) and not jnp.issubdtype(image.dtype, jnp.floating):
             raise InferenceError(f"the picture is {image.dtype}; allowed: uint8, uint16, or floats in [0, 1]")
         batch = image if image.ndim == 4 else image[None]
-        result = self._ensemble(batch) if self.ensemble else self._padded(batch)
-        return _finish(result, image.dtype).reshape(image.shape)
+        return _finish(self.unclipped(batch), image.dtype).reshape(image.shape)
+
+    def unclipped(self, batch: np.ndarray) -> np.ndarray:
+        """What `__call__` clips and rounds: floats of the shape of the batch (B, H, W, 3)."""
+        return self._ensemble(batch) if self.ensemble else self._padded(batch)
 
     def _ensemble(self, batch: np.ndarray) -> np.ndarray:
         total: Any = 0

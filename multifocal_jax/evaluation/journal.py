@@ -1,6 +1,7 @@
 """Scores on disk as soon as they are known, so that an interrupted evaluation can go on."""
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -19,26 +20,35 @@ class JournalError(UserError):
 class Journal:
     """`scores.jsonl`: one line that says what is scored, then one line per picture.
 
+    Of several processes all but the first write into files of their own beside it, which the first takes over.
+
     Attributes:
         done: the pictures that are there already, by name.
+        taken_over: whether another file holds what this one does, so that it is removed at the end.
 
     Args:
         folder: of the file; None keeps nothing.
         record: what is scored; JSON types.
-        resume: go on with the file that is there; otherwise it is begun anew.
+        resume: go on with the files that are there; otherwise they are begun anew.
+        process: number of the process.
 
     Raises:
         JournalError: `resume` finds the scores of something else.
     """
 
-    def __init__(self, folder: Path | None, record: dict[str, Any], resume: bool) -> None:
-        self._path = folder / FILE if folder else None
+    def __init__(self, folder: Path | None, record: dict[str, Any], resume: bool, process: int = 0) -> None:
+        name = f"scores.{process}-{time.time_ns()}.jsonl" if process else FILE
+        self._path = folder / name if folder else None
         self._header = json.dumps({"record": record})
         self._file: TextIO | None = None
         self._mirror: Mirror | None = None
         self.done: dict[str, PictureScores] = {}
+        self.taken_over = False
+        # of processes that were interrupted
+        self._parts = sorted(folder.glob("scores.*-*.jsonl")) if folder and not process else []
         if resume and self._path and self._path.is_file():
-            self._read(self._path)
+            for path in [self._path, *self._parts]:
+                self._read(path)
 
     def _read(self, path: Path) -> None:
         header, *lines = path.read_text().splitlines() or [""]
@@ -55,9 +65,15 @@ class Journal:
 
     def __enter__(self) -> Self:
         if self._path:
-            self._mirror = Mirror(self._path.parent, *([FILE] if self.done else []))
-            self._file = (self._mirror.folder / FILE).open("a" if self.done else "w")
+            self._mirror = Mirror(self._path.parent, *([self._path.name] if self.done else []))
+            self._file = (self._mirror.folder / self._path.name).open("a" if self.done else "w")
             self._write("" if self.done else self._header)  # an empty line ends one that was cut short
+            if self._parts:
+                for picture in self.done.values():  # those of the parts; of two lines for a picture the last counts
+                    self.add(picture)
+                self._mirror.update(at_once=True)
+            for part in self._parts:
+                part.unlink()
         return self
 
     def __exit__(
@@ -67,6 +83,8 @@ class Journal:
             self._file.close()
         if self._mirror:
             self._mirror.close()
+        if self.taken_over and self._path:
+            self._path.unlink()
 
     def add(self, picture: PictureScores) -> None:
         """Write down one more picture."""

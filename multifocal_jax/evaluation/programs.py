@@ -84,7 +84,7 @@ def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     kinds = [(device.platform, device.device_kind, device.id) for device in devices]
     client = devices[0].client
     flags = os.environ.get("XLA_FLAGS", "")
-    text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, _processor()))
+    text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, processor()))
     return hashlib.sha256((_code + text).encode()).hexdigest()
 
 
@@ -98,7 +98,7 @@ def _digest_of_code() -> str:
     return digest.hexdigest()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Kind of CPU with its instruction sets: a program for another one may not run here."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

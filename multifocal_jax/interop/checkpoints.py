@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from multifocal_jax.config_files import to_dict
 from multifocal_jax.files import write_whole
 from multifocal_jax.interop.architecture import are_ours
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.pickles import NumpyArray, damaged_member, intent, python_command, stand_ins
 from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights import Weights
 
@@ -21,6 +22,7 @@ from multifocal_jax.weights import Weights
 WRAPPERS = ("state_dict", "params_ema", "params", "model", "model_state_dict", "network", "net", "generator")
 # What DataParallel, torch.compile and wrapping modules put before every name.
 PREFIXES = ("module", "_orig_mod", "model", "network", "net", "generator")
+_DAMAGED = "is damaged or not a PyTorch checkpoint"
 SURE_PREFIXES = ("module", "_orig_mod")  # never a part of the network itself
 _WRAPPED = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)+")
 
@@ -72,6 +74,10 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     own = isinstance(content, Mapping)
     model = content.get("model_config") if own else None
     record = content.get("record") if own else None
+    try:
+        json.dumps(record)
+    except (TypeError, ValueError, RecursionError):
+        record = None  # somebody else's
     return TorchCheckpoint(
         path,
         tensors,
@@ -104,33 +110,60 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weig
 
 
 def _read_pickle(path: Path) -> Any:
-    import pickle
-
     require_torch(f"reading {path}", "save it as .safetensors")
     import torch
 
+    _check_checksums(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins()):
             warnings.simplefilter("ignore")  # about the age of the file's format
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"class (\S+)", str(error))
-        if code is None:
-            raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
+    except Exception as error:  # whatever a damaged file makes PyTorch raise
+        raise ConversionError(f"{path} {_why_unreadable(path, str(error))}") from None
+
+
+def _check_checksums(path: Path) -> None:
+    """Refuse a zip file with a flipped bit: PyTorch does not look at the checksums."""
+    try:
+        damaged = damaged_member(path)
+    except Exception:  # whatever a damaged file makes `zipfile` raise
+        raise ConversionError(f"{path} {_DAMAGED}") from None
+    if damaged is not None:
         raise ConversionError(
-            f"{path} holds pickled code ({code[1]}), which is not run. Where its code is installed and trusted, make "
-            f"a plain one: python -c \"import torch; m = torch.load('{path}', map_location='cpu', "
-            "weights_only=False); torch.save(m.state_dict(), 'state_dict.pth')\""
-        ) from None
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
-        raise ConversionError(
-            f'{path} is a TorchScript program; make a plain checkpoint: python -c "import torch; '
-            f"torch.save(torch.jit.load('{path}', map_location='cpu').state_dict(), 'state_dict.pth')\""
-        ) from None
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise ConversionError(f"{path} is damaged or not a PyTorch checkpoint") from None
+            f"{path} is damaged: the checksum of {damaged} in it is wrong; get the file again, or save it again with "
+            "checksums if it was saved without (torch.serialization.set_crc32_options)"
+        )
+
+
+def _why_unreadable(path: Path, error: str) -> str:
+    """What is wrong with a file that PyTorch does not read without running code."""
+    if "TorchScript" in error:
+        code = (
+            f"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(), "
+            "'state_dict.pth')"
+        )
+        return f"is a TorchScript program; make a plain checkpoint: {python_command(code)}"
+    found = intent(path, WRAPPERS)
+    if found is None or not (found.code or "Unsupported operand" in error):
+        return _DAMAGED
+    if found.calls:
+        return (
+            f"holds a pickle that calls {_some(found.calls)}, which is not run; ask where the file comes from for a "
+            "plain state dictionary"
+        )
+    held = (
+        f"holds pickled code ({_some(found.code)}), which is not run"
+        if found.code
+        else "was pickled by a protocol that PyTorch reads only where it may run code"
+    )
+    command = found.command(path)
+    if command is None:
+        return f"{held}, and no tensors beside it; save `network.state_dict()`"
+    return f"{held}. Where its code is installed and trusted, make a plain one: {command}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -205,6 +238,9 @@ def _wrapper_prefix(names: Collection[str]) -> str:
 
 def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
     """As NumPy; half precisions become float32."""
+    if isinstance(value, NumpyArray | np.generic):
+        value = value.array if isinstance(value, NumpyArray) else np.asarray(value)
+        value = value.astype(value.dtype.newbyteorder("="))
     if not isinstance(value, np.ndarray):
         try:
             value = value.detach().cpu()
@@ -212,5 +248,5 @@ def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
         except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
             reason = str(error).splitlines()[0]
             raise ConversionError(f"{path}: {name} is no plain tensor ({reason}); save it dense, on the CPU") from None
-    narrow = value.dtype.itemsize < 4 and value.dtype.kind not in "iub"  # float16, and bfloat16 of kind V
+    narrow = value.dtype.itemsize < 4 and value.dtype.kind in "fV"  # float16, and bfloat16 of kind V
     return value.astype(np.float32) if narrow else value

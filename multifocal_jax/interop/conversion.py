@@ -215,7 +215,14 @@ def to_state_dict(weights: Weights) -> dict[str, np.ndarray]:
     return {p.torch: to_torch_layout(np.asarray(flat[p.flax])) for p in parameters(weights.model)}
 
 
-def write_weights(destination: str | Path, weights: Weights, dtype: str | None = None) -> Path:
+def write_weights(
+    destination: str | Path,
+    weights: Weights,
+    dtype: str | None = None,
+    *,
+    renaming: Renaming | None = None,
+    band_order: BandOrder = OUR_ORDER,
+) -> Path:
     """Write weights in the form that the destination's name asks for, complete or not at all.
 
     Args:
@@ -223,17 +230,25 @@ def write_weights(destination: str | Path, weights: Weights, dtype: str | None =
             a folder with `weights.safetensors`, which counts as a workdir.
         weights: what to write.
         dtype: "float16" halves the size; None keeps the parameters' own.
+        renaming: to the names of another code base; this and the last one are for `.pth` and `.pt` only.
+        band_order: order in which the other code base concatenates its wavelet bands.
 
     Returns:
         The file written.
 
     Raises:
-        ConversionError: nothing can be written there, see `check_destination`.
+        ConversionError: nothing can be written there, see `check_destination`, or the renaming does not fit.
         WeightsError: values are too large for the type.
     """
     path = check_destination(destination)
     if path.suffix in (".pth", ".pt"):
-        write_pth(path, cast(path, to_state_dict(weights), dtype), weights)
+        # Two bands trade places, so that what leads to our order leads back, too.
+        theirs = replace(weights, params=reorder_bands(weights.params, weights.model, band_order))
+        state = to_state_dict(theirs)
+        if renaming is not None:
+            names = renaming.restore(path, weights.model)
+            state = {names[name]: value for name, value in state.items()}
+        write_pth(path, cast(path, state, dtype), weights)
         return path
     if not path.suffix:
         cast(path, flatten(weights.params), dtype)  # what cannot be written leaves no folder

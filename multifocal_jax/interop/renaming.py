@@ -10,6 +10,8 @@ a number and means the same number on both sides; `{l+1}` on their side is one m
 `{l^2}` two to the power of ours. Ours are the names of the JAX network; those of the PyTorch network count as well.
 Names that no line maps keep their names, so that a file needs only what differs. A tensor of theirs that we have no use
 for is dropped by `-` on our side: `dwt.filter = -`.
+
+The other way, from ours to theirs, the same file serves; what it drops is not made up again.
 """
 
 import re
@@ -19,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.errors import ConversionError
-from multifocal_jax.interop.names import flax_to_torch
+from multifocal_jax.interop.names import Parameter, flax_to_torch, parameters
 
 DROPPED = "-"  # stands for our name of a tensor that we do not have
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:([+\-*^])(\d+))?\}")
@@ -70,6 +73,10 @@ def _undo(number: int, operator: str | None, operand: int) -> int | None:
     return next((value for value in candidates if _do(value, operator, operand) == number), None)
 
 
+def _variables(side: str) -> set[str]:
+    return {found[0] for found in _PLACEHOLDER.findall(side)}
+
+
 @dataclass(frozen=True)
 class Renaming:
     """The rules of a names file; earlier lines go first."""
@@ -107,6 +114,47 @@ class Renaming:
             raise ConversionError(f"{self.source} on {path}; nothing was written:\n  " + "\n  ".join(problems))
         return renamed, sum(origin[name] != name for name in origin)
 
+    def restore(self, weights: str | Path, model: ModelConfig) -> dict[str, str]:
+        """The other way: their names of all parameters, by the PyTorch network's names.
+
+        Args:
+            weights: whose parameters they are, for the message.
+            model: the architecture.
+
+        Raises:
+            ConversionError: a line fits no parameter, or says too little to tell their name; all such are listed.
+        """
+        found: dict[str, str] = {}
+        used: set[int] = set()
+        problems = [
+            f"line {rule.line} ({rule.theirs} = {rule.ours}): {', '.join(sorted(lost))} does not occur on our side"
+            for rule in self.rules
+            if rule.ours != DROPPED and (lost := _variables(rule.theirs) - _variables(rule.ours))
+        ]
+        backwards = [Rule(rule.line, rule.ours, rule.theirs) for rule in self.rules if rule.ours != DROPPED]
+        for parameter in [] if problems else parameters(model):
+            name, line = self._restored(parameter, backwards)
+            found[parameter.torch] = name
+            used.add(line)
+            if self.rename(name)[0] != parameter.torch:
+                problems.append(f"no line gives {parameter.torch}, and {name} is another's name")
+        unused = [rule for rule in backwards if rule.line not in used] if found else []
+        problems += [f"line {rule.line} ({rule.ours} = {rule.theirs}) fits no tensor" for rule in unused]
+        if problems:
+            raise ConversionError(f"{self.source} on {weights}; nothing was written:\n  " + "\n  ".join(problems))
+        return found
+
+    def _restored(self, parameter: Parameter, backwards: Iterable[Rule]) -> tuple[str, int]:
+        """Their name, which `rename` turns into ours again where there is one, and the line that gave it."""
+        for rule in backwards:
+            for ours in (parameter.flax, parameter.flax.replace(".kernel", ".weight"), parameter.torch):
+                stem, _, leaf = ours.rpartition(".")
+                whole, part = rule.rename(ours), rule.rename(stem)
+                for theirs in (whole, part and f"{part}.{'weight' if leaf == 'kernel' else leaf}"):
+                    if theirs and self.rename(theirs) == (parameter.torch, rule.line):
+                        return theirs, rule.line
+        return parameter.torch, 0
+
     def dropped(self, names: Iterable[str]) -> list[str]:
         """Those that a line drops."""
         return [name for name in names if self.rename(name)[0] == DROPPED]
@@ -142,9 +190,7 @@ def read_names(path: str | Path) -> Renaming:
         if not content:
             continue
         theirs, equals, ours = (part.strip() for part in content.partition("="))
-        unknown = {found[0] for found in _PLACEHOLDER.findall(ours)} - {
-            found[0] for found in _PLACEHOLDER.findall(theirs)
-        }
+        unknown = _variables(ours) - _variables(theirs)
         if not (equals and theirs and ours) or re.search(r"\s", theirs + ours):
             problems.append(f"line {number}: {content!r} is not THEIRS = OURS")
         elif unknown:

@@ -1,7 +1,7 @@
 """The JAX network against a user's own PyTorch network, convolution by convolution."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from multifocal_jax.interop.bands import OUR_ORDER, BandOrder
+from multifocal_jax.interop.comparison import FLOAT64_TOLERANCE, Comparison, Difference, difference
+from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.names import convolutions
+from multifocal_jax.interop.programs import DERAINED, GRADIENTS, NO_GRADIENTS, TorchSide, compare_programs
 from multifocal_jax.interop.user_module import UserModule, record
-from multifocal_jax.interop.verification import FLOAT64_TOLERANCE, Comparison, Difference, difference
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.padding import pad_to_multiple
@@ -19,49 +22,49 @@ from multifocal_jax.weights import Weights
 
 
 def compare_with(
-    weights: Weights, user: UserModule, names: Mapping[str, str], inputs: Sequence[np.ndarray]
+    weights: Weights, user: UserModule, names: Mapping[str, str], inputs: Inputs, band_order: BandOrder = OUR_ORDER
 ) -> Comparison:
-    """Run both in float64 on CPU and compare what goes into and comes out of every convolution, and the output.
+    """Run both in float64 on CPU and compare what goes into and comes out of every convolution, and what comes of it.
 
-    A convolution that the user's network gives another shape (one that pools first, say) is shown but not judged.
+    A convolution that the user's network gives another shape (one that pools first, say) is shown but not judged, and
+    so are gradients that it does not compute.
 
     Args:
         weights: of the JAX network.
         user: the network to compare with.
         names: their name of each of our convolutions.
-        inputs: batches (B, H, W, 3) in [0, 1] of any size.
+        inputs: what both are given.
+        band_order: of the wavelet bands in their network.
     """
-    worst: dict[str, Difference] = {}
-    incomparable: set[str] = set()
+    model = weights.model
+    rows: list[Difference] = []
     with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.default_device(jax.devices("cpu")[0]):
-        for images in inputs:
-            padded = pad_to_multiple(images, weights.model.multiple).astype(np.float64)
-            ours = _flax_convolutions(weights, padded)
-            theirs = record(user, padded)
-            for conv in convolutions(weights.model):
-                name = names[conv.flax]
-                for end, values in (("input", theirs.inputs), ("output", theirs.outputs)):
-                    block = f"{conv.flax} {end}"
-                    if name not in values:
-                        row = Difference(block, np.inf, np.inf, f"{name} was not called")
-                    else:
-                        row = difference(block, ours[block], np.moveaxis(values[name].numpy(), 1, -1))
-                    if row.note:
-                        incomparable.add(block)
-                    _keep(worst, row)
-            _keep(worst, difference("output", ours["output"], np.moveaxis(theirs.output.numpy(), 1, -1)))
-    sizes = ", ".join("×".join(map(str, images.shape[:3])) for images in inputs)
+        padded = pad_to_multiple(inputs.batch, model.multiple).astype(np.float64)
+        ours = _flax_convolutions(weights, padded)
+        theirs = record(user, padded)
+        for conv in convolutions(model):
+            name = names[conv.flax]
+            for end, values in (("input", theirs.inputs), ("output", theirs.outputs)):
+                block = f"{conv.flax} {end}"
+                if name not in values:
+                    rows.append(Difference(block, np.inf, np.inf, f"{name} was not called"))
+                else:
+                    rows.append(difference(block, ours[block], np.moveaxis(values[name].numpy(), 1, -1)))
+        incomparable = {row.name for row in rows if row.note}
+        rows.append(difference("output", ours["output"], np.moveaxis(theirs.output.numpy(), 1, -1)))
+        tensors = {}
+        for conv in convolutions(model):
+            tensors[f"{conv.flax}.kernel"] = user.tensor(f"{names[conv.flax]}.weight")
+            tensors[f"{conv.flax}.bias"] = user.tensor(f"{names[conv.flax]}.bias")
+        side = TorchSide(user.derain, tensors, band_order)
+        rows += compare_programs(weights.params, model, side, inputs, "float64")
+        incomparable |= {row.name for row in rows if row.note == NO_GRADIENTS}
     return Comparison(
-        title=f"float64 on CPU against {type(user.network).__name__}, inputs (batch × height × width) {sizes}",
-        rows=tuple(worst.values()),
+        title=f"float64 on CPU against {type(user.network).__name__}, {inputs}",
+        rows=tuple(rows),
         tolerance=FLOAT64_TOLERANCE,
-        checked=frozenset(worst) - incomparable,
+        checked=frozenset(row.name for row in rows) - incomparable,
     )
-
-
-def _keep(worst: dict[str, Difference], row: Difference) -> None:
-    if row.name not in worst or not row.relative <= worst[row.name].relative:
-        worst[row.name] = row
 
 
 def _flax_convolutions(weights: Weights, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,6 +95,11 @@ def where_to_look(comparison: Comparison) -> str:
     first = comparison.first_over
     if first is None:
         return "no block diverges"
+    if first.name in (DERAINED, GRADIENTS):
+        return (
+            "layer by layer the networks agree: the fault is in the program that this project makes of them; please "
+            "report it"
+        )
     conv, _, end = first.name.rpartition(" ")
     if first.name == "output":
         return "the first divergence is after the last convolution: in what is subtracted, clamped or added at the end"

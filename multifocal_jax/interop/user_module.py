@@ -28,6 +28,31 @@ class UserModule:
     network: "torch.nn.Module"
     prefix: str
 
+    def tensor(self, name: str) -> "torch.Tensor":
+        """A parameter by the checkpoint's name, ready for gradients."""
+        own = self.network.state_dict(keep_vars=True)
+        return own[self.prefix + name if self.prefix + name in own else name].requires_grad_()
+
+    def derain(self, pictures: "torch.Tensor") -> "torch.Tensor":
+        """What the network makes of pictures (B, 3, H, W): the first of its results that has their shape.
+
+        Raises:
+            ConversionError: its code fails, or it returns no picture.
+        """
+        import torch
+
+        kind = type(self.network).__name__
+        try:
+            result = self.network(pictures)
+        except Exception as error:  # the user's code may raise anything
+            raise ConversionError(f"running {kind} raised {_one_line(error)}") from error
+        found = list(result) if isinstance(result, tuple | list) else [result]
+        for tensor in found:
+            if isinstance(tensor, torch.Tensor) and tensor.shape == pictures.shape:
+                return tensor
+        shapes = ", ".join(str(tuple(getattr(tensor, "shape", ()))) for tensor in found)
+        raise ConversionError(f"{kind} returned no picture of shape {tuple(pictures.shape)}, but {shapes}")
+
 
 def load_user_module(
     place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any], spare: Collection[str] = ()
@@ -128,7 +153,6 @@ def record(user: UserModule, images: np.ndarray) -> Recording:
     """
     import torch
 
-    network = user.network
     inputs: dict[str, torch.Tensor] = {}
     outputs: dict[str, torch.Tensor] = {}
     others: list[torch.Tensor] = []
@@ -146,23 +170,14 @@ def record(user: UserModule, images: np.ndarray) -> Recording:
 
     handles = [
         module.register_forward_hook(listen(name.removeprefix(user.prefix)))
-        for name, module in network.named_modules()
+        for name, module in user.network.named_modules()
         if name
     ]
     picture = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float64))
     try:
         with torch.inference_mode():
-            result = network(picture)
-    except Exception as error:  # the user's code may raise anything
-        raise ConversionError(f"running {type(network).__name__} raised {_one_line(error)}") from error
+            output = user.derain(picture)
     finally:
         for handle in handles:
             handle.remove()
-    found = list(result) if isinstance(result, tuple | list) else [result]
-    pictures = [tensor for tensor in found if isinstance(tensor, torch.Tensor) and tensor.shape == picture.shape]
-    if not pictures:
-        shapes = ", ".join(str(tuple(getattr(tensor, "shape", ()))) for tensor in found)
-        raise ConversionError(
-            f"{type(network).__name__} returned no picture of shape {tuple(picture.shape)}, but {shapes}"
-        )
-    return Recording(inputs, outputs, tuple(others), pictures[0])
+    return Recording(inputs, outputs, tuple(others), output)

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.files import write_text
 from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
@@ -32,9 +30,10 @@ from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.renaming import Renaming, read_names
 from multifocal_jax.interop.torch_import import require_torch
-from multifocal_jax.weights_lookup import WORKDIR_FILE
+from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
+    from multifocal_jax.interop.inputs import Inputs
     from multifocal_jax.interop.user_module import UserModule
 
 Print = Callable[[str], None]
@@ -74,7 +73,8 @@ def run(request: Request, show: Print = print) -> bool:
     if request.inspect:
         inspect(request, show)
         return True
-    converted = read(request)
+    backwards = _is_for_other_code(request)
+    converted = read(request, backwards)
     for note in converted.notes:
         show(note)
     show(f"read {request.source}: {describe(converted.weights.model)}")
@@ -83,9 +83,33 @@ def run(request: Request, show: Print = print) -> bool:
             show(f"{request.destination} was not written")
         return False
     if request.destination:
-        written = write_weights(request.destination, converted.weights, request.dtype)
+        theirs = _other_code(request, backwards)
+        written = write_weights(request.destination, converted.weights, request.dtype, **theirs)
         show(f"wrote {written}")
     return True
+
+
+def _is_for_other_code(request: Request) -> bool:
+    """Whether names and order of bands are those to write, as the source is this project's own.
+
+    Raises:
+        ConversionError: the destination is none of another code base.
+    """
+    if not (request.names or request.band_order != OUR_ORDER) or not is_project_file(find_weights(request.source)):
+        return False
+    if not request.destination or Path(request.destination).suffix not in (".pth", ".pt"):
+        raise ConversionError(
+            f"{request.source} is this project's own, and --names and --band-order are for the files of other code: "
+            "name a .pth to be written for it, or leave them out"
+        )
+    return True
+
+
+def _other_code(request: Request, wanted: bool) -> dict[str, Any]:
+    """Arguments about the other code base for reading or writing."""
+    if not wanted:
+        return {}
+    return {"renaming": read_names(request.names) if request.names else None, "band_order": request.band_order}
 
 
 def _check(request: Request) -> None:
@@ -120,20 +144,15 @@ def _check_names_file(path: Path) -> None:
         raise ConversionError(f"{path} is a folder; --write-names takes a file's name")
 
 
-def read(request: Request) -> Converted:
-    """Read the source as the request says."""
-    return read_weights(
-        request.source,
-        renaming=read_names(request.names) if request.names else None,
-        overrides=request.model,
-        key=request.key,
-        band_order=request.band_order,
-    )
+def read(request: Request, backwards: bool = False) -> Converted:
+    """Read the source as the request says; `backwards`, names and order of bands are those of the destination."""
+    return read_weights(request.source, overrides=request.model, key=request.key, **_other_code(request, not backwards))
 
 
 def check(request: Request, converted: Converted, show: Print) -> bool:
     """Verify against the PyTorch twin, or against the user's network where one is given."""
-    from multifocal_jax.interop.verification import verification_inputs, verify
+    from multifocal_jax.interop.inputs import verification_inputs
+    from multifocal_jax.interop.verification import verify
 
     inputs = verification_inputs(request.image)
     if request.torch_module:
@@ -144,7 +163,8 @@ def check(request: Request, converted: Converted, show: Print) -> bool:
     return all(comparison.ok for comparison in comparisons)
 
 
-def _check_user_module(request: Request, converted: Converted, inputs: Sequence[np.ndarray], show: Print) -> bool:
+def _check_user_module(request: Request, converted: Converted, inputs: "Inputs", show: Print) -> bool:
+    from multifocal_jax.interop.programs import DERAINED, GRADIENTS
     from multifocal_jax.interop.tracing import compare_with, where_to_look
 
     checkpoint = _torch_source(request)
@@ -153,11 +173,13 @@ def _check_user_module(request: Request, converted: Converted, inputs: Sequence[
     stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
     theirs = {renaming.rename(f"{stem}.weight")[0]: stem for stem in stems}
     names = {conv.flax: theirs[f"{conv.torch}.weight"] for conv in convolutions(converted.weights.model)}
-    comparison = compare_with(converted.weights, user, names, inputs)
-    show(comparison.table() if request.trace else comparison.only("output").table())
+    comparison = compare_with(converted.weights, user, names, inputs, request.band_order)
+    if not request.trace:
+        comparison = comparison.only("output", DERAINED, GRADIENTS)
+    show(comparison.table())
     if request.trace:
         show(where_to_look(comparison))
-    return comparison.ok if request.trace else comparison.only("output").ok
+    return comparison.ok
 
 
 def _renaming(request: Request) -> Renaming:

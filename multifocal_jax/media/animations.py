@@ -42,8 +42,7 @@ class Animation:
 def is_animation(data: bytes) -> bool:
     """Whether the contents of a file are an animation; False for whatever cannot be opened."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
             return picture.format in FORMATS and getattr(picture, "n_frames", 1) > 1
     except PILLOW_ERRORS:
         return False
@@ -67,8 +66,7 @@ def derain_animation(
 
     frames, milliseconds = [], []
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
             count = getattr(picture, "n_frames", 1)
             _check_memory(picture, count, name)
             for index in range(count):

@@ -67,8 +67,8 @@ def read_photograph(data: bytes, name: str) -> Photograph:
             or so many pixels that it looks like an attack (Pillow's limit, about 179 million).
     """
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd metadata, which are no trouble
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
+            # Pillow warns of large pictures and odd metadata, which are no trouble
             return _decode(picture, data, name)
     except PhotographError:
         raise

@@ -3,11 +3,11 @@
 import contextlib
 import errno
 import os
-import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -52,6 +52,19 @@ class CheckpointError(UserError):
     """A workdir's checkpoints cannot be used. The message names the workdir, what is wrong and the way out."""
 
 
+def newest_step(workdir: epath.PathLike) -> int | None:
+    """Step of the newest finished checkpoint of a workdir: Orbax renames one to its number when it is complete."""
+    try:
+        return max((int(path.name) for path in folder_of(workdir).iterdir() if path.name.isdecimal()), default=None)
+    except OSError:
+        return None
+
+
+def folder_of(workdir: epath.PathLike) -> epath.Path:
+    """Where the checkpoints of a workdir lie."""
+    return epath.Path(workdir) / "checkpoints"
+
+
 def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
     """The differences between two configs that forbid to continue one with the other, a line each."""
     harmless = HARMLESS
@@ -78,33 +91,6 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
     return next((words for words in known if words in text), text if len(text) <= 200 else f"…{text[-200:]}")
-
-
-def _quiet_threads() -> None:
-    """Leave the errors of Orbax's threads to the line that `Checkpoints` makes of them.
-
-    Orbax logs a traceback for each before it raises it, and TensorStore's late answers find the event loop closed.
-    """
-
-    before = sys.unraisablehook
-    if not isinstance(before, _Unraisable):
-        sys.unraisablehook = _Unraisable(before)
-    logging.get_absl_logger().addFilter(_wanted)
-
-
-class _Unraisable:
-    """`sys.unraisablehook` but for event loops that are closed."""
-
-    def __init__(self, before: Callable[[Any], object]) -> None:
-        self.before = before
-
-    def __call__(self, unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            self.before(unraisable)
-
-
-def _wanted(record: Any) -> bool:
-    return not (record.exc_info and "orbax" in record.pathname)
 
 
 class _Best:
@@ -136,8 +122,7 @@ class Checkpoints:
         from orbax.checkpoint import checkpoint_managers
 
         self.ocp, self.config = ocp, config
-        _quiet_threads()
-        self.folder = epath.Path(workdir) / "checkpoints"
+        self.folder = folder_of(workdir)
         self.best = _Best()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [checkpoint_managers.LatestN(n=config.train.keep), self.best]
@@ -221,16 +206,17 @@ class Checkpoints:
 
     def _go_on_from(self, step: int) -> None:
         """Put damaged checkpoints after `step` aside, as Orbax writes none before them; take up the others' scores."""
-        if (common := processes.broadcast(step)) != step:
+        steps = processes.gather(step)
+        if set(steps) != {step}:
             raise CheckpointError(
-                f"process 0 goes on from step {common} of {self.folder}, but the newest checkpoint that process "
-                f"{processes.index()} can read is step {step}; see that all processes see the same files"
+                f"the newest checkpoints of {self.folder} that can be read are those of steps "
+                f"{', '.join(map(str, steps))} in processes 0 to {len(steps) - 1}; see that all see the same files"
             )
         damaged = [other for other in self.manager.all_steps() if other > step]
         if damaged:
             if processes.index() == 0:
                 self._put_aside(damaged)
-            processes.broadcast("done")  # the others wait
+            processes.gather("moved")  # the others wait
             self.manager.reload()
         for other in self.manager.all_steps():
             with contextlib.suppress(Exception):  # one that was not scored, or is damaged but not needed now
@@ -256,15 +242,17 @@ class Checkpoints:
         logging.warning("%s in %s; trying the one before", reason, self.folder)
         return reason
 
-    def newest(self) -> int | None:
-        """Step of the newest checkpoint, that under way included if it ends well."""
-        with contextlib.suppress(Exception):
-            self.manager.wait_until_finished()
-        return self._finished()
+    def __enter__(self) -> Self:
+        return self
 
-    def _finished(self) -> int | None:
-        self.manager.reload()  # forgets one that could not be written
-        return self.manager.latest_step()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        elif processes.count() == 1:  # of several the others, who may be gone, would be waited for
+            with contextlib.suppress(Exception):  # the error that is being raised says more
+                self.close()
 
     def wait(self) -> None:
         """Return once everything is written; errors as for `save`."""
@@ -284,7 +272,8 @@ class Checkpoints:
         except Exception as error:
             if processes.loss_of_process(error):
                 raise
-            newest = self._finished()
+            self.manager.reload()  # forgets one that could not be written
+            newest = self.manager.latest_step()
             left = "there is no older one" if newest is None else f"older ones are intact, the newest is step {newest}"
             raise CheckpointError(
                 f"a checkpoint could not be written to {self.folder}: {_reason(error)}; {left}. Free some space if the "

@@ -1,15 +1,10 @@
 """Adam and the learning-rate schedules (section 4.1)."""
 
-from collections.abc import Callable
-
-import jax
-import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from multifocal_jax.config import TrainConfig
 
-Schedule = Callable[[ArrayLike], jax.Array]
+Schedule = optax.Schedule
 
 
 def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> Schedule:
@@ -24,35 +19,21 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
         steps_per_epoch: training pictures divided by the batch size, not rounded.
         total_steps: length of the run.
     """
-    rate = train.learning_rate
+    rate, warmup = train.learning_rate, train.warmup_steps
+    after_warmup: Schedule
     if train.schedule == "step":
         steps = max(train.decay_epochs * steps_per_epoch, 1)
-
-        def schedule(step: ArrayLike) -> jax.Array:
-            # Half a step takes the nearest, and keeps whole numbers of steps away from the floor's edge.
-            decays = jnp.floor((jnp.asarray(step) + 0.5) / steps).astype(jnp.int32)
-            return rate * train.decay_factor**decays
-
+        decay = optax.exponential_decay(rate, steps, train.decay_factor, staircase=True)  # pyright: ignore
+        # Counted from the start, as epochs are. Half a step takes the nearest, and keeps whole numbers of steps away
+        # from the floor's edge.
+        after_warmup = lambda step: decay(step + warmup + 0.5)  # noqa: E731
     elif train.schedule == "cosine":
-        after_warmup = max(total_steps - train.warmup_steps, 1)
-
-        def schedule(step: ArrayLike) -> jax.Array:
-            done = jnp.clip((jnp.asarray(step) - train.warmup_steps) / after_warmup, 0, 1)
-            return rate * 0.5 * (1 + jnp.cos(jnp.pi * done))
-
+        after_warmup = optax.cosine_decay_schedule(rate, max(total_steps - warmup, 1))
     else:
-
-        def schedule(step: ArrayLike) -> jax.Array:
-            return jnp.full(jnp.shape(step), rate)
-
-    if not train.warmup_steps:
-        return schedule
-
-    def with_warmup(step: ArrayLike) -> jax.Array:
-        warm = rate * jnp.asarray(step) / train.warmup_steps
-        return jnp.where(jnp.asarray(step) < train.warmup_steps, warm, schedule(step))
-
-    return with_warmup
+        after_warmup = optax.constant_schedule(rate)
+    if not warmup:
+        return after_warmup
+    return optax.join_schedules([optax.linear_schedule(0, rate, warmup), after_warmup], [warmup])
 
 
 def make_optimizer(train: TrainConfig, schedule: Schedule) -> optax.GradientTransformation:

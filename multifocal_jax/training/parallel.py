@@ -52,8 +52,8 @@ class DataParallel:
         """
         self.way = way
         self.devices = list(jax.devices() if devices is None else devices)
-        self.local_count = sum(device.process_index == jax.process_index() for device in self.devices)
-        self.mesh = Mesh(np.asarray(self.devices), (AXIS,))
+        local = [device for device in self.devices if device.process_index == jax.process_index()]
+        self.mesh, self.local_mesh = (Mesh(np.asarray(some), (AXIS,)) for some in (self.devices, local))
         if way == "pmap":
             self.step: Callable[..., tuple[TrainState, Metrics]] = jax.pmap(
                 step,
@@ -77,16 +77,25 @@ class DataParallel:
 
     def replicate(self, tree: Any) -> Any:
         """Put the same arrays on every device."""
-        local = [device for device in self.devices if device.process_index == jax.process_index()]
-        mesh = Mesh(np.asarray(local), (AXIS,)) if self.way == "pmap" else self.mesh
+        mesh = self.local_mesh if self.way == "pmap" else self.mesh
         return jax.device_put(tree, NamedSharding(mesh, REPLICATED))
 
     def split(self, batch: Batch) -> Batch:
         """Spread this process's slice of the global batch over its devices."""
+        local = len(self.local_mesh.devices)
         if self.way == "pmap":
-            return jax.tree.map(lambda x: x.reshape(self.local_count, -1, *x.shape[1:]), batch)
-        sharding = NamedSharding(self.mesh, SPLIT)
-        return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+            batch = jax.tree.map(lambda x: x.reshape(local, -1, *x.shape[1:]), batch)
+        # explicit transfers, which a transfer guard lets pass, unlike those of make_array_from_process_local_data
+        batch = jax.device_put(batch, NamedSharding(self.local_mesh, SPLIT))
+        if self.way == "pmap" or local == len(self.devices):
+            return batch
+
+        def joined(x: jax.Array) -> jax.Array:
+            shape = (x.shape[0] * len(self.devices) // local, *x.shape[1:])
+            shards = [shard.data for shard in x.addressable_shards]
+            return jax.make_array_from_single_device_arrays(shape, NamedSharding(self.mesh, SPLIT), shards)
+
+        return jax.tree.map(joined, batch)
 
     def __call__(self, state: TrainState, resident: Any, batch: Batch) -> tuple[TrainState, Metrics]:
         """Take one step on this process's slice of the global batch; `state` is donated."""
@@ -95,4 +104,5 @@ class DataParallel:
 
 def to_host(tree: Any) -> Any:
     """Replicated arrays as NumPy arrays, whatever number of processes holds them."""
-    return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)) if isinstance(x, jax.Array) else x, tree)
+    local = jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+    return jax.device_get(local)

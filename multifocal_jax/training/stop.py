@@ -1,33 +1,25 @@
-"""Ending a training in good order when the machine is wanted back."""
-
-import contextlib
-import signal
-from typing import Any, Self
+"""Ending a training in good order when the machine is wanted back, or the user has seen enough."""
 
 from multifocal_jax import processes
 
 
 class Stop:
-    """Turns SIGTERM into a request to save and end; with several processes all end at the same step."""
+    """A request to save and end; with several processes all end at the same step.
 
-    def __enter__(self) -> Self:
-        self.flag = False
-        self.previous: Any = None
-        if processes.count() == 1:
-            with contextlib.suppress(ValueError):  # not in the main thread, as in some tests and notebooks
-                self.previous = signal.signal(signal.SIGTERM, self._set)
-        return self
+    Attributes:
+        signal: number of the signal that asked for it; None while nothing did. Whoever hears signals sets it.
+        worthwhile: whether there are steps that ending at once would lose.
+    """
 
-    def _set(self, *_: Any) -> None:
-        self.flag = True
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.worthwhile = False
 
     def requested(self, step: int) -> bool:
-        if processes.count() > 1:
+        """Whether to save and end after this step; to be asked after every one."""
+        self.worthwhile = True
+        if processes.count() > 1:  # JAX hears SIGTERM, and tells all processes of it
             from jax.experimental import multihost_utils
 
             return multihost_utils.reached_preemption_sync_point(step)
-        return self.flag
-
-    def __exit__(self, *_: object) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
+        return self.signal is not None

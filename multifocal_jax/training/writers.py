@@ -1,9 +1,11 @@
 """Where a run's figures and pictures go: JSON lines, TensorBoard, a log of plain lines and the progress bar."""
 
+import contextlib
 import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -90,37 +92,61 @@ class MetricWriter:
 class Progress:
     """A bar with loss, learning rate, images per second and time left on a terminal; plain lines elsewhere."""
 
-    def __init__(self, start: int, total: int, quiet: bool = False) -> None:
-        """Show progress from step `start` to `total`; `quiet` shows nothing."""
-        from tqdm import tqdm
+    def __init__(self, total: int, quiet: bool = False) -> None:
+        """Show progress to step `total`; `quiet` shows nothing."""
+        self.total, self.quiet = total, quiet
+        self.bar: Any = None
 
-        self.terminal = sys.stderr.isatty()
-        self.quiet, self.total = quiet, total
-        self.bar: Any = tqdm(
-            initial=start, total=total, unit="step", disable=quiet or not self.terminal, dynamic_ncols=True
-        )
+    def open(self, step: int) -> None:
+        """Draw the bar, which counts speed and time left from this step on."""
+        if sys.stderr.isatty() and not self.quiet:
+            from tqdm import tqdm
+
+            self.bar = tqdm(initial=step, total=self.total, unit="step", dynamic_ncols=True)
 
     def advance(self) -> None:
         """Move the bar."""
-        self.bar.update()
+        if self.bar is not None:
+            self.bar.update()
+
+    def restart(self) -> None:
+        """Leave the time since the last step out of the bar's speed."""
+        if self.bar is not None:
+            self.bar.unpause()
 
     def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
         """Show the newest figures, with speed and time left where they are known."""
         text = f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}"
         if "images_per_second" in values:
             text += f", {values['images_per_second']:.1f} images/s"
-        self.bar.set_postfix_str(text, refresh=False)
-        if not self.terminal and not self.quiet:
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+        elif not sys.stderr.isatty():
             if seconds_left is not None:
                 days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
                 text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
-            print(f"step {step}/{self.total}: {text}", file=sys.stderr, flush=True)
+            self.say(f"step {step}/{self.total}: {text}")
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if not self.quiet:
+        """Print a line, above the bar if there is one."""
+        if self.bar is not None:
             self.bar.write(text, file=sys.stderr)
+        elif not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def timing(self, text: str) -> Iterator[None]:
+        """Print a line that begins with `text`, and ends with the seconds that the block took."""
+        if not self.quiet:
+            print(f"{text}: ", end="", file=sys.stderr, flush=True)
+        begin, outcome = time.perf_counter(), "failed after "
+        try:
+            yield
+            outcome = ""
+        finally:
+            self.say(f"{outcome}{time.perf_counter() - begin:.1f} s")
 
     def close(self) -> None:
         """Leave the bar as it is."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()

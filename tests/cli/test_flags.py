@@ -95,11 +95,15 @@ def test_defects_keep_their_traceback():
         (["--coordinator=a:1", "--process-count=2"], "give all three or none"),
         (["--coordinator=a", "--process-count=2", "--process-id=0"], "'a'; allowed: HOST:PORT"),
         (["--coordinator=a:1", "--process-count=2", "--process-id=2"], "is 2; allowed: 0 to --process-count"),
+        (
+            ["--coordinator=a:1", "--process-count=2", "--process-id=0", "--distributed"],
+            "--distributed finds .* for plain machines: give the one or the others",
+        ),
         (["--distributed"], r"no Slurm, Kubernetes or Cloud TPU here \(no address\); .* give --coordinator"),
     ],
 )
 def test_processes_that_cannot_be_joined(argv, message, monkeypatch):
-    def join(*_, preemptible):
+    def join(*_, preemptible, patience):
         raise ValueError("no address")  # as jax.distributed.initialize does
 
     monkeypatch.setattr(processes, "join", join)

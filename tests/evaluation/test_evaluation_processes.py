@@ -10,6 +10,9 @@ from PIL import Image
 from test_run import CONFIG, door
 from tiny import write_experiment
 
+from multifocal_jax.evaluation.journal import Journal
+from multifocal_jax.evaluation.report import PictureScores
+
 SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
 
 
@@ -41,6 +44,29 @@ def test_two_processes_evaluate_as_one(here):
     # header, three of one process, then the five that were missing, in the order in which they were scored
     rows = [line for line in Path("two/scores.jsonl").read_text().splitlines() if line]
     assert len(rows) == 1 + 3 + 5
+    assert not list(Path("two").glob("scores.*-*.jsonl"))  # of process 1, which process 0 took over
+
+
+def test_scores_of_a_process_that_was_interrupted_are_taken_over_at_a_resume(tmp_path):
+    def picture(name):
+        return PictureScores(name, 8, 8, {}, {})
+
+    def write(*names, **options):
+        with Journal(tmp_path, {"of": "this"}, **options) as journal:
+            for name in names:
+                journal.add(picture(name))
+        return sorted(journal.done)
+
+    assert write("a", resume=False) == []
+    assert write("b", resume=False, process=1) == []
+    assert write("c", resume=False, process=2) == []
+    assert write("d", resume=True) == ["a", "b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert write(resume=True) == ["a", "b", "c", "d"]
+    write("e", resume=False, process=1)
+    assert write(resume=False) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+    assert write(resume=True) == []
 
 
 @pytest.mark.slow
@@ -57,6 +83,6 @@ def test_the_other_process_ends_too_when_one_finds_a_broken_picture(here):
     _, errors = both[0].communicate(timeout=300)
     assert time.monotonic() - begin < 60
     assert both[0].returncode not in (0, None)
-    assert "error: a process died" in errors or "lost another one" in errors
+    assert "another task died" in errors or "lost another one" in errors  # as JAX says it, or this project
     scored = [json.loads(line) for line in Path("two/scores.jsonl").read_text().splitlines()[1:]]
     assert {"0", "2", "4", "6"} <= {row["name"] for row in scored}

@@ -10,6 +10,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 
+class Options:
+    """What a training script may keep beside its weights."""
+
+
 class Haar(nn.Module):
     def forward(self, x):
         x01, x02 = x[:, :, 0::2, :] / 2, x[:, :, 1::2, :] / 2

@@ -129,6 +129,41 @@ def test_lines_that_fit_nothing_and_names_that_collide_are_listed(tmp_path):
     assert "line 3 (c) fits no tensor" in str(error.value)
 
 
+def test_a_names_file_leads_back_to_their_names(tmp_path):
+    renaming = read_names(
+        write(
+            tmp_path,
+            """
+            blocks.{m+1}.sa_x{l^2}.theta = module_{m}.spatial.level_{l}.query
+            head.{l}.weight = entrance.shallow_{l}.kernel
+            tail.2 = fusion.residual
+            merging.bias = fusion.merge.conv.bias
+            dwt.filter = -
+            """,
+        )
+    )
+    theirs = renaming.restore("w.safetensors", small(modules=3))
+    assert theirs["body.2.spatial.2.query.conv.bias"] == "blocks.3.sa_x4.theta.bias"
+    assert theirs["body.0.spatial.0.query.conv.weight"] == "blocks.1.sa_x1.theta.weight"
+    assert theirs["shallow.1.weight"] == "head.1.weight"
+    assert theirs["shallow.1.bias"] == "shallow.1.bias"  # which no line maps
+    assert theirs["fusion.residual.weight"] == "tail.2.weight"
+    assert theirs["fusion.merge.conv.bias"] == "merging.bias"
+    assert theirs["fusion.merge.conv.weight"] == "fusion.merge.conv.weight"
+    assert {renaming.rename(name)[0] for name in theirs.values()} == theirs.keys()
+
+
+def test_names_that_do_not_lead_back_are_listed(tmp_path):
+    lossy = read_names(write(tmp_path, "x{n}.conv{k} = module_{n}.down_0\n"))
+    with pytest.raises(ConversionError, match=r"on w\.safetensors; .*\n  line 1 .*: k does not occur on our side"):
+        lossy.restore("w.safetensors", small())
+    taken = read_names(write(tmp_path, "a = fusion.residual\nshallow.0 = fusion.merge\nb = module_9.down_0\n"))
+    with pytest.raises(ConversionError) as error:
+        taken.restore("w.safetensors", small())
+    assert "no line gives shallow.0.weight, and shallow.0.weight is another's name" in str(error.value)
+    assert "line 3 (b = module_9.down_0) fits no tensor" in str(error.value)
+
+
 def test_our_own_names_pass_through(tmp_path):
     renaming = read_names(write(tmp_path, "tail = fusion.residual\n"))
     tensors = {parameter.torch: np.zeros(1) for parameter in parameters(small())}

@@ -1,24 +1,33 @@
 """Converting, inspecting and verifying checkpoints, as `convert_weights.py` does."""
 
+import argparse
+import re
+import shlex
 import subprocess
 import sys
-from pathlib import Path
+from collections import OrderedDict
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
 import torch
-from foreign_network import ForeignNet, MistakenNet, ScrambledNet
+from foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet
 from interop_variants import SWITCHES, VARIANTS, small
+from PIL import Image
 from safetensors.torch import save_file as save_safetensors
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.interop import torch_network
+from multifocal_jax.fast import scales
+from multifocal_jax.interop import inputs, torch_network
 from multifocal_jax.interop.alignment import align
 from multifocal_jax.interop.architecture import models_with_shapes
+from multifocal_jax.interop.checkpoints import read_torch_checkpoint
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters
+from multifocal_jax.interop.programs import DERAINED, GRADIENTS
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import WeightsError, flatten, load_weights
@@ -120,6 +129,7 @@ def test_the_gaussian_pyramid_is_the_same_after_another_precision():
     assert abs(network(torch.ones_like(images))[0, 0, 4, 4].item() - 1) < 1e-15
 
 
+@pytest.mark.usefixtures("blocks_only")
 def test_a_gaussian_pyramid_can_be_verified(tmp_path, lines):
     source = save(tmp_path / "in.pth", twin(small(modules=0, pyramid="gaussian")).state_dict())
     model = [("interaction", "cross_scale"), ("pyramid", "gaussian")]
@@ -225,23 +235,86 @@ class Evil:
 def test_pickled_code_is_never_run(legacy, tmp_path):
     trace = tmp_path / "was_run"
     source = save(tmp_path / "in.pth", {"state_dict": Evil(trace)}, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ConversionError, match=r"pickled code .* which is not run"):
+    with pytest.raises(
+        ConversionError, match=r"a pickle that calls builtins\.getattr, pathlib\.Path, which is not run"
+    ) as error:
         read_weights(source)
     assert not trace.exists()
+    assert "python" not in str(error.value)  # no command, as that would run it
+
+
+def _needing_code(state: dict, network: object) -> dict[str, object]:
+    return {
+        "module": network,
+        "module in an entry": {"epoch": 3, "model": network},
+        "tensors beside an object": {"args": Options(), "state_dict": state},
+        "tensors with an object": {**state, "options": Options()},
+        "tensors beside an array with an object": {
+            "history": np.array([Options()], dtype=object),
+            "ema": {"net": state},
+        },
+    }
 
 
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")  # torch, on legacy files of modules
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickled_module_is_refused_with_the_command_that_helps(legacy, tmp_path, monkeypatch):
-    network = twin(small())
-    source = save(tmp_path / "in.pth", network, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ConversionError) as error:
+@pytest.mark.parametrize("kind", _needing_code({}, None))
+def test_what_needs_code_is_refused_with_a_command_that_works(kind, legacy, tmp_path, monkeypatch):
+    network = twin(small(modules=0))
+    content = _needing_code(network.state_dict(), network)[kind]
+    folder = tmp_path / "it's $HOME"
+    folder.mkdir()
+    source = save(folder / "in.pth", content, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ConversionError, match=r"pickled code .* which is not run") as error:
         read_weights(source)
-    assert "multifocal_jax.interop.torch_network.MultifocalNet" in str(error.value)
-    command = str(error.value).partition("python -c ")[2].strip('"')
+    assert ("foreign_network.Options" if kind.endswith("object") else "torch_network.MultifocalNet") in str(error.value)
+    python, option, code = shlex.split(str(error.value).partition("make a plain one: ")[2])
+    assert (python, option) == ("python", "-c")
     monkeypatch.chdir(tmp_path)
-    subprocess.run([sys.executable, "-c", command], check=True)
-    assert read_weights("state_dict.pth").weights.model == small()
+    exec(code)  # what the command does, without the start of a process
+    state = torch.load("state_dict.pth", weights_only=True)
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert len(state) == len(network.state_dict())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_training_scripts_store_beside_the_tensors_is_read(legacy, tmp_path):
+    beside = {
+        "args": argparse.Namespace(lr=1e-4, resume=Path("/runs/1"), windows=PureWindowsPath("C:/runs"), gpus={0, 1}),
+        "epoch": np.int64(700),
+        "best": np.float32(31.5),
+        "history": np.arange(6.0).reshape(2, 3),
+        "names": np.array(["a", "bc"]),
+        "order": OrderedDict(a=1),
+    }
+    state = twin(small(modules=0)).state_dict()
+    source = save(tmp_path / "in.pth", {**beside, "state_dict": state}, _use_new_zipfile_serialization=not legacy)
+    found = read_torch_checkpoint(source).tensors
+    assert found.keys() == state.keys()
+    assert all(np.array_equal(found[key], value.numpy()) for key, value in state.items())
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_weights_in_numpys_arrays_are_read(legacy, tmp_path):
+    state = {key: value.numpy() for key, value in twin(small(modules=0)).state_dict().items()}
+    first, second, *_ = state
+    stored = {**state, first: state[first].astype(">f8"), second: np.asfortranarray(state[second])}
+    source = save(tmp_path / "in.pth", {"params": stored}, _use_new_zipfile_serialization=not legacy)
+    found = read_torch_checkpoint(source).tensors
+    assert all(np.array_equal(found[key], value) for key, value in state.items())
+
+
+def test_a_flipped_bit_in_a_tensor_is_found_by_the_checksum(tmp_path, lines):
+    state = twin(small(modules=0)).state_dict()
+    source = tmp_path / "in.pth"
+    save(source, state)
+    values = state["fusion.merge.conv.weight"].numpy().tobytes()
+    content = bytearray(source.read_bytes())
+    content[content.index(values) + 100] ^= 1
+    source.write_bytes(content)
+    with pytest.raises(ConversionError, match=r"in\.pth is damaged: the checksum of in/data/\d+ in it is wrong"):
+        run(Request(source=str(source), destination=str(tmp_path / "o.safetensors")), lines.append)
+    assert not (tmp_path / "o.safetensors").exists()
 
 
 def test_a_torchscript_program_is_refused(tmp_path):
@@ -331,9 +404,28 @@ def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign,
     request = Request(source=foreign, destination=out, names=names, verify=True, torch_module=place, trace=True)
     assert run(request, lines.append), "\n".join(lines)
     assert "no block diverges" in lines
+    for row in ("output", DERAINED, GRADIENTS):
+        assert f"\n{row} " in lines[-3]
     assert load_weights(out).model == ModelConfig(channels=8, modules=2)
 
 
+def test_weights_go_back_to_the_other_code(foreign, tmp_path, lines):
+    names, ours, theirs = (str(tmp_path / name) for name in ("names.txt", "ours.safetensors", "theirs.pth"))
+    run(Request(source=foreign, inspect=True, write_names=names), lines.append)
+    Path(names).write_text(Path(names).read_text() + "dwt.filter = -\n")  # a buffer of which we know nothing
+    state = torch.load(foreign, weights_only=True)["model"]
+    save(Path(foreign), state | {"module.dwt.filter": torch.ones(4)})
+    run(Request(source=foreign, destination=ours, names=names, band_order="LL,HL,LH,HH"), lines.append)
+    run(Request(source=ours, destination=theirs, names=names, band_order="LL,HL,LH,HH"), lines.append)
+    back = torch.load(theirs, weights_only=True)["state_dict"]
+    assert {f"module.{key}" for key in back} == state.keys()
+    assert all(torch.equal(back[key.removeprefix("module.")], value) for key, value in state.items())
+    for destination in (None, str(tmp_path / "o.safetensors")):
+        with pytest.raises(ConversionError, match=r"ours\.safetensors is this project's own, .* name a \.pth"):
+            run(Request(source=ours, destination=destination, verify=True, names=names), lines.append)
+
+
+@pytest.mark.usefixtures("blocks_only")
 def test_dropped_tensors_need_not_be_in_a_users_network(tmp_path, lines):
     torch.manual_seed(0)
     state = ForeignNet().state_dict() | {"dwt.filter": torch.ones(4, 1, 2, 2)}
@@ -355,10 +447,11 @@ def test_dropped_tensors_need_not_be_in_a_users_network(tmp_path, lines):
             "padding",
             "module_1.down_1 output",
             "in the convolution module_1.down_1: its input has another shape there "
-            "(shapes (3, 24, 32, 8) and (3, 25, 33, 8))",
+            "(shapes (2, 12, 20, 8) and (2, 13, 21, 8))",
         ),
     ],
 )
+@pytest.mark.usefixtures("blocks_only")
 def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, explanation, tmp_path, lines):
     torch.manual_seed(0)
     network = MistakenNet(mistake=mistake)
@@ -383,6 +476,7 @@ def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, e
     assert f"the first divergence is {explanation}" in text
 
 
+@pytest.mark.usefixtures("blocks_only")
 def test_scrambled_names_are_ambiguous_until_activations_settle_them(tmp_path, lines):
     torch.manual_seed(0)
     network = ScrambledNet()
@@ -482,6 +576,62 @@ def test_the_door_converts_and_reports_errors_as_one_line(tmp_path):
     assert len(failed.stderr.splitlines()) == 1
 
 
+@pytest.fixture
+def blocks_only(monkeypatch):
+    """Verification without the programs of `derain` and training, where a test is not about these."""
+    monkeypatch.setattr(inputs, "verification_inputs", lambda photograph: Inputs(np.random.rand(2, 21, 35, 3)))
+
+
+def test_an_error_in_what_derain_runs_is_found_and_nothing_is_written(tmp_path, lines, monkeypatch):
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source,
+        destination=str(tmp_path / "out.safetensors"),
+        verify=True,
+        model=[("interaction", "cross_scale")],
+    )
+    right = scales._merge_strips
+    monkeypatch.setattr(scales, "_merge_strips", lambda *given: 1.05 * right(*given))
+    assert not run(request, lines.append)
+    assert lines[-1] == f"{tmp_path / 'out.safetensors'} was not written"
+    assert not (tmp_path / "out.safetensors").exists()
+    for table in lines[-2].split("\n\n"):
+        (marked,) = (line for line in table.splitlines() if "<<<" in line)
+        assert marked.startswith("output as `derain` computes it ")
+
+
+def test_verification_shows_what_derain_and_training_run(tmp_path, lines):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)).save(tmp_path / "mine.png")
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source, verify=True, image=str(tmp_path / "mine.png"), model=[("interaction", "cross_scale")]
+    )
+    assert run(request, lines.append)
+    double, single = lines[-1].split("\n\n")
+    assert "1×193×321" in double
+    assert "\noutput as `derain` computes it " in double
+    assert re.search(r"\ngradients as training computes them .* largest at \S+\.(kernel|bias)\n", double)
+    assert "\noutput as `derain` computes it " in single
+    assert "gradients" not in single  # which rounding changes by too much
+
+
+def test_a_network_that_computes_no_gradients_can_be_verified_all_the_same(tmp_path, lines):
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom multifocal_jax import ModelConfig\n"
+        "from multifocal_jax.interop.torch_network import MultifocalNet\n\n"
+        "class Net(MultifocalNet):\n    def __init__(self):\n"
+        "        super().__init__(ModelConfig(channels=8, modules=0))\n"
+        "    @torch.no_grad()\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
+    request = Request(
+        source=source, verify=True, torch_module=f"{tmp_path}/net.py:Net", model=[("interaction", "cross_scale")]
+    )
+    assert run(request, lines.append), lines[-1]
+    assert "the network computes none: not judged" in lines[-1]
+
+
+@pytest.mark.usefixtures("blocks_only")
 def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
     source = save(tmp_path / "in.pth", twin(small(modules=0)).double().state_dict())
     assert run(Request(source=source, verify=True, model=[("interaction", "cross_scale")]), lines.append)
@@ -490,7 +640,7 @@ def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
     converted = read_weights(source)
     network = torch_network.MultifocalNet(converted.weights.model).double()
     network.load_state_dict({key: torch.from_numpy(value) for key, value in converted.tensors.items()})
-    assert verify(converted.weights.params, network, [np.zeros((1, 8, 8, 3))]).ok
+    assert verify(converted.weights.params, network, Inputs(np.zeros((1, 8, 8, 3)))).ok
 
 
 def test_twins_of_odd_sizes_say_how_to_pad():

@@ -83,7 +83,7 @@ def test_a_checkpoint_that_orbax_refuses_is_an_error(tmp_path):
 
 def test_processes_that_read_different_checkpoints_do_not_go_on(tmp_path, monkeypatch):
     save(tmp_path, {20: None})
-    monkeypatch.setattr(processes, "broadcast", lambda step: 30)
-    with pytest.raises(CheckpointError, match=r"process 0 goes on from step 30 .* can read is step 20"):
+    monkeypatch.setattr(processes, "gather", lambda step: [30, step])
+    with pytest.raises(CheckpointError, match=r"can be read are those of steps 30, 20 in processes 0 to 1"):
         save(tmp_path, {})
     assert steps(tmp_path) == [20]

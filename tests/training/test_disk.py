@@ -17,6 +17,8 @@ from multifocal_jax.training.loop import train
 from multifocal_jax.training.parallel import to_host
 
 
+# TensorStore's late answers find the event loop closed; train.py leaves that out of what it prints.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_checkpoint_that_cannot_be_written_stops_training_and_leaves_the_older_ones(tiny, tmp_path, monkeypatch):
     limits, save = resource.getrlimit(resource.RLIMIT_FSIZE), Checkpoints.save
 
@@ -54,7 +56,7 @@ def test_full_disk(tiny, tmp_path, tensorboard):
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", script]
     stopped = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert stopped.returncode == 2, stopped.stderr
-    errors = [line for line in stopped.stderr.splitlines() if not re.match("starting|step|first step|6 pictures", line)]
+    errors = [line for line in stopped.stderr.splitlines() if not re.match("starting|step|compiling|6 pictures", line)]
     assert len(errors) == 1, stopped.stderr
     assert errors[0].startswith("error: ")
     assert "No space left on device" in errors[0]

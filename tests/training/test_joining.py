@@ -1,17 +1,105 @@
+"""How processes meet, and what keeps them from starting: one line each."""
+
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jax
 import pytest
+from launch import free_port
 
+from multifocal_jax import processes, rendezvous
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.evaluation.run import run
 from multifocal_jax.processes import ProcessesError
+from multifocal_jax.rendezvous import meet
 from multifocal_jax.training.loop import train
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def outcomes(monkeypatch):
+    """Lets threads meet as processes do; gives what each ended with."""
+    monkeypatch.setattr(rendezvous, "_TURN_SECONDS", 0.02)
+    monkeypatch.setattr(rendezvous, "_SILENT_SECONDS", 0.1)
+
+    def start(*calls, patience=0.7):
+        ended = {}
+
+        def one(number, arguments):
+            try:
+                meet(*arguments, patience)
+                ended[number] = "met"
+            except ProcessesError as error:
+                ended[number] = str(error)
+
+        threads = [threading.Thread(target=one, args=call) for call in enumerate(calls)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        return ended
+
+    return start
+
+
+def test_processes_meet_whatever_comes_first(outcomes):
+    place = f"127.0.0.1:{free_port()}"
+    assert outcomes(*((place, 3, index) for index in (2, 1, 0)), patience=20) == dict.fromkeys(range(3), "met")
+    rendezvous._listen(place).close()  # nothing keeps JAX from the port now
+
+
+def test_all_say_who_is_waited_for_and_end_with_a_line(outcomes, capfd):
+    place = f"127.0.0.1:{free_port()}"
+    line = f"process 2 of 3 did not come to {place} within 0.7 s"
+    assert all(text.startswith(line) for text in outcomes((place, 3, 0), (place, 3, 1)).values())
+    said = capfd.readouterr().err.splitlines()
+    assert set(said) == {f"waiting for 1 of 3 processes at {place}"}
+    assert len(said) == 2 * 3  # after 0.1, 0.2 and 0.4 s
+    line = f"process 0 of 3 did not come to {place} within 0.7 s"
+    assert outcomes((place, 3, 1))[0].startswith(line)
+
+
+def test_processes_that_are_not_wanted_are_refused_and_strangers_ignored(outcomes):
+    port = free_port()
+    place = f"127.0.0.1:{port}"
+
+    def knock():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            return stranger.recv(100) == b""
+
+    def come_late(*arguments):
+        deadline = time.monotonic() + 20
+        while not knock() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        strange = outcomes((place, 3, 2), patience=20)
+        assert strange[0].startswith(f"process 2 of 3 is not wanted at {place}: 2 processes meet there")
+        ended.update(outcomes(*arguments, patience=20))
+
+    ended = {}
+    others = threading.Thread(target=come_late, args=[(place, 2, 1)])
+    others.start()
+    assert outcomes((place, 2, 0), patience=20) == {0: "met"}
+    others.join(20)
+    assert ended == {0: "met"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [("gpu-3", "gpu-3"), ("gpu-3,gpu-5", "gpu-3"), ("gpu-[001-004,7],x", "gpu-001"), ("n[5,7]", "n5")],
+)
+def test_slurm_says_where_process_0_is(nodes, host, monkeypatch):
+    for name in ("JOB_ID", "NTASKS", "PROCID", "LOCALID"):
+        monkeypatch.setenv(f"SLURM_{name}", "70007")
+    monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
+    monkeypatch.delenv("JAX_COORDINATOR_PORT", raising=False)
+    assert processes._told_by_slurm() == (f"{host}:61815", 70007, 70007)  # 61440 + 70007 mod 4096, as JAX takes it
 
 
 def test_a_port_in_use_is_said_in_one_line(tmp_path):
@@ -25,6 +113,16 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path):
     assert ended.returncode == 2
     assert f"error: process 0 cannot listen at {place}; is the port in use? Take another one" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_process_that_does_not_come_is_said_in_one_line(tmp_path):
+    place = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
+    command += ["--workdir", str(tmp_path), "--coordinator", place, "--process-count=2", "--process-id=1", "--wait=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: process 0 of 2 did not come to {place} within 1 s; ")
 
 
 @pytest.mark.parametrize(

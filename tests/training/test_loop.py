@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import with_train
+from launch import read_until
 from PIL import Image
 from test_processes import write_config
 
@@ -22,7 +23,9 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.commit import commit_of_package
+from multifocal_jax.training.lease import Lease, WorkdirInUseError
 from multifocal_jax.training.loop import TrainingError, train
+from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.validation import Validation
 from multifocal_jax.weights import load_weights
 
@@ -137,7 +140,7 @@ def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("multifocal_jax.training.loop.save_weights", full)
+        patched.setattr("multifocal_jax.training.best.save_weights", full)
         with pytest.raises(TrainingError, match="No space left"):
             train(config, tmp_path, quiet=True)
     assert not [line for line in lines(tmp_path) if "held_out_psnr" in line]
@@ -228,23 +231,59 @@ def test_start_from_given_weights(tiny, tmp_path):
         train(with_train(tiny, init_weights=str(tmp_path / "none")), tmp_path / "fourth", quiet=True)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(tiny, tmp_path):
+def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tiny, tmp_path):
     config = write_config(with_train(tiny, steps=100_000, log_every=5), tmp_path)
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(config), "--workdir", str(tmp_path / "run")]
-    environment = os.environ | {"XLA_FLAGS": ""}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step 10/"):
-                break
-        process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-    assert process.returncode == 143
-    assert "saved; the same command goes on from here" in rest
-    stopped = int(rest.split("at step ")[1].split(",")[0])
-    assert stopped in {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    more = subprocess.run(
-        [*command, f"--config.train.steps={stopped + 1}"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert f"going on from step {stopped}" in more.stderr
-    assert more.returncode == 0
+    cache = {"MULTIFOCAL_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment, stopped, programs = os.environ | {"XLA_FLAGS": ""} | cache, [0], []
+    for number, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")):
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            begin = read_until(process, f"step {stopped[-1] // 5 * 5 + 10}/")
+            process.send_signal(number)
+            *_, heard, rest = process.communicate(timeout=100)[1].splitlines()
+        assert process.returncode == 128 + number
+        assert heard == f"{name}: saving after the step under way; once more ends at once" or heard.startswith("step")
+        step = int(re.fullmatch(r"stopped by a signal at step (\d+), saved; the same command .* from here", rest)[1])
+        assert step in {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+        assert step > stopped[-1]
+        if stopped[-1]:
+            assert begin[0].startswith(f"going on from step {stopped[-1]} of ")
+        assert sum(re.fullmatch(r"compiling the training step: \d+\.\d s\n", line) is not None for line in begin) == 1
+        programs.append({path.name for path in tmp_path.glob("cache/steps/*/*-cache")})
+        stopped.append(step)
+    assert programs[0]
+    assert programs[0] == programs[1]  # nothing was compiled anew
+    last = [*command, f"--config.train.steps={step + 1}"]
+    ended = subprocess.run(last, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    trained, *following = ended.stdout.splitlines()
+    assert trained == f"trained {step + 1} steps; weights: {tmp_path / 'run' / 'weights.safetensors'}"
+    assert [line.partition(":")[2].strip() for line in following] == [
+        f"python evaluate.py --workdir {tmp_path / 'run'}",
+        f"derain photo.jpg --weights {tmp_path / 'run'}",
+    ]
+
+
+def test_the_device_is_no_more_than_two_steps_behind(tiny, tmp_path, monkeypatch):
+    dispatched, waited = [], []
+    step, ready = DataParallel.__call__, jax.block_until_ready
+
+    def dispatch(self, state, resident, batch):
+        state, metrics = step(self, state, resident, batch)
+        dispatched.append(metrics)
+        assert all(any(done is metrics for done in waited) for metrics in dispatched[1:-3])
+        return state, metrics
+
+    def wait(tree):
+        waited.append(tree)
+        return ready(tree)
+
+    monkeypatch.setattr(DataParallel, "__call__", dispatch)
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    train(with_train(tiny, log_every=100), tmp_path, quiet=True)
+    assert len(dispatched) == 8
+    assert len(waited) >= 6
+
+
+def test_a_second_training_in_the_same_workdir_is_refused(tiny, tmp_path):
+    with Lease(tmp_path), pytest.raises(WorkdirInUseError, match=rf"is in use: process {os.getpid()} on "):
+        train(tiny, tmp_path, quiet=True)

@@ -55,6 +55,14 @@ def test_cosine_with_warmup_by_hand():
     assert [float(schedule(step)) for step in expected] == pytest.approx(list(expected.values()), abs=1e-6)
 
 
+def test_the_warm_up_shifts_no_epoch():
+    # 0, 1/4, 1/2, 3/4 of the rate; then epochs of 4 steps are counted from the start: 1/2 from step 4, 1/4 from step 8
+    train = TrainConfig(learning_rate=1.0, decay_epochs=1, warmup_steps=4)
+    schedule = make_schedule(train, 4, 100)
+    expected = [0, 1 / 4, 1 / 2, 3 / 4, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 1 / 4]
+    assert [float(schedule(step)) for step in range(9)] == pytest.approx(expected)
+
+
 def test_constant():
     assert float(make_schedule(TrainConfig(schedule="constant"), 1, 10)(7)) == pytest.approx(2e-4)
 

@@ -1,6 +1,7 @@
 """Several processes on one machine train as one process with as many devices does, and resume each other's runs."""
 
 import json
+import re
 import signal
 
 import jax
@@ -72,14 +73,17 @@ def test_the_only_slurm_task_of_a_machine_takes_all_gpus(task, gpus, monkeypatch
     assert processes.local_gpus() == gpus
 
 
-def test_sigterm_to_one_of_two_processes_saves_and_ends_both_at_one_step(tiny, tmp_path):
+def test_a_signal_to_one_of_two_processes_saves_and_ends_both_at_one_step(tiny, tmp_path):
     file = write_config(with_train(tiny, steps=10**6, log_every=5, checkpoint_every=10**6), tmp_path)
     both = start("train.py", ["--config", file, "--workdir", tmp_path / "run"], processes=2)
     read_until(both[0], "step 10/")
-    both[1].send_signal(signal.SIGTERM)
-    errors = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [143, 143], errors
-    assert "saved; the same command goes on from here" in errors[0]
-    stopped = errors[0].split("stopped by a signal at step ")[1].split(",")[0]
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [stopped]
-    assert not [line for text in errors for line in text.splitlines() if line.startswith("error:")]
+    both[1].send_signal(signal.SIGINT)  # Ctrl-C; it becomes SIGTERM, which JAX tells all processes of
+    errors = [process.communicate(timeout=300)[1].splitlines() for process in both]
+    assert [process.returncode for process in both] == [143, 130], errors
+    *_, figures, last = errors[0]
+    stopped = re.fullmatch(r"stopped by a signal at step (\d+), saved; the same command goes on from here", last)
+    assert stopped is not None, errors
+    assert figures.startswith(f"step {stopped[1]}/")
+    assert errors[1][-1] == "Ctrl-C: saving after the step under way; once more ends at once"
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [stopped[1]]
+    assert not [line for lines in errors for line in lines if "error" in line or "preemption" in line]

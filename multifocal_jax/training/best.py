@@ -1,0 +1,89 @@
+"""The workdir's weights file: those with the best score on the held-out pictures, or the last ones."""
+
+import contextlib
+import math
+import time
+from typing import Any
+
+from etils import epath
+
+import multifocal_jax
+from multifocal_jax import processes
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import from_dict, to_dict
+from multifocal_jax.errors import UserError
+from multifocal_jax.training.checkpoints import scored_alike
+from multifocal_jax.training.commit import commit_of_package
+from multifocal_jax.training.parallel import to_host
+from multifocal_jax.training.state import TrainState
+from multifocal_jax.training.validation import Validation
+from multifocal_jax.weights import Weights, describe_weights, save_weights
+from multifocal_jax.weights_lookup import WORKDIR_FILE
+
+
+class BestWeights:
+    """Scores weights on the held-out pictures, always the same ones, and keeps the best.
+
+    Attributes:
+        file: of the weights.
+        scores: of the last ones that were scored, empty before.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        workdir: epath.Path,
+        validation: Validation | None,
+        sources: list[dict[str, Any]],
+        resumed: bool,
+    ) -> None:
+        """Where a run is `resumed`, take up the score of the workdir's weights, if it can be compared with its own.
+
+        `sources` are the fingerprints of what is trained on, for the record.
+        """
+        self.file = workdir / WORKDIR_FILE
+        self.scores: dict[str, float] = {}
+        self._config, self._validation, self._sources = config, validation, sources
+        self._commit = commit_of_package()  # of the code that trains, whatever is committed while it does
+        self._best = -math.inf
+        if validation and resumed:
+            with contextlib.suppress(UserError, KeyError):  # there are none, or none that this version wrote
+                record = describe_weights(self.file).record
+                if scored_alike(from_dict(ExperimentConfig, record["config"]), config):
+                    self._best = record["held_out"]["psnr"]
+
+    def score(self, state: TrainState) -> dict[str, float]:
+        """The scores, see `Validation.score`; weights that are better than all before are written.
+
+        Where that fails, in all processes alike, they are written if there are none yet.
+        """
+        assert self._validation is not None
+        try:
+            self.scores = self._validation.score(to_host(state.weights), self._config.train.eval_limit)
+        except Exception:
+            if not self.file.exists():
+                self.write(state)
+            raise
+        if self.scores["psnr"] > self._best:
+            self._best = self.scores["psnr"]
+            self.write(state)
+        return self.scores
+
+    def write(self, state: TrainState) -> None:
+        """Write the weights, in process 0."""
+        if processes.index() != 0:
+            return
+        step = int(to_host(state.step))
+        record = {
+            "experiment": self._config.name,
+            "config": to_dict(self._config),
+            "sources": self._sources,
+            "step": step,
+            "images": step * self._config.train.batch_size,
+            "seed": self._config.train.seed,
+            "held_out": self.scores,
+            "version": multifocal_jax.__version__,
+            "commit": self._commit,
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
+        save_weights(self.file, Weights(to_host(state.weights), self._config.model, record))

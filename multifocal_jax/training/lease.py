@@ -1,0 +1,127 @@
+"""One training at a time in a workdir."""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+from etils import epath
+
+from multifocal_jax.errors import UserError
+from multifocal_jax.files import make_folder, write_text
+from multifocal_jax.paths import as_path
+
+FILE = "lease.json"
+RENEWAL_SECONDS = 30
+STALE_SECONDS = 120
+_TURN_SECONDS = 1  # between looks at a lease of which it is not known whether its holder lives
+
+
+class WorkdirInUseError(UserError):
+    """Another training has the workdir. The message names its host and process."""
+
+
+class Lease:
+    """A file in the workdir that names this process, and is renewed while it lives.
+
+    Raises:
+        WorkdirInUseError: on entry, another process holds the workdir. One of another host is given `STALE_SECONDS`
+            to show that it lives.
+        OutputError: on entry, the workdir cannot be written to.
+    """
+
+    def __init__(self, workdir: epath.PathLike, say: Callable[[str], object] | None = None) -> None:
+        self._workdir, self._say = as_path(workdir), say
+        self._mine = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "started": psutil.Process().create_time(),
+            "space": _process_space(),
+            "id": uuid.uuid4().hex,
+        }
+        self._taken_by: dict[str, Any] | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        make_folder(self._workdir)
+        first = holder = read_lease(self._workdir)
+        while first and holder and self._may_live(holder):
+            who = f"process {holder['process']} on {holder['host']}"
+            if self._is_here(holder) or holder["renewed"] != first["renewed"]:
+                raise WorkdirInUseError(
+                    f"{self._workdir} is in use: {who} trains there; end it first, or use another --workdir"
+                )
+            if self._say:
+                self._say(f"{self._workdir} was used by {who} a moment ago; seeing whether it still lives")
+                self._say = None
+            time.sleep(_TURN_SECONDS)
+            holder = read_lease(self._workdir)
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._taken_by is None:
+            with contextlib.suppress(OSError):
+                (self._workdir / FILE).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raise `WorkdirInUseError` if another training has taken the workdir, as after a long pause of this one."""
+        if self._taken_by:
+            raise WorkdirInUseError(
+                f"process {self._taken_by['process']} on {self._taken_by['host']} has taken {self._workdir} over, as "
+                f"this one did not renew its {FILE} for {STALE_SECONDS} s"
+            )
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWAL_SECONDS):
+            holder = read_lease(self._workdir)
+            if holder and holder["id"] != self._mine["id"]:
+                self._taken_by = holder
+                return
+            with contextlib.suppress(OSError, UserError):  # on a full disk, say: there is another turn
+                self._write()
+
+    def _write(self) -> None:
+        write_text(self._workdir / FILE, json.dumps(self._mine | {"renewed": time.time()}) + "\n")
+
+    def _may_live(self, holder: dict[str, Any]) -> bool:
+        if not self._is_here(holder):
+            return time.time() - holder["renewed"] < STALE_SECONDS
+        try:
+            return psutil.Process(holder["process"]).create_time() == holder["started"]
+        except psutil.Error:
+            return False
+
+    def _is_here(self, holder: dict[str, Any]) -> bool:
+        """Whether the holder is a process of this machine, so that the system knows whether it lives."""
+        return (holder["host"], holder["space"]) == (self._mine["host"], self._mine["space"])
+
+
+def read_lease(workdir: epath.PathLike) -> dict[str, Any] | None:
+    """The lease of a workdir: "host", "process", "id", "renewed" and more; None where there is none."""
+    try:
+        lease = json.loads((as_path(workdir) / FILE).read_text())
+        return lease if {"host", "process", "started", "space", "id", "renewed"} <= lease.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _process_space() -> str:
+    """Names the space that process numbers belong to: containers of one host name have spaces of their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

@@ -1,0 +1,99 @@
+"""One training at a time in a workdir."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from multifocal_jax.training import lease
+from multifocal_jax.training.lease import FILE, Lease, WorkdirInUseError, read_lease
+
+
+def write(workdir, **changes):
+    """A lease of a process that lived here until a moment ago, but for the changes."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    facts = {"host": socket.gethostname(), "process": ended.pid, "started": 1.0, "id": "other", "renewed": time.time()}
+    space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
+    (workdir / FILE).write_text(json.dumps(facts | {"space": space} | changes))
+
+
+def test_a_second_training_is_refused_with_host_and_process_of_the_first(tmp_path):
+    with Lease(tmp_path / "run"):
+        refusal = rf"run is in use: process {os.getpid()} on {socket.gethostname()} trains there"
+        with pytest.raises(WorkdirInUseError, match=refusal), Lease(tmp_path / "run"):
+            pass
+        assert read_lease(tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},  # the process has ended
+        {"process": os.getpid()},  # its number is now another one's
+        {"host": "elsewhere", "renewed": time.time() - 1e4},
+        {"space": "another container", "renewed": 0},
+    ],
+)
+def test_a_lease_whose_holder_is_dead_is_taken_at_once(tmp_path, changes):
+    write(tmp_path, **changes)
+    with Lease(tmp_path) as taken:
+        taken.check()
+        mine = read_lease(tmp_path)
+        assert mine is not None
+        assert (mine["process"], mine["started"]) == (os.getpid(), psutil.Process().create_time())
+
+
+def test_a_damaged_lease_holds_nobody_up(tmp_path):
+    (tmp_path / FILE).write_text('{"host": ')
+    with Lease(tmp_path):
+        pass
+
+
+def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "_TURN_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
+    said = []
+    write(tmp_path, host="elsewhere")
+    begin = time.monotonic()
+    with Lease(tmp_path, said.append):
+        assert time.monotonic() - begin > 0.2
+    (line,) = said
+    assert "on elsewhere a moment ago" in line
+    write(tmp_path, host="elsewhere")
+    threading.Timer(0.1, write, [tmp_path], {"host": "elsewhere"}).start()
+    with pytest.raises(WorkdirInUseError, match=r"process .* on elsewhere trains there"), Lease(tmp_path):
+        pass
+
+
+def test_a_lease_is_renewed_and_one_that_was_taken_over_ends_its_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "RENEWAL_SECONDS", 0.05)
+
+    def until(condition):
+        deadline = time.monotonic() + 20
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert condition()
+
+    with Lease(tmp_path) as held:
+        first = read_lease(tmp_path)
+        assert first is not None
+        until(lambda: (read_lease(tmp_path) or first)["renewed"] > first["renewed"])
+        held.check()
+        assert (read_lease(tmp_path) or {})["id"] == first["id"]
+
+        def is_taken():
+            write(tmp_path, host="elsewhere")
+            return held._taken_by
+
+        until(is_taken)
+        with pytest.raises(WorkdirInUseError, match="on elsewhere has taken"):
+            held.check()
+    assert (read_lease(tmp_path) or {})["host"] == "elsewhere"
