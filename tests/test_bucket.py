@@ -5,13 +5,11 @@ import json
 import runpy
 import sys
 
-import bucket
 import fsspec
 import numpy as np
 import orbax.checkpoint
 import pytest
 from etils import epath
-from launch import ROOT
 
 import multifocal_jax
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
@@ -22,6 +20,8 @@ from multifocal_jax.paths import PathError, as_path
 from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.weights import load_weights
+from tests import bucket
+from tests.launch import ROOT
 
 
 @pytest.fixture

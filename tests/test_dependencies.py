@@ -15,6 +15,7 @@ from PIL import Image
 from multifocal_jax.cli.export import export
 from multifocal_jax.cli.paper import paper
 from multifocal_jax.errors import UserError
+from tests.helpers import NEEDING
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -27,18 +28,6 @@ PACKAGES = {
     "skimage": "scikit_image",
 }
 EXTRAS = {"torch", "onnx", "demo", "metrics", "detection", "gcs"}
-# An extra, a module of it, and a command that needs it.
-NEEDING = [
-    ("onnx", "onnx", "derain-export demo network.onnx"),
-    ("onnx", "onnxruntime", "derain-export demo network.onnx"),
-    ("torch", "torch", "convert_weights.py demo weights.pth"),
-    ("torch", "torch", "convert_weights.py demo --verify"),
-    ("metrics", "torch", "evaluate.py --config CONFIGS/rain100l.py --weights demo --metrics lpips"),
-    ("metrics", "torchmetrics", "evaluate.py --config CONFIGS/rain100l.py --weights demo --metrics lpips"),
-    ("detection", "cv2", "-m multifocal_jax.paper detection street.png -o out"),
-    ("demo", "skimage", "train.py --config CONFIGS/demo.py"),
-    ("gcs", "gcsfs", "evaluate.py --workdir gs://bucket/run"),
-]
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_dependencies import NEEDING
+
+from tests.helpers import NEEDING
 
 ROOT = Path(__file__).parents[1]
 SMALL = [

@@ -17,11 +17,8 @@ from multifocal_jax.evaluation import inference
 from multifocal_jax.evaluation.niqe import niqe
 from multifocal_jax.files import PARTIAL
 from multifocal_jax.media import derain_files as files
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
-import films
-from tiny import save_tiny
+from tests.evaluation.helpers import save_tiny
+from tests.media import films
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (20, 30, 3)).astype(np.uint8)
 

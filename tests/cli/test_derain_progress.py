@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import av
 import numpy as np
@@ -17,9 +16,7 @@ from multifocal_jax.cli.progress import Display
 from multifocal_jax.evaluation import memory
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.progress import Running
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-from tiny import Program, save_tiny
+from tests.evaluation.helpers import Program, save_tiny
 
 PIXELS = np.random.default_rng(0).integers(0, 200, (1100, 1300, 3)).astype(np.uint8)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny import TINY, Program, save_tiny
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.evaluation import memory, programs
 from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.evaluation.progress import Compiling, Running, Tiling, in_background
 from multifocal_jax.evaluation.tiles import side_within
+from tests.evaluation.helpers import TINY, Program, save_tiny
 
 ROOT = Path(__file__).parents[2]
 FIXED = memory.fixed(jax.devices()[0])

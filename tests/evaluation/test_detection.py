@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import save_tiny
 
 from multifocal_jax.cli.paper import paper
 from multifocal_jax.paper.detection import DetectionError, Person, draw_people, people_detector
+from tests.evaluation.helpers import save_tiny
 
 
 class Descriptor:

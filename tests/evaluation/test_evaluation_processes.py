@@ -5,13 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-from launch import finish, start
 from PIL import Image
-from test_run import CONFIG, door
-from tiny import write_experiment
 
 from multifocal_jax.evaluation.journal import Journal
 from multifocal_jax.evaluation.report import PictureScores
+from tests.evaluation.helpers import CONFIG, evaluate_py, write_experiment
+from tests.launch import finish, start
 
 SIZES = [(24, 32), (32, 24), (24, 32), (24, 32), (40, 40), (16, 48), (24, 32)]
 
@@ -28,8 +27,8 @@ def test_two_processes_evaluate_as_one(here):
     for side in ("rain", "norain"):
         Path(f"pairs/{side}/00.png").write_bytes(b"broken")  # is left out by both processes
     skip = "--config.data.on_broken=skip"
-    assert door("--quiet", "--output", "one", skip) == 0
-    assert door("--quiet", "--output", "two", "--config.eval.limit=4", skip) == 0
+    assert evaluate_py("--quiet", "--output", "one", skip) == 0
+    assert evaluate_py("--quiet", "--output", "two", "--config.eval.limit=4", skip) == 0
     kept = {name: Path(f"two/images/{name}.png").stat().st_mtime_ns for name in "01"}
     Path("two/images/2.png").unlink()  # its score is there, but not its picture
     arguments = ["--config", "config.py", "--quiet", "--output", "two", "--resume", skip]

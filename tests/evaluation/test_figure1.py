@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import random_params
 
 from multifocal_jax import ModelConfig, MultifocalNet
 from multifocal_jax.paper.figure1 import FigureError, attention_groups, draw_groups
+from tests.evaluation.helpers import random_params
 
 MODEL = ModelConfig(channels=8, modules=1, heads=2, spp_sizes=(1, 3))
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import TINY, random_params, save_tiny
 
 import multifocal_jax
 from multifocal_jax import ModelConfig, MultifocalNet
@@ -15,6 +14,7 @@ from multifocal_jax.evaluation.inference import Derainer, InferenceError
 from multifocal_jax.evaluation.tiles import blend_tiles, starts
 from multifocal_jax.weights import WeightsError
 from multifocal_jax.weights_lookup import find_weights
+from tests.evaluation.helpers import TINY, random_params, save_tiny
 
 MODEL = TINY
 PLAIN = jax.jit(MultifocalNet(MODEL).apply)

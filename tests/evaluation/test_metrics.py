@@ -2,17 +2,15 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from multifocal_jax.evaluation.metrics import FAMILIES, MetricError, luma, score, score_all
+from tests.golden.golden_pairs import digest, golden_pairs
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
-from golden_pairs import digest, golden_pairs  # noqa: E402
 
 VALUES = json.loads((GOLDEN / "metrics.json").read_text())
 

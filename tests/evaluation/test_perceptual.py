@@ -16,10 +16,9 @@ from multifocal_jax.evaluation.niqe import niqe
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import open_measures
 from multifocal_jax.evaluation.report import Report, comparison_table
+from tests.golden.golden_pairs import digest, golden_pairs
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
-from golden_pairs import digest, golden_pairs  # noqa: E402
 
 VALUES = json.loads((GOLDEN / "niqe.json").read_text())["pairs"]
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import TINY, random_params, save_tiny, write_experiment
 
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
@@ -23,17 +21,9 @@ from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.report import Report
 from multifocal_jax.evaluation.run import read_reports
 from multifocal_jax.weights import Weights, save_weights
+from tests.evaluation.helpers import CONFIG, TINY, evaluate_py, random_params, save_tiny, write_experiment
 
 ROOT = Path(__file__).parents[2]
-CONFIG = """
-from multifocal_jax.config import *
-
-def get_config():
-    return ExperimentConfig(
-        name="folder", model=ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3)),
-        data=DataConfig(root="pairs", train=(SourceConfig(dataset="folder"),), test=SourceConfig(dataset="folder")),
-    )
-"""
 
 
 @pytest.fixture
@@ -44,23 +34,13 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def door(*arguments: str) -> int:
-    """Run evaluate.py in this process."""
-    old = sys.argv
-    sys.argv = ["evaluate.py", "--config", "config.py", *arguments]
-    try:
-        return runpy.run_path(str(ROOT / "evaluate.py"))["main"]()
-    finally:
-        sys.argv = old
-
-
 def read(path: str) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
 
 
 def test_from_the_command_line_to_the_files(here, capsys):
-    assert door() == 0
+    assert evaluate_py() == 0
     assert "mean uint8" in capsys.readouterr().out
     folder = Path("runs/folder/evaluation")
     assert {path.name for path in folder.iterdir()} >= {"report.json", "report.csv", "report.md", "report.html"}
@@ -76,9 +56,9 @@ def test_from_the_command_line_to_the_files(here, capsys):
 
 def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
     save_tiny("other.safetensors")
-    assert door("--output", "first", "--config.eval.limit=1", "--config.eval.save_images=False", "--quiet") == 0
+    assert evaluate_py("--output", "first", "--config.eval.limit=1", "--config.eval.save_images=False", "--quiet") == 0
     arguments = ["--weights", "runs/folder", "other.safetensors", "--compare", "first", "--output", "both"]
-    assert door(*arguments, "--config.eval.limit=2", "--config.eval.save_images=False") == 0
+    assert evaluate_py(*arguments, "--config.eval.limit=2", "--config.eval.save_images=False") == 0
     assert Path("both/folder/report.json").is_file()
     assert Path("both/other/report.json").is_file()
     lines = Path("both/comparison.md").read_text().splitlines()
@@ -97,7 +77,7 @@ def test_networks_of_several_architectures_side_by_side(here, capsys):
     wide = dataclasses.replace(TINY, channels=8, spp_sizes=(1, 2))
     save_weights("wide.safetensors", Weights(random_params(wide), wide, {}))
     options = ["--config.eval.save_images=False", "--config.eval.limit=1"]
-    assert door("--weights", "runs/folder", "wide.safetensors", "--output", "both", *options) == 0
+    assert evaluate_py("--weights", "runs/folder", "wide.safetensors", "--output", "both", *options) == 0
     difference = "- wide differs from folder in its architecture: channels: 4 -> 8, spp_sizes: [1, 3] -> [1, 2]\n"
     assert capsys.readouterr().out.endswith(difference + "\n")
     for name, network in (("folder", "runs/folder"), ("wide", "wide.safetensors")):
@@ -105,8 +85,8 @@ def test_networks_of_several_architectures_side_by_side(here, capsys):
         expected = score(load(network)(read("pairs/rain/a.png")), read("pairs/norain/a.png"))
         assert report.pictures[0].result["uint8"] == expected
     with pytest.raises(UserError, match="another architecture"):
-        door("--weights", "wide.safetensors")
-    assert door("--compare", "both/wide", *options, "--config.eval.tile=64") == 0
+        evaluate_py("--weights", "wide.safetensors")
+    assert evaluate_py("--compare", "both/wide", *options, "--config.eval.tile=64") == 0
     lines = Path("runs/folder/evaluation/comparison.md").read_text().splitlines()
     assert lines[-2:] == [difference[:-1], "- wide differs from folder in its options: tile: 64 -> 0"]
 
@@ -114,12 +94,12 @@ def test_networks_of_several_architectures_side_by_side(here, capsys):
 def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkeypatch):
     for name in ("lr0.5", "lr0.25"):
         shutil.copytree("runs/folder", f"runs/{name}")
-    assert door("--weights", "runs/lr0.5", "runs/lr0.25", "--output", "both", "--quiet") == 0
+    assert evaluate_py("--weights", "runs/lr0.5", "runs/lr0.25", "--output", "both", "--quiet") == 0
     assert sorted(path.parent.name for path in Path("both").glob("*/report.json")) == ["lr0.25", "lr0.5"]
     shutil.copytree("pairs", "runs/folder/pairs")
     shutil.copy("config.py", "runs/folder")
     monkeypatch.chdir("runs/folder")
-    assert door("--workdir", ".", "--quiet") == 0
+    assert evaluate_py("--workdir", ".", "--quiet") == 0
     assert Path("evaluation/report.json").is_file()
 
 
@@ -129,7 +109,7 @@ def test_odd_names_and_wide_pictures_are_reported(here):
         shutil.copy(folder / "a.png", folder / "a|b\n.png")
         (folder / "a.png").rename(folder / os.fsdecode(b"pl\xe4ne.png"))
         Image.fromarray(np.zeros((16, 16400, 3), np.uint8)).save(folder / "wide.png")
-    assert door("--quiet") == 0
+    assert evaluate_py("--quiet") == 0
     assert "pl\\udce4ne,32,24," in Path("runs/folder/evaluation/report.csv").read_text()
     table = [line for line in Path("runs/folder/evaluation/report.md").read_text().splitlines() if "24×32" in line]
     assert "pl\\udce4ne" in Path("runs/folder/evaluation/report.html").read_text()
@@ -137,31 +117,31 @@ def test_odd_names_and_wide_pictures_are_reported(here):
 
 
 def test_resuming(here):
-    assert door("--config.eval.limit=1", "--quiet") == 0
+    assert evaluate_py("--config.eval.limit=1", "--quiet") == 0
     picture = Path("runs/folder/evaluation/images/a.png")
     written = picture.stat().st_mtime_ns
-    assert door("--resume", "--quiet") == 0
+    assert evaluate_py("--resume", "--quiet") == 0
     assert picture.stat().st_mtime_ns == written
     assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 3
 
 
 def test_what_a_user_can_get_wrong(here):
     with pytest.raises(UserError, match=r"another architecture .*channels: 8 -> 4.*--config\.model\.channels=4"):
-        door("--config.model.channels=8")
+        evaluate_py("--config.model.channels=8")
     with pytest.raises(UserError, match="'nowhere' are neither a file"):
-        door("--weights", "nowhere")
+        evaluate_py("--weights", "nowhere")
     with pytest.raises(UserError, match=r"holds no report\.json"):
-        door("--compare", "pairs")
+        evaluate_py("--compare", "pairs")
     with pytest.raises(UserError, match="named twice"):
-        door("--weights", "runs/folder", "runs/folder")
+        evaluate_py("--weights", "runs/folder", "runs/folder")
     with pytest.raises(UserError, match="sets none aside"):
-        door("--config.eval.split=held_out")
+        evaluate_py("--config.eval.split=held_out")
     Path("pairs/norain/b.png").unlink()
     with pytest.raises(UserError, match="b"):
-        door()
+        evaluate_py()
     shutil.rmtree("pairs")
     with pytest.raises(UserError, match="pairs"):
-        door()
+        evaluate_py()
 
 
 def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
@@ -172,7 +152,7 @@ def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
     with pytest.raises(
         UserError, match=r"^picture pairs/norain/b\.png .*no known format.* \(--config\.data\.on_broken=s"
     ):
-        door()
+        evaluate_py()
     Image.new("RGB", (30, 24)).save("pairs/rain/c.png")
     for side in ("rain", "norain"):
         Image.new("RGB", (9, 24)).save(f"pairs/{side}/d.png")
@@ -183,12 +163,12 @@ def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
         "d: a picture of 9x24 pixels is smaller than SSIM's window of 11x11",
     ]
     with pytest.raises(UserError) as refused:
-        door()
+        evaluate_py()
     assert str(refused.value).splitlines() == [faults[0], *(f"  {fault}" for fault in faults[1:])]
     assert not Path("runs/folder/evaluation").exists()
 
     Path("pairs/rain/e.png").write_bytes(Path("pairs/rain/e.png").read_bytes()[:-900])  # its header is whole
-    assert door("--config.data.on_broken=skip") == 0
+    assert evaluate_py("--config.data.on_broken=skip") == 0
     said = capsys.readouterr()
     assert "warning: 4 pictures are left out; the reports name them\n" in said.err
     assert all(f"left out: {name} (" in said.out for name in "bcde")
@@ -201,12 +181,13 @@ def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
     for name in "af":
         Path(f"pairs/norain/{name}.png").write_bytes(b"broken")
     with pytest.raises(UserError, match="6 of 6 pictures cannot be scored; there is nothing left to score:\n"):
-        door("--config.data.on_broken=skip")
+        evaluate_py("--config.data.on_broken=skip")
 
 
 def test_held_out_pictures(here):
     assert (
-        door("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet") == 0
+        evaluate_py("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet")
+        == 0
     )
     (_, report), *_ = read_reports(["runs/folder/evaluation"])
     assert len(report.pictures) == 1
@@ -216,19 +197,19 @@ def test_held_out_pictures(here):
 def test_reports_at_their_usual_place_are_called_by_their_workdir(here):
     shutil.copytree("runs/folder", "runs/earlier")
     for name in ("folder", "earlier"):
-        assert door("--workdir", f"runs/{name}", "--config.eval.save_images=False", "--quiet") == 0
+        assert evaluate_py("--workdir", f"runs/{name}", "--config.eval.save_images=False", "--quiet") == 0
     arguments = ["--workdir", "runs/folder", "--config.eval.save_images=False", "--quiet", "--output", "both"]
     for places in (["runs/earlier/evaluation"], ["runs/folder/evaluation/report.json", "runs/earlier/evaluation"]):
-        assert door(*arguments, "--compare", *places) == 0
+        assert evaluate_py(*arguments, "--compare", *places) == 0
         lines = Path("both/comparison.md").read_text().splitlines()
         titles = [line.split("|")[1].strip() for line in lines[3:]]
         assert titles == ["folder", *(["folder (2)"] if len(places) == 2 else []), "earlier"]
     with pytest.raises(UserError, match=r"is no report of evaluate\.py: it is no text"):
-        door(*arguments, "--compare", "runs/folder/weights.safetensors")
+        evaluate_py(*arguments, "--compare", "runs/folder/weights.safetensors")
 
 
 def test_pictures_that_are_trained_on_are_said_to_be(here, capsys):
-    assert door() == 0
+    assert evaluate_py() == 0
     said = capsys.readouterr()
     assert (
         "warning: 3 of the 3 pictures to score were trained on by runs/folder (not certain: the record of" in said.err
@@ -237,21 +218,21 @@ def test_pictures_that_are_trained_on_are_said_to_be(here, capsys):
     assert "mean uint8 (trained on)" in said.out
     (_, report), *_ = read_reports(["runs/folder/evaluation"])
     assert report.record["dataset"] == "folder, trained on"
-    assert door("--config.data.train.0.root=elsewhere") == 0
+    assert evaluate_py("--config.data.train.0.root=elsewhere") == 0
     assert "warning" not in capsys.readouterr().err
 
 
 def test_results_do_not_come_among_photographs(here):
     shutil.copytree("pairs/rain", "flat")
     with pytest.raises(UserError, match=r"would lie among the pictures of .*flat and be read as such the next time"):
-        door("--photographs", "flat", "--output", "flat")
+        evaluate_py("--photographs", "flat", "--output", "flat")
     assert {path.name for path in Path("flat").iterdir()} == {"a.png", "b.png", "c.png"}
     with pytest.raises(UserError, match=r"a\.png is a file; name its folder"):
-        door("--photographs", "flat/a.png")
+        evaluate_py("--photographs", "flat/a.png")
 
 
 def test_photographs_without_ground_truth(here, capsys):
-    assert door("--photographs", "pairs/rain") == 0
+    assert evaluate_py("--photographs", "pairs/rain") == 0
     assert "3 pictures without ground truth" in capsys.readouterr().out
     folder = Path("runs/folder/photographs")
     content = json.loads((folder / "report.json").read_text())
@@ -260,14 +241,14 @@ def test_photographs_without_ground_truth(here, capsys):
     np.testing.assert_array_equal(read(str(folder / "images" / "b.png")), load("runs/folder")(read("pairs/rain/b.png")))
     assert "report.html" in {path.name for path in folder.iterdir()}
     with pytest.raises(UserError, match="LPIPS compares with the ground truth"):
-        door("--photographs", "pairs/rain", "--metrics", "lpips")
+        evaluate_py("--photographs", "pairs/rain", "--metrics", "lpips")
     with pytest.raises(UserError, match="a: a picture of 32x24 pixels is too small for NIQE"):
-        door("--photographs", "pairs/rain", "--metrics", "niqe")
+        evaluate_py("--photographs", "pairs/rain", "--metrics", "niqe")
     Path("empty").mkdir()
     with pytest.raises(UserError, match=r"no pictures in .*empty"):
-        door("--photographs", "empty")
+        evaluate_py("--photographs", "empty")
     with pytest.raises(UserError, match=r"no pairs under .*; pictures without ground truth: --photographs DIR"):
-        door("--config.data.test.root=rain")
+        evaluate_py("--config.data.test.root=rain")
     with pytest.raises(UserError, match="have no ground truth; they can be evaluated"):
         open_source(SourceConfig(dataset="rainy", root="pairs/rain"))
 

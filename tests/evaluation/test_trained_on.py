@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_run import CONFIG, door
-from tiny import TINY, random_params, write_experiment
 
 from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import to_dict
@@ -21,6 +19,7 @@ from multifocal_jax.evaluation.report import Report
 from multifocal_jax.evaluation.run import run
 from multifocal_jax.evaluation.trained_on import find_trained_on
 from multifocal_jax.weights import Weights, save_weights
+from tests.evaluation.helpers import CONFIG, TINY, evaluate_py, random_params, write_experiment
 
 FOLDER = SourceConfig(dataset="folder")
 DATA = DataConfig(root="pairs", train=(FOLDER,), test=FOLDER, crop_size=16)
@@ -98,7 +97,7 @@ def test_a_set_that_has_changed_since_is_not_trusted():
     with pytest.raises(
         UserError, match=r"runs/folder was trained on cannot be told: pairs does not hold the 8 picture"
     ):
-        door(*arguments)
+        evaluate_py(*arguments)
 
 
 def test_published_sets_need_no_fingerprint_and_sources_that_are_not_there_are_named():
@@ -141,9 +140,9 @@ def test_held_out_pictures_that_were_trained_on_are_refused_or_marked(capsys):
         match=r"1 of the 3 pictures to score as held out were trained on by runs/folder; score what it set aside: "
         r"--config\.data\.held_out=4, or pass --mark-trained-on to score them, with a mark at those that are known",
     ):
-        door(*arguments)
+        evaluate_py(*arguments)
     assert not Path("runs/folder/evaluation").exists()
-    assert door(*arguments, "--mark-trained-on") == 0
+    assert evaluate_py(*arguments, "--mark-trained-on") == 0
     printed = capsys.readouterr()
     assert "warning: 1 of the 3 pictures to score were trained on by runs/folder\n" in printed.err
     rows = [line.split("  ")[0] for line in printed.out.splitlines()]
@@ -181,7 +180,7 @@ def test_side_by_side_each_has_its_own_record(capsys):
 
 
 def test_weights_that_say_nothing_are_doubted(capsys):
-    assert door("--config.eval.split=held_out", "--config.data.held_out=3", "--config.data.crop_size=16") == 0
+    assert evaluate_py("--config.eval.split=held_out", "--config.data.held_out=3", "--config.data.crop_size=16") == 0
     doubt = "the record of the weights does not say what was trained on"
     expected = f"warning: whether runs/folder was trained on the pictures to score is not certain: {doubt}\n"
     assert expected in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Make metrics.json: python tests/golden/make_metrics.py, where octave-cli with its image package is installed.
+"""Make metrics.json: python -m tests.golden.make_metrics, where octave-cli with its image package is installed.
 
 Luma, PSNR and down-sampling come from Octave, SSIM of Octave's planes from scikit-image: none from the code under test.
 """
@@ -10,9 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from golden_pairs import digest, golden_pairs
 from PIL import Image
 from skimage.metrics import structural_similarity
+
+from tests.golden.golden_pairs import digest, golden_pairs
 
 HERE = Path(__file__).parent
 

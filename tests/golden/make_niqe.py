@@ -1,4 +1,4 @@
-"""Make niqe.json: python tests/golden/make_niqe.py FOLDER, the unpacked source of BasicSR 1.4.2, beside PyTorch.
+"""Make niqe.json: python -m tests.golden.make_niqe FOLDER, the unpacked source of BasicSR 1.4.2, beside PyTorch.
 
     pip download --no-deps --no-binary :all: basicsr==1.4.2; tar xf basicsr-1.4.2.tar.gz
 
@@ -16,7 +16,8 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import scipy.ndimage
-from golden_pairs import digest, golden_pairs
+
+from tests.golden.golden_pairs import digest, golden_pairs
 
 HERE = Path(__file__).parent
 GREY = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray

@@ -4,13 +4,13 @@ import random
 import re
 
 import pytest
-from interop_variants import VARIANTS
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.alignment import align, describe_names, generalise, names_file, report, tokens
 from multifocal_jax.interop.architecture import infer_model, models_with_shapes, why_another_network
 from multifocal_jax.interop.names import convolutions, parameters
 from multifocal_jax.interop.renaming import read_names
+from tests.interop.interop_variants import VARIANTS
 
 LEVEL_WORDS = ("large", "mid", "small")
 

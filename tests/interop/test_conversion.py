@@ -6,9 +6,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from interop_variants import small
 from safetensors.numpy import save_file
-from seeded import seeded_params, seeded_tensors
 
 from multifocal_jax.interop.architecture import are_ours, models_within_shapes
 from multifocal_jax.interop.conversion import read_weights, torch_network, write_weights
@@ -17,6 +15,8 @@ from multifocal_jax.interop.names import parameters
 from multifocal_jax.interop.renaming import read_names
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
+from tests.interop.interop_variants import small
+from tests.interop.seeded import seeded_params, seeded_tensors
 
 
 def float32_tensors() -> dict[str, np.ndarray]:

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from interop_variants import small
-from seeded import seeded_params
 
 from multifocal_jax.cli.export import export
 from multifocal_jax.interop import export as exporting
 from multifocal_jax.interop.export import ExportError, export_onnx, export_stablehlo, forward
 from multifocal_jax.weights import Weights, save_weights
+from tests.interop.interop_variants import small
+from tests.interop.seeded import seeded_params
 
 # Together they take every branch.
 COMBINATIONS = {

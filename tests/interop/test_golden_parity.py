@@ -1,6 +1,6 @@
 """Parity with PyTorch where it is not installed: against tests/golden/interop/parity.npz.
 
-`python tests/golden/interop/make_fixtures.py` made the file from the PyTorch network.
+`python -m tests.golden.interop.make_fixtures` made the file from the PyTorch network.
 """
 
 import functools
@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from interop_variants import VARIANTS, each_variant
-from seeded import samples, seeded_params, seeded_picture
 
 from multifocal_jax.config import TrainConfig
 from multifocal_jax.interop.intermediates import blocks, flax_intermediates
@@ -22,6 +20,8 @@ from multifocal_jax.interop.names import parameters
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten
+from tests.interop.interop_variants import VARIANTS, each_variant
+from tests.interop.seeded import samples, seeded_params, seeded_picture
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "interop" / "parity.npz"
 

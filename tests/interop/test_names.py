@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from interop_variants import VARIANTS, small
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.errors import ConversionError
@@ -12,6 +11,7 @@ from multifocal_jax.interop.names import flax_to_torch, parameters, to_flax_layo
 from multifocal_jax.interop.renaming import read_names
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.weights import flatten
+from tests.interop.interop_variants import VARIANTS, small
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -11,8 +11,6 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pytest
 import torch
-from foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet
-from interop_variants import SWITCHES, VARIANTS, small
 from PIL import Image
 from safetensors.torch import save_file as save_safetensors
 
@@ -31,6 +29,8 @@ from multifocal_jax.interop.programs import DERAINED, GRADIENTS
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import WeightsError, flatten, load_weights
+from tests.interop.foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet
+from tests.interop.interop_variants import SWITCHES, VARIANTS, small
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
 

@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from interop_variants import small
 from mutants import mutants
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.torch_network import MultifocalNet
 from multifocal_jax.weights import flatten
+from tests.interop.interop_variants import small
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 import torch
-from interop_variants import VARIANTS, each_variant, small
 
 from multifocal_jax.config import ModelConfig, TrainConfig
 from multifocal_jax.fast import spatial_attention
@@ -25,6 +24,7 @@ from multifocal_jax.models import MultifocalNet
 from multifocal_jax.padding import pad_to_multiple
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import flatten, unflatten
+from tests.interop.interop_variants import VARIANTS, each_variant, small
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import FLAT, RATE, SIZE, Extra, cover, frames, kinds, loudest, make, planes, times, tone
 
 from multifocal_jax.files import OutputError
 from multifocal_jax.media import containers
 from multifocal_jax.media.derain_files import plan
 from multifocal_jax.media.video import derain_video
 from multifocal_jax.media.video_reading import VideoError
+from tests.media.films import FLAT, RATE, SIZE, Extra, cover, frames, kinds, loudest, make, planes, times, tone
 
 # FFmpeg's numbers, from ITU-T H.273
 BT709, BT470BG, SMPTE170M, BT2020, BT470M, PQ, HLG = 1, 5, 6, 9, 4, 16, 18

@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,8 +39,3 @@ def tiny(pairs):
             steps=8, batch_size=8, learning_rate=1e-3, log_every=2, checkpoint_every=4, tensorboard=False
         ),
     )
-
-
-def with_train(config, **changes):
-    """The config with other training fields."""
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **changes))

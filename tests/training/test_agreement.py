@@ -7,14 +7,14 @@ import shutil
 
 import pytest
 from etils import epath
-from launch import start
 from PIL import Image
-from test_processes import write_config
 
 from multifocal_jax import processes
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.training.agreement import AgreementError, check_agreement
 from multifocal_jax.training.lease import Lease
+from tests.launch import start
+from tests.training.helpers import write_config
 
 
 def facts(config, workdir, monkeypatch):
@@ -49,9 +49,7 @@ def test_pictures_may_lie_elsewhere_but_must_be_the_same(tiny, pairs, tmp_path, 
     compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
     with Image.open(pairs / "norain" / "1.png") as picture:
         picture.save(tmp_path / "copy" / "norain" / "0.png")
-    with pytest.raises(
-        AgreementError, match=r"process 1 differs from process 0: the pictures: .*: 6, .* -> .*: 6"
-    ):
+    with pytest.raises(AgreementError, match=r"process 1 differs from process 0: the pictures: .*: 6, .* -> .*: 6"):
         compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
     for side in ("rain", "norain"):
         (tmp_path / "copy" / side / "5.png").unlink()

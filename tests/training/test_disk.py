@@ -7,14 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import with_train
-from launch import ROOT
-from test_processes import parameters, write_config
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.training.loop import train
 from multifocal_jax.training.parallel import to_host
+from tests.launch import ROOT
+from tests.training.helpers import parameters, with_train, write_config
 
 
 # TensorStore's late answers find the event loop closed; train.py leaves that out of what it prints.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import pytest
-from launch import free_port
 
 from multifocal_jax import processes, rendezvous
 from multifocal_jax.config import ExperimentConfig
@@ -18,6 +17,7 @@ from multifocal_jax.evaluation.run import run
 from multifocal_jax.processes import ProcessesError
 from multifocal_jax.rendezvous import meet
 from multifocal_jax.training.loop import train
+from tests.launch import free_port
 
 ROOT = Path(__file__).parents[2]
 

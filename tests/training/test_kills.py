@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import with_train
-from launch import ROOT, finish, read_until, start
-from test_processes import parameters, write_config
+
+from tests.launch import ROOT, finish, read_until, start
+from tests.training.helpers import parameters, with_train, write_config
 
 pytestmark = pytest.mark.slow
 KILLS = 20

@@ -13,10 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import with_train
-from launch import read_until
 from PIL import Image
-from test_processes import write_config
 
 import multifocal_jax
 from multifocal_jax.errors import UserError
@@ -28,6 +25,8 @@ from multifocal_jax.training.loop import TrainingError, train
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.validation import Validation
 from multifocal_jax.weights import load_weights
+from tests.launch import read_until
+from tests.training.helpers import with_train, write_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import with_train
 
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import BatchSizeError, DataParallel, check_batch_size, to_host
 from multifocal_jax.training.state import create_state
 from multifocal_jax.training.step import make_step
+from tests.training.helpers import with_train
 
 STEPS = 20
 

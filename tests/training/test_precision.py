@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from launch import ROOT, finish, start
+
+from tests.launch import ROOT, finish, start
 
 
 @pytest.mark.slow

@@ -4,33 +4,12 @@ import json
 import re
 import signal
 
-import jax
 import numpy as np
 import pytest
-from conftest import with_train
-from launch import finish, read_until, start
 
 from multifocal_jax import processes
-from multifocal_jax.config_files import to_dict
-from multifocal_jax.weights import load_weights
-
-
-def write_config(config, folder):
-    """A config file with every field of `config`."""
-    folder.mkdir(exist_ok=True)
-    (folder / "fields.json").write_text(json.dumps(to_dict(config)))
-    (folder / "config.py").write_text(
-        "import json\nfrom pathlib import Path\n"
-        "from multifocal_jax.config import ExperimentConfig\nfrom multifocal_jax.config_files import from_dict\n"
-        "def get_config():\n"
-        "    return from_dict(ExperimentConfig, json.loads(Path(__file__).with_name('fields.json').read_text()))\n"
-    )
-    return folder / "config.py"
-
-
-def parameters(workdir):
-    """The parameters that a run ended with, as a list of arrays."""
-    return jax.tree.leaves(load_weights(workdir / "weights.safetensors").params)
+from tests.launch import finish, read_until, start
+from tests.training.helpers import parameters, with_train, write_config
 
 
 def run(config, folder, processes, devices, slurm=False):

@@ -1,20 +1,16 @@
-"""Makes parity.npz from the PyTorch network: python tests/golden/interop/make_fixtures.py (needs torch)."""
+"""Makes parity.npz from the PyTorch network: python -m tests.golden.interop.make_fixtures (needs torch)."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "interop"))
-
-from interop_variants import VARIANTS
-from seeded import samples, seeded_picture, seeded_tensors
-
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.intermediates import blocks, torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
 from multifocal_jax.interop.torch_network import MultifocalNet
+from tests.interop.interop_variants import VARIANTS
+from tests.interop.seeded import samples, seeded_picture, seeded_tensors
 
 
 def seeded_network(config: ModelConfig) -> MultifocalNet:

@@ -1,5 +1,7 @@
 """A network so small that it compiles in a moment, with random parameters, for tests of what is around it."""
 
+import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +11,17 @@ from PIL import Image
 
 from multifocal_jax import ModelConfig, MultifocalNet
 from multifocal_jax.weights import Weights, save_weights
+from tests.launch import ROOT
 
+CONFIG = """
+from multifocal_jax.config import *
+
+def get_config():
+    return ExperimentConfig(
+        name="folder", model=ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3)),
+        data=DataConfig(root="pairs", train=(SourceConfig(dataset="folder"),), test=SourceConfig(dataset="folder")),
+    )
+"""
 TINY = ModelConfig(channels=4, modules=0, heads=1, levels=1, spp_sizes=(1, 3))
 
 
@@ -53,3 +65,13 @@ def write_experiment(config: str, sizes: dict[str, tuple[int, int]]) -> None:
         clean = rng.integers(0, 200, (*size, 3)).astype(np.uint8)
         Image.fromarray(clean).save(f"pairs/norain/{name}.png")
         Image.fromarray(clean + np.uint8(30)).save(f"pairs/rain/{name}.png")
+
+
+def evaluate_py(*arguments: str) -> int:
+    """Run evaluate.py in this process."""
+    old = sys.argv
+    sys.argv = ["evaluate.py", "--config", "config.py", *arguments]
+    try:
+        return runpy.run_path(str(ROOT / "evaluate.py"))["main"]()
+    finally:
+        sys.argv = old
