@@ -11,6 +11,7 @@ from multifocal_jax.models import MultifocalNet, initial_parameters
 from multifocal_jax.models.layers import Block
 
 SMALL = ModelConfig(channels=8, modules=1, heads=2)
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # one run repays no more
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def initial(config):
 
 
 def apply(config, *arguments, **kwargs):
-    return jax.jit(functools.partial(MultifocalNet(config).apply, **kwargs))(*arguments)
+    return compiled(functools.partial(MultifocalNet(config).apply, **kwargs))(*arguments)
 
 
 def test_output_is_the_input_less_the_residual(variables, rng):
@@ -98,6 +99,6 @@ def test_every_switch_runs_and_matters(variables, rng, change):
 
 def test_bfloat16_computes_close_to_float32(variables, rng):
     image = jnp.asarray(rng.random((1, 16, 16, 3)), jnp.float32)
-    half = jax.jit(MultifocalNet(SMALL, dtype=jnp.bfloat16).apply)(variables, image)
+    half = compiled(MultifocalNet(SMALL, dtype=jnp.bfloat16).apply)(variables, image)
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, apply(SMALL, variables, image), atol=0.03)
