@@ -1,8 +1,8 @@
 """The programs that `derain` and training run, against a PyTorch network.
 
-They are not the network layer by layer, of which the intermediates are compared: pictures go through them in strips of
-rows, padded, through a loop over the modules, and gradients have formulas of their own. So both are made here by the
-very code that makes them for `derain` and for training.
+They are not the network as the paper writes it, of which the intermediates are compared: pictures go through them in
+strips of rows, padded, through a loop over the modules, and gradients have formulas of their own. So both are made here
+by the very code that makes them for `derain` and for training.
 """
 
 from collections.abc import Callable, Mapping
