@@ -230,9 +230,7 @@ class TrainingData:
         starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
         return jax.vmap(jax.vmap(row))(starts)
 
-    def _add_rain(
-        self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]
-    ) -> tuple[jax.Array, jax.Array]:
+    def _add_rain(self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
         """Pairs of the crops whose source synthesises rain, rounded to 8 bits as a file would hold them."""
         clean, styles = photographs, self._pictures.rain
         for style in dict.fromkeys(style for style in styles if style not in ("none", IDENTITY)):

@@ -57,9 +57,7 @@ def add_rain(key: PRNGKeyArray, clean: Float[Array, "h w 3"], style: str, always
 _add_rain = jax.jit(add_rain, static_argnames=("style", "always"))
 
 
-def rain_over(
-    key: PRNGKeyArray, clean: np.ndarray, style: str, multiple: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+def rain_over(key: PRNGKeyArray, clean: np.ndarray, style: str, multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """A pair of 8 bits, of which every picture has rain.
 
     Args:

@@ -60,11 +60,8 @@ def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, 
     whole = jnp.round(255 * jnp.clip(noisy, 0, 1))
     red, green, blue = whole[:, 0], whole[:, 1], whole[:, 2]
     decoded = jpeg((red, green, blue), jnp.minimum(camera.quality, 100))
-    planes = (
-        jnp.where(camera.quality > 100, raw, plane) / 255
-        for raw, plane in zip((red, green, blue), decoded, strict=True)
-    )
-    return jnp.stack(tuple(planes), -1)
+    sides = zip((red, green, blue), decoded, strict=True)
+    return jnp.stack([jnp.where(camera.quality > 100, raw, plane) / 255 for raw, plane in sides], -1)
 
 
 def _filter(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n 3 h w"]:

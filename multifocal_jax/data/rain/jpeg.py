@@ -64,7 +64,9 @@ def _pad(plane: Float[Array, "*n h w"], rows: int, columns: int) -> Float[Array,
     return jnp.pad(plane, [(0, 0)] * (plane.ndim - 2) + [(0, rows), (0, columns)], mode="edge")
 
 
-def _through_blocks(plane: Float[Array, "*n h w"], table: np.ndarray, scale: Float[Array, ""]) -> Float[Array, "*n h w"]:
+def _through_blocks(
+    plane: Float[Array, "*n h w"], table: np.ndarray, scale: Float[Array, ""]
+) -> Float[Array, "*n h w"]:
     """Quantise the cosine transform of every block of 8×8 and transform back."""
     steps = jnp.clip(jnp.floor((table * scale + 50.5) / 100), 1, 255)  # a quotient of whole numbers, rounding aside
     blocks = plane.reshape(*plane.shape[:-2], plane.shape[-2] // 8, 8, plane.shape[-1] // 8, 8) - 128

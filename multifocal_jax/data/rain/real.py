@@ -56,16 +56,29 @@ def photograph_in_rain(
     Returns:
         Rainy and clean, (H, W, 3) each, multiples of 1/255 in [0, 1].
     """
-    height, width, _ = clean.shape
     draws = Draws(key, 128)
-    through = _transmission(draws, height, width)
-    light = _draw_light(draws, height, width)
-    scene = jnp.moveaxis(clean, -1, 0) * light.scene
-    rainy = scene * through + light.rain * (1 - through)
-    rainy, clean = photograph(jnp.stack([rainy, scene]), draw_camera(draws))
+    scenes = blend(draws, jnp.moveaxis(clean, -1, 0))
+    rainy, clean = photograph(jnp.stack(scenes), draw_camera(draws))
     if always:
         return rainy, clean
     return jnp.where(draws.fractions() < _DRY, clean, rainy), clean
+
+
+def blend(draws: Draws, planes: Float[Array, "3 h w"]) -> tuple[Float[Array, "3 h w"], Float[Array, "3 h w"]]:
+    """The scene in rain and without, in the light of the day or of the night, before the camera.
+
+    Args:
+        draws: which rain and light.
+        planes: red, green and blue of the scene, (3, H, W), in [0, 1].
+
+    Returns:
+        O and B, (3, H, W) each, in [0, 1]; functions of a pixel's place and value.
+    """
+    height, width = planes.shape[-2:]
+    through = _transmission(draws, height, width)
+    light = _draw_light(draws, height, width)
+    scene = planes * light.scene
+    return scene * through + light.rain * (1 - through), scene
 
 
 def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
@@ -91,8 +104,8 @@ def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
 def _draw_rain(draws: Draws) -> _Rain:
     # A drop of a given size falls so many times its width while the shutter is open, and dims by as much.
     slender = draws.log_uniform(1.6, 45.0)
-    alpha = jnp.minimum(draws.log_uniform(0.45, 1.6) * (slender / 4) ** -0.35, 0.95)
-    nearest, far = draws.log_uniform(2.5, 9.0), draws.log_uniform(0.12, 0.5)
+    alpha = jnp.minimum(draws.log_uniform(0.8, 2.5) * (slender / 4) ** -0.35, 0.95)
+    nearest, far = draws.log_uniform(2.0, 9.0), draws.log_uniform(0.12, 0.5)
     defocus = jnp.maximum(draws.uniform(-6.0, 12.0), 0)
     # As many drops cover less of the picture while the shutter is open for less.
     share = jnp.minimum(draws.log_uniform(0.15, 4.0) * jnp.minimum(slender / 8, 1), 1)
@@ -123,7 +136,7 @@ def _draw_rain(draws: Draws) -> _Rain:
         layers=layers,
         distance=0.9 * distance,
         angle=angle,
-        depth=draws.uniform(0.5, 1.2),
+        depth=draws.uniform(0.55, 1.3),
         relief=draws.uniform(0.1, 0.5),
         curtains=draws.uniform(0.0, 1.0),
         veil=jnp.maximum(draws.uniform(-0.15, 0.35), 0) * share,
@@ -135,7 +148,7 @@ def _draw_light(draws: Draws, height: int, width: int) -> _Light:
     night = draws.fractions() < _NIGHT
     brightness, uneven, dark = draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3), draws.uniform(0.2, 0.6)
     warm = jnp.where(night, draws.uniform(-0.05, 0.2), draws.uniform(-0.08, 0.08))
-    pool = 0.5 + 0.5 * jnp.tanh(1.5 * smooth_field(draws, height, width, (150.0, 800.0)))
+    pool = 0.5 + 0.5 * jnp.tanh(1.5 * smooth_field(draws, height, width, (250.0, 1200.0)))
     scene = jnp.where(night, dark + (1 - dark) * pool * pool, 1.0)
     colour = jnp.stack([1 + warm, jnp.ones_like(warm), 1 - warm])[:, None, None]
     rain = brightness * jnp.where(night, jnp.sqrt(scene), 1 - uneven * pool) * colour
