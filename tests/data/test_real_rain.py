@@ -61,6 +61,9 @@ def test_amounts_reach_from_nothing_to_a_downpour():
     covered = (1 - (white - black) / full).mean((1, 2, 3))
     assert covered.min() < 0.02
     assert covered.max() > 0.2
+    # What the style was when it was frozen: weights that learned from it are scored by it.
+    assert covered.mean() == pytest.approx(0.11791, abs=2e-5)
+    assert black.mean() == pytest.approx(0.09358, abs=2e-5)
 
 
 def test_one_crop_in_ten_is_dry_unless_it_must_not_be():

@@ -103,12 +103,12 @@ def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
 
 def _draw_rain(draws: Draws) -> _Rain:
     # A drop of a given size falls so many times its width while the shutter is open, and dims by as much.
-    slender = draws.log_uniform(1.6, 45.0)
+    slender = draws.log_uniform(1.8, 60.0)
     alpha = jnp.minimum(draws.log_uniform(0.8, 2.5) * (slender / 4) ** -0.35, 0.95)
     nearest, far = draws.log_uniform(2.0, 9.0), draws.log_uniform(0.12, 0.5)
     defocus = jnp.maximum(draws.uniform(-6.0, 12.0), 0)
     # As many drops cover less of the picture while the shutter is open for less.
-    share = jnp.minimum(draws.log_uniform(0.15, 4.0) * jnp.minimum(slender / 8, 1), 1)
+    share = jnp.minimum(draws.log_uniform(0.15, 4.0), 1) * jnp.minimum(slender / 8, 1)
     rising = draws.uniform(0.1, 1.0)
     lean = draws.uniform(-1.0, 1.0)
     angle = 45 * lean * jnp.abs(lean)
