@@ -5,6 +5,7 @@ stack of layers, one per distance; near layers hold longer and wider streaks tha
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ class RainPreset:
     layers: int = 8  # number of distances; the cost is proportional to it
 
 
-PRESETS: dict[str, RainPreset] = {
+PRESETS: dict[Literal["light", "heavy", "varied"], RainPreset] = {
     "light": RainPreset(
         density=(1500.0, 4900.0),
         length=(80.0, 180.0),

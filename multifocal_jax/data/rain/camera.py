@@ -1,17 +1,17 @@
 """What a camera and the way to a reader do to a picture: a lens or a change of scale, sensor noise, JPEG.
 
-Both sides of a pair pass through one camera under one key, with the same settings and the same noise, so that they
+Both sides of a pair pass through one camera with the same settings and the same noise, so that they
 differ by the rain alone.
 """
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, UInt32
 
+from multifocal_jax.data.rain.draws import Draws
 from multifocal_jax.data.rain.jpeg import jpeg
 from multifocal_jax.data.rain.streaks import fraction, mix, to_bits
 
@@ -30,10 +30,9 @@ class Camera(NamedTuple):
     seed: UInt32[Array, ""]  # of the noise
 
 
-def draw_camera(key: PRNGKeyArray) -> Camera:
+def draw_camera(draws: Draws) -> Camera:
     """A camera: two in five change the scale, two in five blur, two in three are noisy, five in six write a JPEG."""
-    number_key, seed_key = jax.random.split(key)
-    kind, lens, noise, grain, colour, file = jax.random.uniform(number_key, (6,), jnp.float32)
+    kind, lens, noise, grain, colour, file = draws.fractions(6)
     return Camera(
         scale=jnp.where(kind < 0.4, 0.45 + 0.5 * lens, 1.0),
         blur=jnp.where((kind >= 0.4) & (kind < 0.8), 0.35 + 0.75 * lens, 0.0),
@@ -41,11 +40,11 @@ def draw_camera(key: PRNGKeyArray) -> Camera:
         grain=0.25 * grain,
         colour=colour,
         quality=jnp.where(file < 5 / 6, 30 + 65 * jnp.sqrt(6 / 5 * file), 101.0),
-        seed=jax.random.bits(seed_key, (), jnp.uint32),
+        seed=draws.words(),
     )
 
 
-def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n 3 h w"]:
+def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n h w 3"]:
     """Take scenes with a camera. Pure; may be jitted and vmapped.
 
     Args:
@@ -53,14 +52,16 @@ def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, 
         camera: its settings.
 
     Returns:
-        (N, 3, H, W), multiples of 1/255 in [0, 1].
+        (N, H, W, 3), multiples of 1/255 in [0, 1].
     """
     height, width = planes.shape[-2:]
     seen = _filter(jnp.swapaxes(_filter(planes, camera), -1, -2), camera)
-    seen = jnp.swapaxes(seen, -1, -2)
-    noisy = jnp.clip(seen + camera.noise * _noise(height, width, camera), 0, 1)
-    whole = jnp.round(255 * noisy)
-    return jnp.where(camera.quality > 100, whole, jpeg(whole, jnp.minimum(camera.quality, 100))) / 255
+    noisy = jnp.swapaxes(seen, -1, -2) + camera.noise * _noise(height, width, camera)
+    whole = jnp.round(255 * jnp.clip(noisy, 0, 1))
+    red, green, blue = whole[:, 0], whole[:, 1], whole[:, 2]
+    decoded = jpeg((red, green, blue), jnp.minimum(camera.quality, 100))
+    sides = zip((red, green, blue), decoded, strict=True)
+    return jnp.stack([jnp.where(camera.quality > 100, raw, plane) / 255 for raw, plane in sides], -1)
 
 
 def _filter(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n 3 h w"]:

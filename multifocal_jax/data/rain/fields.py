@@ -1,15 +1,16 @@
 """Smooth random fields over a picture: depth, curtains of rain, pools of light."""
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
+
+from multifocal_jax.data.rain.draws import Draws
 
 _WAVES = 5
 
 
 def smooth_field(
-    key: PRNGKeyArray,
+    draws: Draws,
     height: int,
     width: int,
     wavelength: tuple[float, float],
@@ -19,7 +20,7 @@ def smooth_field(
     """A sum of plane waves, a function of a pixel's place, so that a larger picture's corner equals a smaller picture.
 
     Args:
-        key: which field.
+        draws: which field.
         height: H, in pixels.
         width: W, in pixels.
         wavelength: shortest and longest, in pixels; log-uniform.
@@ -27,9 +28,9 @@ def smooth_field(
         spread: greatest difference of a wave's direction from it, in degrees; 180 for any direction.
 
     Returns:
-        float32 (H, W) of mean 0 and variance 1 over all keys.
+        float32 (H, W) of mean 0 and variance 1 over all draws.
     """
-    length, turn, phase = jax.random.uniform(key, (3, _WAVES), jnp.float32)
+    length, turn, phase = draws.fractions(3, _WAVES)
     number = 2 * jnp.pi / (wavelength[0] * (wavelength[1] / wavelength[0]) ** length)
     direction = jnp.deg2rad(angle + spread * (2 * turn - 1))
     rows = jnp.arange(height, dtype=jnp.float32)[:, None] * (-number * jnp.sin(direction)) + 2 * jnp.pi * phase

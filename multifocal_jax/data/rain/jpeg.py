@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+Planes = tuple[Float[Array, "*n h w"], Float[Array, "*n h w"], Float[Array, "*n h w"]]
+
 # ITU-T T.81, annex K.1; rows are vertical frequencies.
 _LUMA = np.array(
     [
@@ -30,18 +32,19 @@ _FREQUENCY, _PLACE = np.mgrid[:8, :8]
 _DCT = (np.cos((2 * _PLACE + 1) * _FREQUENCY * np.pi / 16) * np.where(_FREQUENCY, 0.5, 8**-0.5)).astype(np.float32)
 
 
-def jpeg(planes: Float[Array, "*n 3 h w"], quality: Float[Array, ""]) -> Float[Array, "*n 3 h w"]:
+def jpeg(planes: Planes, quality: Float[Array, ""]) -> Planes:
     """What comes back from a JPEG file.
 
     Args:
-        planes: red, green and blue, (…, 3, H, W), whole numbers from 0 to 255.
+        planes: red, green and blue, (…, H, W) each, whole numbers from 0 to 255. XLA on a CPU is four times as fast
+            on separate planes as on one array.
         quality: 1 to 100, as libjpeg and Pillow count.
 
     Returns:
-        The decoded picture, (…, 3, H, W), whole numbers from 0 to 255.
+        The decoded picture, likewise.
     """
-    height, width = planes.shape[-2:]
-    red, green, blue = (_pad(planes[..., channel, :, :], -height % 16, -width % 16) for channel in range(3))
+    height, width = planes[0].shape[-2:]
+    red, green, blue = (_pad(plane, -height % 16, -width % 16) for plane in planes)
     y = jnp.round(0.299 * red + 0.587 * green + 0.114 * blue)
     cb = jnp.round(128 - 0.168735892 * red - 0.331264108 * green + 0.5 * blue)
     cr = jnp.round(128 + 0.5 * red - 0.418687589 * green - 0.081312411 * blue)
@@ -51,10 +54,9 @@ def jpeg(planes: Float[Array, "*n 3 h w"], quality: Float[Array, ""]) -> Float[A
     chroma = _through_blocks(_halve(jnp.stack([cb, cr])), _CHROMA, scale)
     cb, cr = _double(chroma[..., : -(-height // 2), : -(-width // 2)])[..., :height, :width] - 128
 
-    red = y + 1.402 * cr
-    green = y - 0.344136286 * cb - 0.714136286 * cr
-    blue = y + 1.772 * cb
-    return jnp.clip(jnp.round(jnp.stack([red, green, blue], -3)), 0, 255)
+    decoded = y + 1.402 * cr, y - 0.344136286 * cb - 0.714136286 * cr, y + 1.772 * cb
+    red, green, blue = (jnp.clip(jnp.round(plane), 0, 255) for plane in decoded)
+    return red, green, blue
 
 
 def _pad(plane: Float[Array, "*n h w"], rows: int, columns: int) -> Float[Array, "*n y x"]:

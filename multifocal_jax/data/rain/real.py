@@ -9,12 +9,12 @@ takes the picture with the rain and the one without.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from multifocal_jax.data.rain.camera import draw_camera, photograph
+from multifocal_jax.data.rain.draws import Draws
 from multifocal_jax.data.rain.fields import smooth_field
 from multifocal_jax.data.rain.streaks import FINEST, HALF, Layer, render_layer
 
@@ -30,8 +30,8 @@ class _Rain(NamedTuple):
     layers: Layer
     distance: Float[Array, "layers"]  # of the layers, 0 at the lens to 1 at the horizon
     angle: Float[Array, ""]  # of the main direction, in degrees from the vertical
-    nearest: Float[Array, ""]  # mean depth of the scene, and
-    relief: Float[Array, ""]  # how much it varies
+    depth: Float[Array, ""]  # of the scene, on the same scale, and
+    relief: Float[Array, ""]  # its standard deviation, before it is clipped
     curtains: Float[Array, ""]  # 0 (even rain) to 1 (none between the curtains)
     veil: Float[Array, ""]  # optical depth of the rain in front of the horizon
 
@@ -56,32 +56,44 @@ def photograph_in_rain(
     Returns:
         Rainy and clean, (H, W, 3) each, multiples of 1/255 in [0, 1].
     """
-    height, width, _ = clean.shape
-    rain_key, light_key, camera_key, dry_key = jax.random.split(key, 4)
-    through = _transmission(rain_key, height, width)
-    light = _draw_light(light_key, height, width)
-    scene = jnp.moveaxis(clean, -1, 0) * light.scene
-    rainy = scene * through + light.rain * (1 - through)
-    rainy, clean = jnp.moveaxis(photograph(jnp.stack([rainy, scene]), draw_camera(camera_key)), 1, -1)
+    draws = Draws(key, 128)
+    scenes = blend(draws, jnp.moveaxis(clean, -1, 0))
+    rainy, clean = photograph(jnp.stack(scenes), draw_camera(draws))
     if always:
         return rainy, clean
-    return jnp.where(jax.random.uniform(dry_key) < _DRY, clean, rainy), clean
+    return jnp.where(draws.fractions() < _DRY, clean, rainy), clean
 
 
-def _transmission(key: PRNGKeyArray, height: int, width: int) -> Float[Array, "h w"]:
+def blend(draws: Draws, planes: Float[Array, "3 h w"]) -> tuple[Float[Array, "3 h w"], Float[Array, "3 h w"]]:
+    """The scene in rain and without, in the light of the day or of the night, before the camera.
+
+    Args:
+        draws: which rain and light.
+        planes: red, green and blue of the scene, (3, H, W), in [0, 1].
+
+    Returns:
+        O and B, (3, H, W) each, in [0, 1]; functions of a pixel's place and value.
+    """
+    height, width = planes.shape[-2:]
+    through = _transmission(draws, height, width)
+    light = _draw_light(draws, height, width)
+    scene = planes * light.scene
+    return scene * through + light.rain * (1 - through), scene
+
+
+def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
     """Share of the scene's light that the rain leaves, 0 to 1; a function of a pixel's place."""
-    draw_key, depth_key, curtain_key = jax.random.split(key, 3)
-    rain = _draw_rain(draw_key)
-    depth = rain.nearest + rain.relief * smooth_field(depth_key, height, width, (150.0, 1500.0))
+    rain = _draw_rain(draws)
+    depth = rain.depth + rain.relief * smooth_field(draws, height, width, (150.0, 1500.0))
     depth = jnp.clip(depth, 0, 1)
-    between = smooth_field(curtain_key, height, width, (60.0, 600.0), rain.angle, 20.0)
+    between = smooth_field(draws, height, width, (60.0, 600.0), rain.angle, 20.0)
     density = 1 - rain.curtains * (0.5 + 0.5 * jnp.tanh(between))
     y = jnp.arange(height, dtype=jnp.float32)[:, None]
     x = jnp.arange(width, dtype=jnp.float32)[None, :]
 
     def cover(through: Float[Array, "h w"], part: tuple[Layer, Float[Array, ""]]) -> tuple[Float[Array, "h w"], None]:
         layer, distance = part
-        in_front = jnp.clip(0.5 + (depth - distance) / 0.3, 0, 1)
+        in_front = jnp.clip((depth - distance) / 0.15, 0, 1)
         layer = layer._replace(occupied=jnp.maximum(layer.occupied * density * in_front, 1e-6))
         return through * jnp.maximum(1 - render_layer(y, x, layer, drops=True), 0), None
 
@@ -89,29 +101,20 @@ def _transmission(key: PRNGKeyArray, height: int, width: int) -> Float[Array, "h
     return through
 
 
-def _draw_rain(key: PRNGKeyArray) -> _Rain:
-    picture_key, layer_key, seed_key = jax.random.split(key, 3)
-    chances = iter(jax.random.uniform(picture_key, (13,), jnp.float32))
-
-    def uniform(low: float, high: float) -> Float[Array, ""]:
-        return low + (high - low) * next(chances)
-
-    def log_uniform(low: float, high: float) -> Float[Array, ""]:
-        return low * (high / low) ** next(chances)
-
+def _draw_rain(draws: Draws) -> _Rain:
     # A drop of a given size falls so many times its width while the shutter is open, and dims by as much.
-    slender = log_uniform(1.6, 45.0)
-    alpha = jnp.minimum(log_uniform(0.45, 1.6) * (slender / 4) ** -0.35, 0.95)
-    nearest, far = log_uniform(2.5, 9.0), log_uniform(0.12, 0.5)
-    defocus = jnp.maximum(uniform(-6.0, 12.0), 0)
+    slender = draws.log_uniform(1.8, 60.0)
+    alpha = jnp.minimum(draws.log_uniform(0.8, 2.5) * (slender / 4) ** -0.35, 0.95)
+    nearest, far = draws.log_uniform(2.0, 9.0), draws.log_uniform(0.12, 0.5)
+    defocus = jnp.maximum(draws.uniform(-6.0, 12.0), 0)
     # As many drops cover less of the picture while the shutter is open for less.
-    share = jnp.minimum(log_uniform(0.15, 4.0) * jnp.minimum(slender / 8, 1), 1)
-    rising = uniform(0.1, 1.0)
-    lean = uniform(-1.0, 1.0)
+    share = jnp.minimum(draws.log_uniform(0.15, 4.0), 1) * jnp.minimum(slender / 8, 1)
+    rising = draws.uniform(0.1, 1.0)
+    lean = draws.uniform(-1.0, 1.0)
     angle = 45 * lean * jnp.abs(lean)
-    jitter = uniform(0.5, 4.0)
+    jitter = draws.uniform(0.5, 4.0)
 
-    place, turn = jax.random.uniform(layer_key, (2, _LAYERS), jnp.float32)
+    place, turn = draws.fractions(2, _LAYERS)
     distance = (jnp.arange(_LAYERS, dtype=jnp.float32) + place) / _LAYERS
     size = far**distance
     sharp = nearest * size
@@ -120,7 +123,7 @@ def _draw_rain(key: PRNGKeyArray) -> _Rain:
     length = jnp.minimum((slender - 1) * sharp, _LONGEST) + 2.4 * radius  # room for a drop's own length and more
     slope = jnp.full_like(size, jnp.tan(jnp.deg2rad(jitter)))
     layers = Layer(
-        seed=jax.random.bits(seed_key, (_LAYERS,), jnp.uint32),
+        seed=draws.words(_LAYERS),
         angle=jnp.deg2rad(angle + jitter * (2 * turn - 1)),
         slope=slope,
         length=length,
@@ -131,25 +134,21 @@ def _draw_rain(key: PRNGKeyArray) -> _Rain:
     )
     return _Rain(
         layers=layers,
-        distance=0.05 + 0.9 * distance,
+        distance=0.9 * distance,
         angle=angle,
-        nearest=uniform(0.5, 1.2),
-        relief=uniform(0.1, 0.5),
-        curtains=uniform(0.0, 1.0),
-        veil=jnp.maximum(uniform(-0.15, 0.35), 0) * share,
+        depth=draws.uniform(0.55, 1.3),
+        relief=draws.uniform(0.1, 0.5),
+        curtains=draws.uniform(0.0, 1.0),
+        veil=jnp.maximum(draws.uniform(-0.15, 0.35), 0) * share,
     )
 
 
-def _draw_light(key: PRNGKeyArray, height: int, width: int) -> _Light:
+def _draw_light(draws: Draws, height: int, width: int) -> _Light:
     """By day the sky's, nearly even; at night lamps that light pools of rain and of the scene."""
-    draw_key, pool_key = jax.random.split(key)
-    chances = iter(jax.random.uniform(draw_key, (6,), jnp.float32))
-    night = next(chances) < _NIGHT
-    brightness = 0.75 + 0.25 * next(chances)
-    uneven = 0.3 * next(chances)
-    dark = 0.2 + 0.4 * next(chances)
-    warm = jnp.where(night, -0.05 + 0.25 * next(chances), 0.08 * (2 * next(chances) - 1))
-    pool = 0.5 + 0.5 * jnp.tanh(1.5 * smooth_field(pool_key, height, width, (150.0, 800.0)))
+    night = draws.fractions() < _NIGHT
+    brightness, uneven, dark = draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3), draws.uniform(0.2, 0.6)
+    warm = jnp.where(night, draws.uniform(-0.05, 0.2), draws.uniform(-0.08, 0.08))
+    pool = 0.5 + 0.5 * jnp.tanh(1.5 * smooth_field(draws, height, width, (250.0, 1200.0)))
     scene = jnp.where(night, dark + (1 - dark) * pool * pool, 1.0)
     colour = jnp.stack([1 + warm, jnp.ones_like(warm), 1 - warm])[:, None, None]
     rain = brightness * jnp.where(night, jnp.sqrt(scene), 1 - uneven * pool) * colour
