@@ -17,10 +17,10 @@ from multifocal_jax.interop.architecture import (
     why_another_network,
 )
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
-from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint, write_pth
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.renaming import Renaming
 from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
-from multifocal_jax.interop.renaming import Renaming
+from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint, write_pth
 from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights import Weights, WeightsError, cast, flatten, load_weights, save_weights, unflatten
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.files import write_text
-from multifocal_jax.interop.alignment import Alignment, align, group_convolutions, names_file, report
 from multifocal_jax.interop.architecture import (
     are_ours,
     infer_model,
@@ -15,7 +14,6 @@ from multifocal_jax.interop.architecture import (
     why_another_network,
 )
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder
-from multifocal_jax.interop.checkpoints import TorchCheckpoint, read_torch_checkpoint
 from multifocal_jax.interop.conversion import (
     Converted,
     check_destination,
@@ -27,14 +25,17 @@ from multifocal_jax.interop.conversion import (
     write_weights,
 )
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.matching import Alignment, align, group_convolutions, report
+from multifocal_jax.interop.foreign.patterns import names_file
+from multifocal_jax.interop.foreign.renaming import Renaming, read_names
 from multifocal_jax.interop.names import convolutions
-from multifocal_jax.interop.renaming import Renaming, read_names
+from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint
 from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
+    from multifocal_jax.interop.foreign.user_module import UserModule
     from multifocal_jax.interop.inputs import Inputs
-    from multifocal_jax.interop.user_module import UserModule
 
 Print = Callable[[str], None]
 
@@ -164,8 +165,8 @@ def check(request: Request, converted: Converted, show: Print) -> bool:
 
 
 def _check_user_module(request: Request, converted: Converted, inputs: "Inputs", show: Print) -> bool:
+    from multifocal_jax.interop.foreign.tracing import compare_with, where_to_look
     from multifocal_jax.interop.programs import DERAINED, GRADIENTS
-    from multifocal_jax.interop.tracing import compare_with, where_to_look
 
     checkpoint = _torch_source(request)
     renaming = _renaming(request)
@@ -187,7 +188,7 @@ def _renaming(request: Request) -> Renaming:
 
 
 def _user_module(request: Request, checkpoint: TorchCheckpoint, renaming: Renaming) -> "UserModule":
-    from multifocal_jax.interop.user_module import load_user_module
+    from multifocal_jax.interop.foreign.user_module import load_user_module
 
     spare = renaming.dropped(checkpoint.tensors)
     return load_user_module(str(request.torch_module), checkpoint, request.torch_args, spare)
@@ -234,7 +235,7 @@ def inspect(request: Request, show: Print) -> Alignment:
     alignment = align({name: shape for name, shape in shapes.items() if name not in spare}, model)
     alignment = replace(alignment, spare=tuple(spare))
     if request.torch_module:
-        from multifocal_jax.interop.activations import settle
+        from multifocal_jax.interop.foreign.activations import settle
 
         alignment = settle(alignment, _user_module(request, checkpoint, _renaming(request)))
         show(f"settled by the activations of {request.torch_module}")

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from multifocal_jax.interop.architecture import are_ours, models_within_shapes
 from multifocal_jax.interop.conversion import read_weights, torch_network, write_weights
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.names import parameters
-from multifocal_jax.interop.renaming import read_names
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
 from tests.interop.interop_variants import small

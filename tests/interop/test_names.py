@@ -7,8 +7,8 @@ import pytest
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.names import flax_to_torch, parameters, to_flax_layout, to_torch_layout
-from multifocal_jax.interop.renaming import read_names
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.weights import flatten
 from tests.interop.interop_variants import VARIANTS, small

@@ -17,15 +17,15 @@ from safetensors.torch import save_file as save_safetensors
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.fast import scales
 from multifocal_jax.interop import inputs, torch_network
-from multifocal_jax.interop.alignment import align
 from multifocal_jax.interop.architecture import models_with_shapes
-from multifocal_jax.interop.checkpoints import read_torch_checkpoint
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.matching import align
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters
 from multifocal_jax.interop.programs import DERAINED, GRADIENTS
+from multifocal_jax.interop.torch_files import read_torch_checkpoint
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import WeightsError, flatten, load_weights

@@ -6,10 +6,12 @@ import re
 import pytest
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.interop.alignment import align, describe_names, generalise, names_file, report, tokens
 from multifocal_jax.interop.architecture import infer_model, models_with_shapes, why_another_network
+from multifocal_jax.interop.foreign.matching import align, report
+from multifocal_jax.interop.foreign.patterns import generalise, names_file
+from multifocal_jax.interop.foreign.renaming import read_names
+from multifocal_jax.interop.foreign.vocabulary import describe_names, tokens
 from multifocal_jax.interop.names import convolutions, parameters
-from multifocal_jax.interop.renaming import read_names
 from tests.interop.interop_variants import VARIANTS
 
 LEVEL_WORDS = ("large", "mid", "small")

@@ -11,10 +11,10 @@ import numpy as np
 
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder
 from multifocal_jax.interop.comparison import FLOAT64_TOLERANCE, Comparison, Difference, difference
+from multifocal_jax.interop.foreign.user_module import UserModule, record
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.programs import DERAINED, GRADIENTS, NO_GRADIENTS, TorchSide, compare_programs
-from multifocal_jax.interop.user_module import UserModule, record
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.padding import pad_to_multiple

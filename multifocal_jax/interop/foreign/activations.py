@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as all PyTorch code calls it)
 from torch import Tensor, nn
 
-from multifocal_jax.interop.alignment import Alignment, Match
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.foreign.matching import Alignment, Match
+from multifocal_jax.interop.foreign.user_module import Recording, UserModule, record
 from multifocal_jax.interop.names import Convolution
 from multifocal_jax.interop.torch_network import (
     ChannelCSSAB,
     GaussianDownsample,
     SpatialCSSAB,
 )
-from multifocal_jax.interop.user_module import Recording, UserModule, record
 
 _TOLERANCE = 1e-9  # relative; both sides compute in float64
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multifocal_jax.interop.checkpoints import TorchCheckpoint
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.torch_files import TorchCheckpoint
 
 if TYPE_CHECKING:
     import torch
