@@ -126,7 +126,7 @@ Dataset = Literal[
     "did",
     "spa",
 ]
-RainStyle = Literal["none", "light", "heavy", "varied", "identity"]
+RainStyle = Literal["none", "light", "heavy", "varied", "real", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class SourceConfig:
             not (synthetic and self.rain == "none"),
             "SourceConfig.rain",
             self.rain,
-            f"'light', 'heavy', 'varied' or 'identity', as dataset {self.dataset!r} has no rainy pictures",
+            f"'light', 'heavy', 'varied', 'real' or 'identity', as dataset {self.dataset!r} has no rainy pictures",
         )
         _require(
             not (self.dataset == "rainy" and self.rain != "none"),

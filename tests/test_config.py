@@ -31,7 +31,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
         (
             lambda: SourceConfig(dataset="clean"),
-            r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy', 'varied' or 'identity'",
+            r"SourceConfig.rain is 'none'; allowed: 'light', 'heavy', 'varied', 'real' or 'identity'",
         ),
         (
             lambda: SourceConfig(dataset="folder", reader="tfds"),

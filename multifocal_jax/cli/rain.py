@@ -9,7 +9,7 @@ from pathlib import Path
 from multifocal_jax.cli.flags import at_least, exit_on_user_error
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, read_image
-from multifocal_jax.data.rain import PRESETS, rain_key, rain_over
+from multifocal_jax.data.rain import STYLES, rain_key, rain_over
 from multifocal_jax.files import make_folder, write_whole
 
 RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
@@ -49,7 +49,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("photos", metavar="PHOTOS", type=Path, help="folder of clean photographs")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; made if need be")
-    parser.add_argument("--style", choices=tuple(PRESETS), default="heavy", help="which rain (default: heavy)")
+    parser.add_argument("--style", choices=STYLES, default="heavy", help="which rain (default: heavy)")
     parser.add_argument("--seed", type=_seed, default=0, help="another seed, another rain (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     return parser.parse_args(argv)
@@ -91,14 +91,14 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
     with tqdm(photographs, unit="pair", desc=f"{style} rain") as progress:
         for index, path in enumerate(progress):
             try:
-                clean = read_image(path)
+                photograph = read_image(path)
             except ImageError as error:
                 progress.write(f"error: {error}", file=sys.stderr)
                 broken += 1
                 continue
             # The index counts broken photographs too: mending one leaves the rain over the others as it was.
-            rainy = rain_over(rain_key(seed, index), clean, style, _STEP)
-            for target, image in zip(_targets(path, out), (rainy, clean), strict=True):
+            pair = rain_over(rain_key(seed, index), photograph, style, _STEP)
+            for target, image in zip(_targets(path, out), pair, strict=True):
                 write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))
     return broken
 

@@ -219,7 +219,7 @@ class TrainingData:
             sides = {name: jnp.asarray(batch[name]) for name in ("clean", "rainy") if name in batch}
         sides = {name: _turn(crops, batch).astype(jnp.float32) / 255 for name, crops in sides.items()}
         clean = sides["clean"]
-        return self._add_rain(sides.get("rainy", clean), clean, batch), clean
+        return self._add_rain(sides.get("rainy", clean), clean, batch)
 
     def _cut_resident(self, pixels: jax.Array, batch: dict[str, Any]) -> jax.Array:
         crop = self._config.crop_size
@@ -230,21 +230,24 @@ class TrainingData:
         starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
         return jax.vmap(jax.vmap(row))(starts)
 
-    def _add_rain(self, rainy: jax.Array, clean: jax.Array, batch: dict[str, Any]) -> jax.Array:
-        """Rain over the crops whose source synthesises it, rounded to 8 bits as a file would hold it."""
-        styles = self._pictures.rain
+    def _add_rain(self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
+        """Pairs of the crops whose source synthesises rain, rounded to 8 bits as a file would hold them."""
+        clean, styles = photographs, self._pictures.rain
         for style in dict.fromkeys(style for style in styles if style not in ("none", IDENTITY)):
 
-            def synthesise(index: jax.Array, crop: jax.Array, style: str = style) -> jax.Array:
-                return jnp.round(add_rain(rain_key(self._seed, index), crop, style) * 255) / 255
+            def synthesise(index: jax.Array, crop: jax.Array, style: str = style) -> tuple[jax.Array, jax.Array]:
+                rainy, clean = add_rain(rain_key(self._seed, index), crop, style)
+                return jnp.round(rainy * 255) / 255, clean
 
-            synthetic = jax.vmap(synthesise)(batch["index"], clean)
+            synthetic = jax.vmap(synthesise)(batch["index"], photographs)
             if "source" in batch:
-                wanted = jnp.array([other == style for other in styles])[batch["source"]]
-                rainy = jnp.where(wanted[:, None, None, None], synthetic, rainy)
+                wanted = jnp.array([other == style for other in styles])[batch["source"]][:, None, None, None]
+                rainy, clean = (
+                    jnp.where(wanted, made, side) for made, side in zip(synthetic, (rainy, clean), strict=True)
+                )
             else:
-                rainy = synthetic
-        return rainy
+                rainy, clean = synthetic
+        return rainy, clean
 
 
 def _turn(crops: jax.Array, batch: dict[str, Any]) -> jax.Array:

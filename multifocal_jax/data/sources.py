@@ -163,7 +163,10 @@ class RainyFiles:
 
 
 class FrozenRain:
-    """Photographs under synthesised rain that is the same at every reading: a function of seed and index."""
+    """Photographs under synthesised rain that is the same at every reading: a function of seed and index.
+
+    The clean side is the photograph, or what the camera of the style "real" made of it.
+    """
 
     def __init__(self, photographs: Photographs, style: str, seed: int = FROZEN_SEED):
         self._photographs = photographs
@@ -184,7 +187,7 @@ class FrozenRain:
         clean = self._photographs.load_clean(index)
         if self._style == IDENTITY:
             return clean.copy(), clean
-        return rain_over(rain_key(self._seed, index), clean, self._style), clean
+        return rain_over(rain_key(self._seed, index), clean, self._style)
 
 
 class Selection:

@@ -219,8 +219,8 @@ def _examples(derainer: Derainer) -> Iterator[_Example]:
         clean = np.ascontiguousarray(read_image(file)[top : top + _SIDE, left : left + _SIDE])
         yield _Example(f"{photograph}, no rain", clean, derainer(clean), clean)
         for style in _STYLES:
-            rainy = rain_over(rain_key(7, number), clean, style)
-            yield _Example(f"{photograph}, {style} rain", rainy, derainer(rainy), clean)
+            rainy, seen = rain_over(rain_key(7, number), clean, style)
+            yield _Example(f"{photograph}, {style} rain", rainy, derainer(rainy), seen)
 
 
 def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from multifocal_jax.cli.rain import main
 from multifocal_jax.data.errors import DataError
-from multifocal_jax.data.rain import add_rain, rain_key
+from multifocal_jax.data.rain import add_rain, rain_key, rain_over
 from multifocal_jax.errors import UserError
 
 SIZES = {"bridge.png": (40, 56), "alley.png": (56, 41), "yard.jpg": (64, 64)}
@@ -42,11 +42,22 @@ def test_pairs_from_photographs(photos, tmp_path, capsys):
         stem = Path(name).stem
         rainy, clean = _read(out / "rain" / f"{stem}.png"), _read(out / "norain" / f"{stem}.png")
         np.testing.assert_array_equal(clean, _read(photos / name))
-        expected = add_rain(rain_key(4, index), jnp.asarray(clean, jnp.float32) / 255, "light")
+        expected, _ = add_rain(rain_key(4, index), jnp.asarray(clean, jnp.float32) / 255, "light")
         np.testing.assert_allclose(rainy / 255, expected, atol=1 / 255)
         assert (rainy >= clean).all()
         assert (rainy > clean).any()
     assert sorted(path.name for path in out.rglob("*.*")) == sorted(2 * [f"{Path(name).stem}.png" for name in SIZES])
+
+
+def test_under_real_rain_the_clean_side_went_through_the_camera(photos, tmp_path):
+    for name in ("bridge.png", "alley.png"):
+        (photos / name).unlink()
+    assert _run(photos, tmp_path / "out", "--style", "real", "--seed", 3) == 0
+    photograph = _read(photos / "yard.jpg")
+    rainy, clean = rain_over(rain_key(3, 0), photograph, "real", 128)
+    np.testing.assert_array_equal(_read(tmp_path / "out" / "rain" / "yard.png"), rainy)
+    np.testing.assert_array_equal(_read(tmp_path / "out" / "norain" / "yard.png"), clean)
+    assert (clean != photograph).any()
 
 
 def test_a_broken_photograph_is_reported_and_skipped(photos, tmp_path, capsys):
@@ -118,7 +129,7 @@ def test_unknown_style(photos, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_info:
         _run(photos, tmp_path / "out", "--style", "fog")
     assert exit_info.value.code == 2
-    assert "'light', 'heavy', 'varied'" in capsys.readouterr().err
+    assert "'light', 'heavy', 'varied', 'real'" in capsys.readouterr().err
 
 
 def test_as_a_command_a_users_error_is_one_line(tmp_path):

@@ -13,11 +13,12 @@ from skimage.color import rgb2ycbcr
 from skimage.measure import label, regionprops
 from skimage.metrics import peak_signal_noise_ratio
 
+from benchmarks.rain import direction
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import read_image
-from multifocal_jax.data.rain import PRESETS, RainPreset, add_rain, rain_key, render_rain
+from multifocal_jax.data.rain import STYLES, add_rain, rain_key
+from multifocal_jax.data.rain.additive import PRESETS, RainPreset, render_rain
 
-STYLES = tuple(PRESETS)
 # One kind of streak, all parallel, so that what is measured has one right answer.
 PLAIN = RainPreset(
     density=(300.0, 300.0),
@@ -30,7 +31,12 @@ PLAIN = RainPreset(
     layers=4,
 )
 
-_jitted = jax.jit(add_rain, static_argnames="style")
+
+@functools.partial(jax.jit, static_argnames="style")
+def _jitted(key, clean, style):
+    return add_rain(key, clean, style)[0]
+
+
 _render = jax.jit(render_rain, static_argnames=("height", "width", "preset"))
 
 
@@ -56,7 +62,13 @@ def test_key_of_a_traced_index():
     np.testing.assert_array_equal(jax.random.key_data(traced), jax.random.key_data(rain_key(5, 9)))
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("style", "rise"), [("light", 0.01656), ("heavy", 0.16870), ("varied", 0.05133)])
+def test_frozen_styles_lay_the_rain_that_they_always_did(clean, style, rise):
+    rises = [np.mean(_jitted(rain_key(0, index), clean, style=style) - clean) for index in range(4)]
+    assert np.mean(rises) == pytest.approx(rise, abs=2e-5)
+
+
+@pytest.mark.parametrize("style", PRESETS)
 def test_rain_adds_streaks_and_veil_and_clips(clean, style):
     key = rain_key(0, 1)
     rainy = np.asarray(_jitted(key, clean, style=style))
@@ -78,7 +90,7 @@ def test_jit_vmap_and_plain_calls_agree(rng):
     batch = jnp.asarray(rng.random((3, 32, 40, 3)), jnp.float32)
 
     def one(index, picture):
-        return add_rain(rain_key(0, index), picture, "varied")
+        return add_rain(rain_key(0, index), picture, "varied")[0]
 
     batched = jax.jit(jax.vmap(one))(jnp.arange(3), batch)
     for index in range(3):
@@ -138,11 +150,11 @@ def test_lengths_and_widths_of_single_streaks():
 @pytest.mark.parametrize("angle", [-35.0, 0.0, 60.0])
 def test_streaks_run_in_the_direction_of_the_preset(angle):
     preset = dataclasses.replace(PLAIN, density=(4000.0, 4000.0), angle=(angle, angle), jitter=1.5)
-    assert _direction(_streaks(1, (256, 256), preset)) == pytest.approx(angle, abs=1.0)
+    assert direction(_streaks(1, (256, 256), preset))[0] == pytest.approx(angle, abs=1.0)
 
 
 def test_directions_of_the_styles_stay_within_their_range():
-    angles = [_direction(_streaks(index, (128, 128), PRESETS["light"])) for index in range(24)]
+    angles = [direction(_streaks(index, (128, 128), PRESETS["light"]))[0] for index in range(24)]
     low, high = PRESETS["light"].angle
     assert low - 2 < min(angles) < low / 2  # 2 degrees for the jitter
     assert high / 2 < max(angles) < high + 2
@@ -152,36 +164,11 @@ def test_several_directions_lower_the_coherence():
     one = dataclasses.replace(PLAIN, density=(4000.0, 4000.0), length=(100.0, 100.0))
     several = dataclasses.replace(one, directions=4, spread=40.0)
     images = {preset: [_streaks(index, (192, 192), preset) for index in range(12)] for preset in (one, several)}
-    assert min(_coherence(image) for image in images[one]) > 0.95
+    assert min(direction(image)[1] for image in images[one]) > 0.95
     # The number of directions is drawn, so some pictures have a single one and others not.
-    coherence = [_coherence(image) for image in images[several]]
+    coherence = [direction(image)[1] for image in images[several]]
     assert min(coherence) < 0.8
     assert max(coherence) > 0.95
-
-
-def _tensor(image: np.ndarray) -> tuple[float, float, float]:
-    """Mean structure tensor (columns-columns, columns-rows, rows-rows) by Parseval's theorem.
-
-    Derivatives are exact in the Fourier domain, where finite differences are off by degrees at thin streaks.
-    """
-    window = np.outer(np.hanning(image.shape[0]), np.hanning(image.shape[1]))
-    power = np.abs(np.fft.fft2(window * (image - image.mean()))) ** 2
-    row, column = np.fft.fftfreq(image.shape[0])[:, None], np.fft.fftfreq(image.shape[1])[None, :]
-    power *= np.hypot(row, column) < 0.3  # beyond, sampling folds the spectrum
-    return float((power * column**2).sum()), float((power * column * row).sum()), float((power * row**2).sum())
-
-
-def _direction(image: np.ndarray) -> float:
-    """Angle of the streaks from the vertical in degrees, positive falling towards the right."""
-    cc, cr, rr = _tensor(image)
-    # The gradient is across the streaks: its angle from the horizontal axis, rows counting downwards, is minus theirs.
-    return float(-np.degrees(0.5 * np.arctan2(2 * cr, cc - rr)))
-
-
-def _coherence(image: np.ndarray) -> float:
-    """1 for parallel streaks, 0 for no preferred direction."""
-    cc, cr, rr = _tensor(image)
-    return float(np.hypot(cc - rr, 2 * cr) / (cc + rr))
 
 
 @pytest.mark.parametrize(("style", "low", "high"), [("light", 25, 29), ("heavy", 12, 15)])
@@ -210,5 +197,5 @@ def test_varied_reaches_from_drizzle_to_downpour():
 
 
 def test_unknown_style_names_the_known_ones(clean):
-    with pytest.raises(DataError, match="'fog' does not exist; allowed: light, heavy, varied"):
+    with pytest.raises(DataError, match="'fog' does not exist; allowed: light, heavy, varied, real"):
         add_rain(rain_key(0, 0), clean, "fog")
