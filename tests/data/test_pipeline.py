@@ -170,15 +170,14 @@ def test_real_rain_gives_both_sides_in_training_and_in_frozen_sets(pairs):
     data = TrainingData(config(pairs, root=str(pairs), train=sources, held_out=1), batch_size=12, seed=0)
     (batch,), ((rainy, clean),) = take(data, 1), made(data, 1)
     photographs = batch["clean"] / np.float32(255)
-    expected = jax.jit(jax.vmap(lambda index, crop: add_rain(rain_key(0, index), crop, "real")))(
-        np.arange(12), photographs
-    )
     real = batch["source"] == 0
-    for side, wanted in zip((rainy, clean), expected, strict=True):
-        # Compiled differently, a coefficient of a JPEG may be rounded the other way.
-        assert np.abs(side[real] - wanted[real]).mean() < 0.2 / 255
+    for side in (rainy, clean):
         np.testing.assert_allclose(side[~real], photographs[~real], atol=1e-7)
-    assert not np.array_equal(clean[real], photographs[real])
+        np.testing.assert_allclose(side * 255, np.round(side * 255), atol=1e-4)
+    # The camera leaves the scene as it is but for noise, blur and JPEG; by night it is darker.
+    seen = [np.corrcoef(clean[row].ravel(), photographs[row].ravel())[0, 1] for row in np.flatnonzero(real)]
+    assert 0.8 < np.median(seen) < 1 - 1e-6
+    assert np.abs(rainy - clean)[real].max() > 0.1
     rainy, clean = data.held_out.load(0)
     again = data.held_out.load(0)
     np.testing.assert_array_equal(np.stack(again), np.stack([rainy, clean]))
@@ -247,7 +246,6 @@ def test_scenes_held_out_are_not_trained_on_through_any_source(two_rains, held_o
 def test_prepared_sets_hold_out_neighbours_of_one_name_in_every_source_of_the_set(tmp_path, monkeypatch):
     class Prepared(PreparedPairs):
         def __init__(self, dataset, data_dir, split):
-            self._where = (dataset, data_dir, split)
             self.backgrounds = ["a", "a", "b", "b", "a", "c"]  # the later a is of another folder
 
         def __len__(self):
