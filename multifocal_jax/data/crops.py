@@ -287,7 +287,7 @@ def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> It
         from absl import flags
 
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's workers ask for a flag of its own, also where no door parsed any
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read a flag of its own, even if no entry point parsed any
         ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4))
     iterator = iter(ahead)
     try:

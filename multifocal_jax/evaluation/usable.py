@@ -56,7 +56,7 @@ def _spell(left_out: Mapping[str, str], count: int, option: str) -> str:
     reasons = list(left_out.values())
     if len(reasons) == 1 and option:
         return f"{reasons[0]} ({option} scores the others)"
-    advice = f"mend or remove them, or score the others with {option}" if option else "there is nothing left to score"
+    advice = f"repair or remove them, or score the others with {option}" if option else "there is nothing left to score"
     more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
     lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
     return "\n  ".join(lines)
