@@ -29,9 +29,9 @@ def write_page(report: Report, source: PairSource | RainySource, folder: Path) -
     page shows the worst 200 pictures at most, and the scores of all of them.
 
     Args:
-        report: of the evaluation.
-        source: that was evaluated.
-        folder: of the evaluation; holds `images/NAME.png`.
+        report: the evaluation's report.
+        source: the pictures that were evaluated.
+        folder: the evaluation's folder, with `images/NAME.png`.
 
     Raises:
         OutputError: the page cannot be written.
