@@ -17,7 +17,7 @@ from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Repor
 from multifocal_jax.files import encode, write_whole
 
 PAGE = "report.html"
-MOST_PICTURES = 200  # the worst that a page shows; more would make a file that browsers struggle with
+MOST_PICTURES = 200  # the worst ones that a page shows; browsers struggle with larger files
 _WEBP_QUALITY = 88
 _WEBP_SIDE = 16383  # pixels, the most that WebP holds; larger pictures are shown reduced
 

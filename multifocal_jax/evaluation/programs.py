@@ -18,10 +18,10 @@ from typing import Any
 import jax
 from jax.stages import Compiled
 
-# What programs are made from, below the package.
+# The package's code that determines programs.
 _SOURCES = ("config.py", "networks.py", "models", "ops", "fast", "evaluation/inference.py")
 _PACKAGES = ("jax", "jaxlib", "flax")
-_KEPT = 64  # files, the latest used
+_KEPT = 64  # files, the most recently used
 
 _folder: Path | None = None
 _code = ""  # digest of the code that determines programs, taken when this process began to cache them

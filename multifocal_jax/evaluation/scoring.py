@@ -1,4 +1,4 @@
-"""All that is measured on one picture."""
+"""All measurements on one picture."""
 
 from collections.abc import Mapping
 
@@ -16,13 +16,13 @@ def score_picture(
     clean: np.ndarray | None,
     measures: Mapping[Perceptual, Measure],
 ) -> PictureScores:
-    """Score a rainy picture and what became of it.
+    """Score a rainy picture and its de-rained result.
 
     Args:
         name: of the picture.
         rainy: (H, W, 3) uint8.
-        result: likewise, de-rained.
-        clean: likewise, the ground truth; None where there is none, and then PSNR and SSIM are left out.
+        result: the de-rained picture, likewise.
+        clean: the ground truth, likewise; if None, PSNR and SSIM are left out.
         measures: further metrics, from `open_measures`.
 
     Raises:
