@@ -1,4 +1,4 @@
-"""The rows of the table: what is timed, against whom, and what is wanted of it."""
+"""The rows of the table: what is timed, against what, and the target."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -32,7 +32,7 @@ class Row:
         sides: who does it, this project first.
         rounds: samples a side.
         unit: what a run makes `work.batch` of (or one, for steps).
-        wanted: the aim, as in docs/performance.md.
+        target: as in docs/performance.md.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row:
     sides: tuple[SideConfig, ...]
     rounds: int
     unit: Literal["pictures/s", "steps/s", "images/s", ""]
-    wanted: str
+    target: str
 
     @property
     def per_run(self) -> int:
@@ -109,7 +109,7 @@ ROWS = (
         (OURS, FUSED, WITHOUT_CUDNN),
         10,
         "steps/s",
-        "report; 250 make the paper's run 20 minutes",
+        "none; at 250 steps/s the paper's run would take 20 minutes",
     ),
     Row(
         "gpu-inference",
@@ -139,7 +139,7 @@ ROWS = (
         (OURS,),
         0,
         "",
-        "equal but for rounding",
+        "equal up to rounding",
     ),
     Row(
         "gpu-attention",
@@ -149,7 +149,7 @@ ROWS = (
         (OURS,),
         0,
         "",
-        "equal but for bfloat16's rounding",
+        "equal up to bfloat16's rounding",
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.rows import Row
 from benchmarks.timing import Times
 
-COLUMNS = ("row", "side", "median", "quartiles", "rate", "of the limit", "ours is", "peak memory", "compile", "wanted")
+COLUMNS = ("row", "side", "median", "quartiles", "rate", "of the limit", "ours is", "peak memory", "compile", "target")
 HEADER = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
@@ -46,7 +46,7 @@ class Result:
             "row": self.row.name,
             "title": self.row.title,
             "work": self.row.work.to_json(),
-            "wanted": self.row.wanted,
+            "target": self.row.target,
             "limit_seconds": self.limit,
             "reason": self.reason,
             "sides": sides,
@@ -63,7 +63,7 @@ def limit_of(times: Times, rates: dict[str, float]) -> float:
 def lines(result: Result) -> list[str]:
     """One line of the table a side."""
     if not result.sides:
-        return [_line(result.row.title, "", f"not measured: {result.reason}", *[""] * 6, result.row.wanted)]
+        return [_line(result.row.title, "", f"not measured: {result.reason}", *[""] * 6, result.row.target)]
     return [_side(result, index, times) for index, times in enumerate(result.sides)]
 
 
@@ -80,11 +80,11 @@ def notes(result: Result) -> list[str]:
 
 def _side(result: Result, index: int, times: Times) -> str:
     row, first = result.row, result.sides[0]
-    title, wanted = (row.title, row.wanted) if index == 0 else ("", "")
+    title, target = (row.title, row.target) if index == 0 else ("", "")
     if times.failed:
-        return _line(title, times.side, f"failed: {times.failed}", *[""] * 6, wanted)
+        return _line(title, times.side, f"failed: {times.failed}", *[""] * 6, target)
     if not times.seconds:
-        return _line(title, times.side, *[""] * 7, wanted)
+        return _line(title, times.side, *[""] * 7, target)
     factor = f"{times.median / first.median:.2f}× faster" if index and row.kind != "start" else ""
     if times is result.twin:
         factor = f"**{factor}**"
@@ -98,7 +98,7 @@ def _side(result: Result, index: int, times: Times) -> str:
         factor,
         f"{times.peak_memory / 1e9:.2f} GB" if times.peak_memory else "",
         f"{times.first_extra:.1f} s" if times.first_extra >= 0.5 else "",
-        wanted,
+        target,
     )
 
 

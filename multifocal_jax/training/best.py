@@ -25,8 +25,8 @@ class BestWeights:
     """Scores weights on the held-out pictures, always the same ones, and keeps the best.
 
     Attributes:
-        file: of the weights.
-        scores: of the last ones that were scored, empty before.
+        file: the weights file.
+        scores: the latest scores; empty before the first.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class BestWeights:
         sources: list[dict[str, Any]],
         resumed: bool,
     ) -> None:
-        """Where a run is `resumed`, take up the score of the workdir's weights, if it can be compared with its own.
+        """Open the workdir; a `resumed` run adopts the score of the workdir's weights if it is comparable.
 
-        `sources` are the fingerprints of what is trained on, for the record.
+        `sources` are the fingerprints of the training pictures, for the record.
         """
         self.file = workdir / WORKDIR_FILE
         self.scores: dict[str, float] = {}
         self._config, self._validation, self._sources = config, validation, sources
-        self._commit = commit_of_package()  # of the code that trains, whatever is committed while it does
+        self._commit = commit_of_package()  # of the code that trains, even if there are commits meanwhile
         self._best = -math.inf
         if validation and resumed:
             with contextlib.suppress(UserError, KeyError):  # there are none, or none that this version wrote
@@ -53,9 +53,9 @@ class BestWeights:
                     self._best = record["held_out"]["psnr"]
 
     def score(self, state: TrainState) -> dict[str, float]:
-        """The scores, see `Validation.score`; weights that are better than all before are written.
+        """Score the weights, see `Validation.score`, and write them if they are the best so far.
 
-        Where that fails, in all processes alike, they are written if there are none yet.
+        If scoring fails, in all processes alike, they are written if there are none yet.
         """
         assert self._validation is not None
         try:

@@ -1,4 +1,4 @@
-"""Checkpoints: asynchronous, atomic, complete enough to go on exactly, and checked when they are read."""
+"""Checkpoints: asynchronous, atomic, sufficient to resume exactly, and verified when read."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ from multifocal_jax.paths import as_absolute
 from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 
-# Fields that may change between a run and its continuation, as they do not change what is computed.
+# Fields that may change when a run is resumed, as they do not change what is computed.
 HARMLESS = (
     "name",
     "data.root",
@@ -44,7 +44,7 @@ HARMLESS = (
     "train.tensorboard",
     "eval.",
 )
-# Fields that decide what the scores of the held-out pictures mean; scores that differ in them are not compared.
+# Fields on which the scores of the held-out pictures depend; scores that differ in them are not compared.
 SCORING = ("train.eval_limit", "eval.family", "eval.tile", "eval.overlap")
 
 
@@ -61,12 +61,12 @@ def newest_step(workdir: epath.PathLike) -> int | None:
 
 
 def folder_of(workdir: epath.PathLike) -> epath.Path:
-    """Where the checkpoints of a workdir lie."""
+    """The folder of a workdir's checkpoints."""
     return epath.Path(workdir) / "checkpoints"
 
 
 def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
-    """The differences between two configs that forbid to continue one with the other, a line each."""
+    """The differences between two configs that prevent resuming one with the other, a line each."""
     harmless = HARMLESS
     if new.train.schedule == "cosine":  # its shape depends on the length of the run
         harmless = tuple(name for name in harmless if name not in ("train.epochs", "train.steps"))
@@ -74,12 +74,12 @@ def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
 
 
 def scored_alike(old: ExperimentConfig, new: ExperimentConfig) -> bool:
-    """Whether scores of the held-out pictures under one config can be compared with those under the other."""
+    """Whether scores of the held-out pictures are comparable between two configs."""
     return not any(change.name in SCORING for change in changed_fields(old, new))
 
 
 def _digest(arrays: Any) -> int:
-    """CRC-32 over all leaves in order, so that damage inside a file is noticed."""
+    """CRC-32 over all leaves in order, so that damage inside a file is detected."""
     checksum = 0
     for leaf in jax.tree.leaves(arrays):
         checksum = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), checksum)
@@ -87,24 +87,24 @@ def _digest(arrays: Any) -> int:
 
 
 def _reason(error: Exception) -> str:
-    """The system's words where a message holds them, as TensorStore's fill pages; it says the cause last."""
+    """The system's message within an error, if there is one: TensorStore's fill pages and give the cause last."""
     text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
     known = (os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
     return next((words for words in known if words in text), text if len(text) <= 200 else f"…{text[-200:]}")
 
 
 class _Best:
-    """Orbax's policy that keeps the best checkpoint, by scores that the checkpoints hold themselves.
+    """Orbax policy that keeps the best checkpoint, by the scores stored in the checkpoints.
 
-    Its own `BestN` forgets them at a restart, unless `best_fn` is set; it then keeps them in files of their own, and
-    does not open a folder in which one of these is damaged.
+    Orbax's own `BestN` forgets them at a restart unless `best_fn` is set; then it stores them in separate files, and
+    fails to open a folder in which one of these is damaged.
     """
 
     def __init__(self) -> None:
         self.psnr: dict[int, float] = {}  # by step, of those that were scored
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Whether to keep each of `checkpoints`: the one of the highest PSNR, of equal ones the newest."""
+        """Whether to keep each of `checkpoints`: the one with the highest PSNR; if equal, the newest."""
         scored = [info.step for info in checkpoints if info.step in self.psnr]
         best = max(scored, key=lambda step: (self.psnr[step], step), default=None)
         return [info.step == best for info in checkpoints]
@@ -113,11 +113,11 @@ class _Best:
 class Checkpoints:
     """The checkpoints of one workdir: the newest `keep` and the best.
 
-    They hold the state as NumPy arrays, so that a run can go on with another number of devices or processes.
+    They store the state as NumPy arrays, so that a run can be resumed with another number of devices or processes.
     """
 
     def __init__(self, workdir: epath.PathLike, config: ExperimentConfig) -> None:
-        """Open `workdir/checkpoints`, creating it if need be."""
+        """Open `workdir/checkpoints`, creating it if necessary."""
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers
 
@@ -134,15 +134,15 @@ class Checkpoints:
         )
 
     def save(self, state: TrainState, metrics: dict[str, float] | None = None) -> None:
-        """Start to write the state; training goes on meanwhile. A step that is there already is left alone.
+        """Start writing the state while training continues. An existing step is kept.
 
         Args:
-            state: of the step that it holds.
-            metrics: scores at this step; their "psnr" decides which checkpoint is the best.
+            state: the state, which includes its step.
+            metrics: scores at this step; their "psnr" determines the best checkpoint.
 
         Raises:
-            CheckpointError: this one or the one before could not be written, as on a full disk, or there is one of a
-                later step.
+            CheckpointError: this checkpoint or the previous one could not be written, for example on a full disk, or
+                there is one of a later step.
         """
         arrays = to_host(state)
         step = int(arrays.step)
@@ -161,16 +161,16 @@ class Checkpoints:
             )
 
     def restore(self, blank: TrainState) -> TrainState | None:
-        """The newest checkpoint that is whole, as NumPy arrays, or None if there is none.
+        """Load the newest intact checkpoint as NumPy arrays, or None if there is none.
 
-        Newer ones, which are damaged, are moved to `WORKDIR/damaged`.
+        Newer, damaged ones are moved to `WORKDIR/damaged`.
 
         Args:
-            blank: a state of the wanted structure.
+            blank: a state with the expected structure.
 
         Raises:
-            CheckpointError: the checkpoint belongs to another experiment, none of those there can be read, or the
-                processes cannot read the same one.
+            CheckpointError: the checkpoint belongs to another experiment, no existing one can be read, or the processes
+                cannot read the same one.
         """
         steps = sorted(self.manager.all_steps(), reverse=True)
         failures = []
@@ -205,7 +205,7 @@ class Checkpoints:
         return None
 
     def _go_on_from(self, step: int) -> None:
-        """Put damaged checkpoints after `step` aside, as Orbax writes none before them; take up the others' scores."""
+        """Move damaged checkpoints after `step` away, as Orbax writes none before them; load the others' scores."""
         steps = processes.gather(step)
         if set(steps) != {step}:
             raise CheckpointError(
@@ -225,7 +225,7 @@ class Checkpoints:
                     self.best.psnr[other] = meta["metrics"]["psnr"]
 
     def _put_aside(self, steps: Sequence[int]) -> None:
-        """Move checkpoints out of Orbax's sight; what they hold may still be of use to somebody."""
+        """Move checkpoints out of Orbax's sight rather than delete them; they may still be of use."""
         aside = self.folder.parent / "damaged"
         aside.mkdir(parents=True, exist_ok=True)
         for step in steps:
@@ -255,7 +255,7 @@ class Checkpoints:
                 self.close()
 
     def wait(self) -> None:
-        """Return once everything is written; errors as for `save`."""
+        """Wait until everything is written; errors as for `save`."""
         with self._writing():
             self.manager.wait_until_finished()
 
@@ -266,7 +266,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Names what went wrong and what is left; Orbax and TensorStore raise errors of many types."""
+        """Say what went wrong and what is intact; Orbax and TensorStore raise errors of many types."""
         try:
             yield
         except Exception as error:

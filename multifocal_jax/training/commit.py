@@ -1,4 +1,4 @@
-"""Which code trains."""
+"""The commit of the code that trains."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ import multifocal_jax
 
 
 def commit_of_package() -> str | None:
-    """The commit of this project's checkout if the package runs from it; None in the environment of another one."""
+    """The commit of this project's checkout if the package runs from it; None if it is installed elsewhere."""
     folder = Path(multifocal_jax.__file__).resolve().parent
     try:
         found = subprocess.run(

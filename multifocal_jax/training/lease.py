@@ -21,19 +21,19 @@ from multifocal_jax.paths import as_path
 FILE = "lease.json"
 RENEWAL_SECONDS = 30
 STALE_SECONDS = 120
-_TURN_SECONDS = 1  # between looks at a lease of which it is not known whether its holder lives
+_TURN_SECONDS = 1  # between checks of a lease whose holder may be dead
 
 
 class WorkdirInUseError(UserError):
-    """Another training has the workdir. The message names its host and process."""
+    """Another training uses the workdir. The message names its host and process."""
 
 
 class Lease:
-    """A file in the workdir that names this process, and is renewed while it lives.
+    """A file in the workdir that names this process, and is renewed while it runs.
 
     Raises:
-        WorkdirInUseError: on entry, another process holds the workdir. One of another host is given `STALE_SECONDS`
-            to show that it lives.
+        WorkdirInUseError: on entry, another process holds the workdir. One on another host has `STALE_SECONDS` to renew
+            its lease.
         OutputError: on entry, the workdir cannot be written to.
     """
 
@@ -78,7 +78,7 @@ class Lease:
                 (self._workdir / FILE).unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raise `WorkdirInUseError` if another training has taken the workdir, as after a long pause of this one."""
+        """Raise `WorkdirInUseError` if another training has taken the workdir over, after a long pause of this one."""
         if self._taken_by:
             raise WorkdirInUseError(
                 f"process {self._taken_by['process']} on {self._taken_by['host']} has taken {self._workdir} over, as "
@@ -91,7 +91,7 @@ class Lease:
             if holder and holder["id"] != self._mine["id"]:
                 self._taken_by = holder
                 return
-            with contextlib.suppress(OSError, UserError):  # on a full disk, say: there is another turn
+            with contextlib.suppress(OSError, UserError):  # a full disk, for example: it will be tried again
                 self._write()
 
     def _write(self) -> None:
@@ -106,12 +106,12 @@ class Lease:
             return False
 
     def _is_here(self, holder: dict[str, Any]) -> bool:
-        """Whether the holder is a process of this machine, so that the system knows whether it lives."""
+        """Whether the holder is a process on this machine, so that the system knows whether it runs."""
         return (holder["host"], holder["space"]) == (self._mine["host"], self._mine["space"])
 
 
 def read_lease(workdir: epath.PathLike) -> dict[str, Any] | None:
-    """The lease of a workdir: "host", "process", "id", "renewed" and more; None where there is none."""
+    """The lease of a workdir: "host", "process", "id", "renewed" and more; None if there is none."""
     try:
         lease = json.loads((as_path(workdir) / FILE).read_text())
         return lease if {"host", "process", "started", "space", "id", "renewed"} <= lease.keys() else None
@@ -120,7 +120,7 @@ def read_lease(workdir: epath.PathLike) -> dict[str, Any] | None:
 
 
 def _process_space() -> str:
-    """Names the space that process numbers belong to: containers of one host name have spaces of their own."""
+    """The PID namespace: containers with the same host name have separate ones."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:

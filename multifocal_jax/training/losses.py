@@ -24,14 +24,14 @@ def charbonnier(derained: Images, clean: Images) -> Float[Array, ""]:
 def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
     """Mean absolute difference of the 2-D Fourier transforms, real and imaginary parts (Cho et al., ICCV 2021, eq. 5).
 
-    The transform is orthonormal, so that the value does not grow with the crop.
+    The transform is orthonormal, so the value does not grow with the crop.
     """
     spectrum = jnp.fft.rfft2(derained - clean, axes=(1, 2), norm="ortho")
     return jnp.mean(jnp.abs(spectrum.real) + jnp.abs(spectrum.imag))
 
 
 def make_loss(train: TrainConfig) -> Loss:
-    """The loss that a config asks for: `train.loss` plus `train.frequency_weight` times `frequency_l1`."""
+    """The loss of a config: `train.loss` plus `train.frequency_weight` times `frequency_l1`."""
     spatial = mean_absolute_error if train.loss == "mae" else charbonnier
     if not train.frequency_weight:
         return spatial

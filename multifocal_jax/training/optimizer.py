@@ -10,9 +10,10 @@ Schedule = optax.Schedule
 def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) -> Schedule:
     """Learning rate as a function of the step.
 
-    "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs. Where
-    these end within a step, the nearest one begins with the new rate; the rate changes once a step at most.
-    "cosine" falls to zero at `total_steps`; "constant" stays. `warmup_steps` replaces the start by a line from zero.
+    "step" is the paper's: `learning_rate · decay_factor^⌊epoch / decay_epochs⌋`, 2e-4 halved every 100 epochs. If these
+    end within a step, the nearest step is the first with the new rate; the rate changes at most once per step.
+    "cosine" falls to zero at `total_steps`; "constant" does not change. `warmup_steps` starts with a linear increase
+    from zero.
 
     Args:
         train: rates, schedule and warm-up.
@@ -37,7 +38,7 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
 
 
 def make_optimizer(train: TrainConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """Adam as the paper uses it (equal to PyTorch's: epsilon outside the root), clipping where asked for.
+    """Adam as in the paper (equal to PyTorch's: epsilon outside the root), with optional clipping.
 
     Args:
         train: betas, epsilon and clipping.

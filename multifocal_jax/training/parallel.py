@@ -1,4 +1,4 @@
-"""Data parallelism over all devices of all processes, two ways over the same step."""
+"""Data parallelism over all devices of all processes, in two ways with the same step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,14 +15,14 @@ REPLICATED, SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 
 
 class BatchSizeError(UserError):
-    """The global batch does not divide over the devices."""
+    """The global batch does not divide evenly over the devices."""
 
 
 def check_batch_size(batch_size: int, accumulate: int, devices: int) -> None:
-    """Refuse a global batch that does not divide over the devices and the parts of an accumulated step.
+    """Refuse a global batch that does not divide evenly over the devices and the parts of an accumulated step.
 
     Raises:
-        BatchSizeError: with the nearest sizes that divide.
+        BatchSizeError: the message gives the nearest sizes that do.
     """
     unit = devices * accumulate
     if batch_size % unit:
@@ -36,9 +36,9 @@ def check_batch_size(batch_size: int, accumulate: int, devices: int) -> None:
 
 
 class DataParallel:
-    """A training step over all devices: state and resident data replicated, the batch split, gradients averaged.
+    """A training step over all devices: state and resident data are replicated, the batch is split, gradients averaged.
 
-    `pmap` is what this project is asked for; `shard_map` under `jit`, over a mesh with the axis "data", is its
+    `pmap` is what this project set out to use; `shard_map` under `jit`, over a mesh with the axis "data", is its
     successor. Both compute the same.
     """
 
@@ -46,9 +46,9 @@ class DataParallel:
         """Wrap a step made with `axis=AXIS`.
 
         Args:
-            way: how.
+            way: the JAX transformation.
             step: of one device; see `make_step`.
-            devices: over which; None takes all of all processes.
+            devices: to use; None means all devices of all processes.
         """
         self.way = way
         self.devices = list(jax.devices() if devices is None else devices)
@@ -103,6 +103,6 @@ class DataParallel:
 
 
 def to_host(tree: Any) -> Any:
-    """Replicated arrays as NumPy arrays, whatever number of processes holds them."""
+    """Replicated arrays as NumPy arrays, for any number of processes."""
     local = jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
     return jax.device_get(local)

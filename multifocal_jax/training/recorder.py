@@ -1,4 +1,4 @@
-"""What a run says, draws and writes down while it trains."""
+"""The output of a training run: messages, progress bar, metrics and sample pictures."""
 
 import contextlib
 import math
@@ -20,11 +20,11 @@ from multifocal_jax.training.writers import MetricWriter, Progress
 
 
 class NotFiniteError(Exception):
-    """A figure of a step is not finite."""
+    """A metric of a step is not finite."""
 
 
 class Recorder:
-    """Lines and a bar on stderr, figures and sample pictures in the workdir; all of it in process 0 alone."""
+    """Lines and a bar on stderr, metrics and sample pictures in the workdir; only in process 0."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Recorder:
         Args:
             config: the experiment.
             workdir: an existing folder.
-            data: of the run.
-            total: its steps.
-            validation: makes the sample pictures; without it crops that are trained on are drawn.
+            data: the training data.
+            total: number of steps.
+            validation: provides the sample pictures; without it, training crops are shown.
             quiet: show nothing.
         """
         self._config, self._data, self._total = config, data, total
@@ -61,7 +61,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def compiling(self, step: int) -> Iterator[None]:
-        """For the first step of the run, number `step`, which compiles it: says so, how long it took, opens the bar."""
+        """Context of the first step, number `step`: report that it compiles and how long it took, open the bar."""
         with self._progress.timing("compiling the training step"):
             yield
         self._progress.open(step)
@@ -69,13 +69,13 @@ class Recorder:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """For the wait for the next batch."""
+        """Context of the wait for the next batch."""
         begin = time.perf_counter()
         yield
         self._waited += time.perf_counter() - begin
 
     def restart(self) -> None:
-        """Leave what has happened since the last step out of the speed."""
+        """Exclude the time since the last step from the speed."""
         self._measure_anew()
         self._progress.restart()
 
@@ -83,14 +83,14 @@ class Recorder:
         self._begin, self._waited, self._timed = time.perf_counter(), 0.0, 0
 
     def took(self, metrics: Metrics, timed: bool) -> None:
-        """Take in the figures of a step, which need not have ended; `timed` if its time counts."""
+        """Record the metrics of a step, which may still be running; `timed` if its time counts."""
         self._pending.append(metrics)
         if timed:
             self._timed += 1
             self._progress.advance()
 
     def log(self, step: int) -> None:
-        """Fetch the figures of the steps up to this one since the last call, show and write them.
+        """Fetch, show and write the metrics of the steps since the last call, up to this one.
 
         Raises:
             NotFiniteError: one of them is not finite.
@@ -131,13 +131,13 @@ class Recorder:
             self._writer.scalars(step, {f"held_out_{name}": value for name, value in scores.items()})
 
     def pictures(self, step: int, params: Any) -> None:
-        """Write sample pictures: the first held out or, where there are none, crops that are trained on."""
+        """Write sample pictures: the first held-out ones or, if there are none, training crops."""
         if self._writer and self._samples:
             for name, picture in self._samples.samples(to_host(params)):
                 self._writer.picture(step, name, picture)
 
     def close(self) -> None:
-        """Leave the bar as it is, and close the files."""
+        """Close the bar and the files."""
         self._progress.close()
         if self._writer:
             with contextlib.suppress(OSError):  # flushing to a full disk fails once more

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The training state."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Params = Any
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a checkpoint must hold to go on exactly; batches follow from (seed, step).
+    """Everything that is needed to resume exactly; batches follow from (seed, step).
 
     Attributes:
         step: steps taken, scalar int32.
@@ -31,12 +31,12 @@ class TrainState:
 
     @property
     def weights(self) -> Params:
-        """The parameters to de-rain with: the average where one is kept."""
+        """The parameters to de-rain with: the moving average if there is one."""
         return self.params if self.average is None else self.average
 
 
 def parameter_dtype(config: ExperimentConfig) -> jnp.dtype:
-    """Of the parameters in training: float32, or float64 for that precision."""
+    """Type of the parameters in training: float32, or float64 for that precision."""
     return jnp.promote_types(config.train.precision, jnp.float32)
 
 
@@ -47,8 +47,8 @@ def create_state(
 
     Args:
         config: architecture, seed and precision.
-        optimizer: whose state is wanted.
-        params: to start from; None draws them from the seed.
+        optimizer: its state is part of the result.
+        params: initial parameters; None draws them from the seed.
     """
     dtype = parameter_dtype(config)
     values = initial_parameters(config.model, config.train.seed, dtype) if params is None else params

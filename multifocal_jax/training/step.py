@@ -1,4 +1,4 @@
-"""One training step, written once as a pure function of one device's share of the batch."""
+"""One training step, as a pure function of one device's share of the batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ def make_step(
 
     Returns:
         The step. Its metrics are scalars: loss, learning_rate, the norms of gradients, parameters and updates, and
-        the mean |R| of the estimated rain, which tells a collapse to "no rain" early.
+        the mean |R| of the estimated rain, which reveals a collapse to "no rain" early.
     """
     network = build_network(config.model, dtype=jnp.dtype(config.train.precision))
     loss_of, dtype = make_loss(config.train), parameter_dtype(config)
@@ -91,7 +91,7 @@ def make_step(
 
 
 def _norm(tree: Any) -> jax.Array:
-    """On a GPU of all arrays as one vector, for fewer launches than a sum for each; elsewhere the copies cost more."""
+    """The global norm: on a GPU of one vector, for fewer launches; elsewhere per array, as the copy costs more."""
 
     def at_once(tree: Any) -> jax.Array:
         return jnp.linalg.norm(jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)]))

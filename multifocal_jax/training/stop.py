@@ -1,4 +1,4 @@
-"""Ending a training in good order when the machine is wanted back, or the user has seen enough."""
+"""Ending a training cleanly when it is preempted or the user interrupts it."""
 
 from multifocal_jax import processes
 
@@ -7,7 +7,7 @@ class Stop:
     """A request to save and end; with several processes all end at the same step.
 
     Attributes:
-        signal: number of the signal that asked for it; None while nothing did. Whoever hears signals sets it.
+        signal: number of the signal that requested it, set by the signal handler; None before.
         worthwhile: whether there are steps that ending at once would lose.
     """
 
@@ -16,9 +16,9 @@ class Stop:
         self.worthwhile = False
 
     def requested(self, step: int) -> bool:
-        """Whether to save and end after this step; to be asked after every one."""
+        """Whether to save and end after this step; call it after every step."""
         self.worthwhile = True
-        if processes.count() > 1:  # JAX hears SIGTERM, and tells all processes of it
+        if processes.count() > 1:  # JAX handles SIGTERM and notifies all processes
             from jax.experimental import multihost_utils
 
             return multihost_utils.reached_preemption_sync_point(step)

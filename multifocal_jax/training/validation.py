@@ -19,14 +19,14 @@ SMALLEST = 11  # side in pixels of SSIM's window, and so of the pictures that `s
 
 
 class ValidationError(UserError):
-    """A held-out picture cannot be scored. The message names it and says why and what would do."""
+    """A held-out picture cannot be scored. The message names it, the reason and what would work."""
 
 
 class TrainingCrops:
-    """The first crops of the run's first batch as pairs, to look at where no pictures are held out."""
+    """The first crops of the run's first batch as pairs, shown if no pictures are held out."""
 
     def __init__(self, data: TrainingData) -> None:
-        """Cut them; uint8, on the CPU where JAX has it."""
+        """Cut them; uint8, on the CPU if JAX can use it."""
         with jax.default_device(_cpu()):
             batch = jax.tree.map(lambda value: value[:SAMPLES], next(data.batches(0)))
             pairs = jax.jit(data.prepare)(jax.device_get(data.resident), batch)
@@ -36,7 +36,7 @@ class TrainingCrops:
         return len(self._clean)
 
     def name(self, index: int) -> str:
-        """Says that it is a crop, and which."""
+        """Name of a crop."""
         return f"crop-{index}"
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +52,13 @@ def _cpu() -> Any:
 
 
 class Validation:
-    """De-rains the held-out pictures with the weights of the moment; compiled once, for the whole run."""
+    """De-rains the held-out pictures with the current weights; compiled once for the whole run."""
 
     def __init__(self, config: ExperimentConfig, source: PairSource) -> None:
         """Score `source`, which holds one picture or more, in the metric family and with the tiles of `config.eval`.
 
         Raises:
-            InferenceError: there can be no such tiles.
+            InferenceError: the tiles are not possible.
         """
         self.config, self.source = config, source
         self._blank = Derainer(
@@ -72,15 +72,15 @@ class Validation:
     def score(self, params: Any, limit: int = 0) -> dict[str, float]:
         """Mean PSNR in dB and SSIM of the results ("psnr", "ssim") and of the rainy inputs ("rainy_psnr", …).
 
-        Two equal pictures count as `UNCHANGED` dB, so that there is a mean. Every process scores its share; all of
+        Two equal pictures count as `UNCHANGED` dB, so that the mean is finite. Every process scores its share; all of
         them return the means over all pictures, or all raise.
 
         Args:
             params: of the network.
-            limit: score at most so many pictures; 0 scores all.
+            limit: score at most this many pictures; 0 scores all.
 
         Raises:
-            ValidationError: memory does not suffice for a picture, or another process failed.
+            ValidationError: a picture does not fit into memory, or another process failed.
             ImageError: a picture cannot be read.
         """
         derainer = self._blank.with_params(params)

@@ -1,4 +1,4 @@
-"""Where a run's figures and pictures go: JSON lines, TensorBoard, a log of plain lines and the progress bar."""
+"""Writers of a run's metrics and pictures: JSON lines, TensorBoard, plain log lines and the progress bar."""
 
 import contextlib
 import json
@@ -17,8 +17,8 @@ from multifocal_jax.paths import Mirror
 class MetricWriter:
     """Writes scalars to `metrics.jsonl` and TensorBoard, and pictures to `images/` and TensorBoard.
 
-    Used by process 0 alone. Everything is flushed at once, so that a killed run loses nothing; in a bucket the files
-    that grow are some half a minute old.
+    Used only by process 0. Everything is flushed at once, so that a killed run loses nothing; in a bucket, growing
+    files are updated every half minute.
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool = True) -> None:
@@ -37,7 +37,7 @@ class MetricWriter:
             self.lines.write("\n")
         self.events = None
         if tensorboard:
-            # Not SummaryWriter: its thread dies of a full disk, and training would wait for it for ever.
+            # Not SummaryWriter: a full disk kills its thread, and training would wait for it forever.
             from tensorboardX.event_file_writer import EventsWriter
 
             self.events = EventsWriter(str(self.mirror.folder / "events"))
@@ -98,7 +98,7 @@ class Progress:
         self.bar: Any = None
 
     def open(self, step: int) -> None:
-        """Draw the bar, which counts speed and time left from this step on."""
+        """Draw the bar; speed and time left are counted from this step on."""
         if sys.stderr.isatty() and not self.quiet:
             from tqdm import tqdm
 
@@ -110,12 +110,12 @@ class Progress:
             self.bar.update()
 
     def restart(self) -> None:
-        """Leave the time since the last step out of the bar's speed."""
+        """Exclude the time since the last step from the bar's speed."""
         if self.bar is not None:
             self.bar.unpause()
 
     def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
-        """Show the newest figures, with speed and time left where they are known."""
+        """Show the latest metrics, with speed and time left if known."""
         text = f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}"
         if "images_per_second" in values:
             text += f", {values['images_per_second']:.1f} images/s"
@@ -136,7 +136,7 @@ class Progress:
 
     @contextlib.contextmanager
     def timing(self, text: str) -> Iterator[None]:
-        """Print a line that begins with `text`, and ends with the seconds that the block took."""
+        """Print a line with `text` and the seconds that the block took."""
         if not self.quiet:
             print(f"{text}: ", end="", file=sys.stderr, flush=True)
         begin, outcome = time.perf_counter(), "failed after "
@@ -147,6 +147,6 @@ class Progress:
             self.say(f"{outcome}{time.perf_counter() - begin:.1f} s")
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         if self.bar is not None:
             self.bar.close()

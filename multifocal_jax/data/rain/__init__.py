@@ -1,6 +1,6 @@
 """Synthetic rain over clean photographs, in pure JAX: pairs of a rainy and a clean picture.
 
-`additive` holds the styles "light", "heavy" and "varied", `real` the style of that name.
+`additive` implements the styles "light", "heavy" and "varied", `real` the style of that name.
 """
 
 import jax
@@ -14,7 +14,7 @@ from multifocal_jax.data.rain.real import photograph_in_rain
 
 STYLES = (*PRESETS, "real")
 
-_PURPOSE = 0x7261696E  # "rain": keeps these keys apart from others that are made of the same seed and an index
+_PURPOSE = 0x7261696E  # "rain": separates these keys from others made from the same seed and an index
 
 Pair = tuple[Float[Array, "h w 3"], Float[Array, "h w 3"]]
 
@@ -30,17 +30,17 @@ def rain_key(seed: int, index: int | Int[Array, ""]) -> PRNGKeyArray:
 
 
 def add_rain(key: PRNGKeyArray, clean: Float[Array, "h w 3"], style: str, always: bool = False) -> Pair:
-    """Make a pair of a clean picture. Pure; may be jitted (with `style` and `always` static) and vmapped.
+    """Make a pair from a clean picture. Pure; may be jitted (with `style` and `always` static) and vmapped.
 
     Args:
-        key: which rain, see `rain_key`; every key draws its own values from the style's ranges.
+        key: selects the rain, see `rain_key`; every key draws its own values from the style's ranges.
         clean: (H, W, 3), in [0, 1].
         style: one of `STYLES`.
-        always: lay rain over every picture; otherwise "real" leaves one in ten without, to train on.
+        always: add rain to every picture; otherwise "real" leaves one in ten without rain, for training.
 
     Returns:
         The rainy and the clean picture, (H, W, 3) each, in [0, 1]. The clean one is `clean` itself, and nowhere
-        brighter than the rainy one, but under "real", where it is `clean` as the camera of the rainy one saw it.
+        brighter than the rainy one; with "real", it is `clean` as seen by the camera of the rainy one.
 
     Raises:
         DataError: there is no such style.
@@ -58,14 +58,14 @@ _add_rain = jax.jit(add_rain, static_argnames=("style", "always"))
 
 
 def rain_over(key: PRNGKeyArray, clean: np.ndarray, style: str, multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """A pair of 8 bits, of which every picture has rain.
+    """`add_rain` for 8-bit pictures; every picture gets rain.
 
     Args:
-        key: which rain, see `rain_key`.
+        key: selects the rain, see `rain_key`.
         clean: (H, W, 3), uint8.
         style: one of `STYLES`.
-        multiple: the picture is enlarged to multiples of so many pixels and cut again, so that few sizes have to be
-            compiled. Its rain stays as it is; under "real", its last rows and columns come out of the JPEG differently.
+        multiple: the picture is padded to multiples of this many pixels and the result cropped, so that few sizes have
+            to be compiled. The rain does not change; with "real", JPEG changes the last rows and columns differently.
 
     Returns:
         What `add_rain` returns, uint8, rounded to the nearest.

@@ -1,7 +1,7 @@
 """The styles that add rain, O = B + R (the paper's eq. 1), as the published synthetic sets do.
 
-R is a sum of bright streaks, equal in all three channels; an optional veil brightens the picture as a whole. It is a
-stack of layers, one per distance; near layers hold longer and wider streaks than far ones.
+R is a sum of bright streaks, equal in all three channels; an optional veil brightens the picture as a whole. R consists
+of layers, one per distance; near layers have longer and wider streaks than far ones.
 """
 
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class RainPreset:
-    """What rain of one style looks like.
+    """Parameters of a style of rain.
 
-    Every picture draws its own value from each range, uniformly where nothing else is said. Lengths are in pixels of
-    the picture that the rain is laid over, so a crop shows rain of the same scale as the whole. Streaks differ in
-    length (to one half of their layer's longest), width (to 0.7 of the widest) and brightness (faint ones are many).
+    Every picture draws its own value from each range, uniformly unless stated otherwise. Lengths are in pixels of the
+    picture, so a crop has rain of the same scale as the whole picture. Streaks differ in length (down to half of their
+    layer's longest), width (down to 0.7 of the widest) and brightness (most are faint).
     """
 
-    density: Range  # streaks per megapixel (10⁶ pixels), faint ones included, as far as there is room; log-uniform
+    density: Range  # streaks per megapixel (10⁶ pixels), including faint ones, up to one per cell; log-uniform
     length: Range  # of the longest streaks, which are the nearest, in pixels; log-uniform
     width: Range  # of the widest streaks, measured at half their brightness, in pixels; log-uniform
     brightness: Range  # of the brightest streaks; 1 is white over black
     angle: Range  # of the main direction, in degrees from the vertical; positive falls towards the right
-    directions: int = 1  # greatest number of directions; layers take turns in them
+    directions: int = 1  # greatest number of directions, over which the layers alternate
     spread: float = 0.0  # greatest difference between the main direction and the others, in degrees
     jitter: float = 1.5  # greatest difference between a streak and its layer's direction, in degrees
-    far: Range = (0.4, 0.4)  # size of the farthest layer's streaks, as a part of the nearest one's
+    far: Range = (0.4, 0.4)  # size of the farthest layer's streaks, relative to the nearest layer's
     blur: Range = (0.0, 0.0)  # width that defocus adds, dimming streaks in return, in pixels; below 0 counts as 0
-    veil: Range = (0.0, 0.0)  # share of white haze, 0 (none) to 1 (nothing else is seen); below 0 counts as 0
+    veil: Range = (0.0, 0.0)  # share of white haze, 0 (none) to 1 (nothing else is visible); below 0 counts as 0
     layers: int = 8  # number of distances; the cost is proportional to it
 
 
@@ -83,16 +83,16 @@ _SLENDER = 6.0  # least ratio of length to width of a layer's longest streaks; s
 def render_rain(
     key: PRNGKeyArray, height: int, width: int, preset: RainPreset
 ) -> tuple[Float[Array, "h w"], Float[Array, ""]]:
-    """What a preset lays over a picture.
+    """The streaks and the veil of a preset.
 
-    A pixel depends on its place and the key alone: the rain of a larger picture holds that of a smaller one under the
-    same key in its upper left corner.
+    A pixel depends only on its position and the key: with the same key, the upper left corner of a larger picture has
+    the rain of a smaller one.
 
     Args:
-        key: which rain, see `rain_key`.
+        key: selects the rain, see `rain_key`.
         height: H, in pixels.
         width: W, in pixels.
-        preset: what it looks like.
+        preset: the style.
 
     Returns:
         The streaks, float32 (H, W), 0 or more and not clipped at 1; and the veil's share, a scalar in [0, 1].

@@ -1,4 +1,4 @@
-"""What a camera and the way to a reader do to a picture: a lens or a change of scale, sensor noise, JPEG.
+"""The effects of a camera and of publishing on a picture: a lens or a change of scale, sensor noise, JPEG.
 
 Both sides of a pair pass through one camera with the same settings and the same noise, so that they
 differ by the rain alone.
@@ -21,8 +21,8 @@ _BLOCK, _MARGIN = 64, 8  # pixels: a block's outputs depend on its own inputs an
 class Camera(NamedTuple):
     """Settings, float32 scalars."""
 
-    scale: Float[Array, ""]  # 0.45 to 1: reduced to this part of the size and enlarged again; 1 leaves the picture
-    blur: Float[Array, ""]  # standard deviation of the lens in pixels where the scale is 1; 0 leaves the picture
+    scale: Float[Array, ""]  # 0.45 to 1: reduced to this fraction of the size and enlarged again; 1: unchanged
+    blur: Float[Array, ""]  # standard deviation of the lens in pixels if the scale is 1; 0: unchanged
     noise: Float[Array, ""]  # standard deviation, 1 being white
     grain: Float[Array, ""]  # 0 to 0.3: share of each neighbour in a pixel's noise, along both axes
     colour: Float[Array, ""]  # 0 to 1: share of the noise that the channels do not have in common
@@ -31,7 +31,7 @@ class Camera(NamedTuple):
 
 
 def draw_camera(draws: Draws) -> Camera:
-    """A camera: two in five change the scale, two in five blur, two in three are noisy, five in six write a JPEG."""
+    """Draw a camera: two in five change the scale, two in five blur, two in three add noise, five in six use JPEG."""
     kind, lens, noise, grain, colour, file = draws.fractions(6)
     return Camera(
         scale=jnp.where(kind < 0.4, 0.45 + 0.5 * lens, 1.0),
@@ -45,7 +45,7 @@ def draw_camera(draws: Draws) -> Camera:
 
 
 def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n h w 3"]:
-    """Take scenes with a camera. Pure; may be jitted and vmapped.
+    """Photograph scenes with a camera. Pure; may be jitted and vmapped.
 
     Args:
         planes: red, green and blue of scenes that get the same noise, (N, 3, H, W), in [0, 1].
@@ -65,7 +65,7 @@ def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, 
 
 
 def _filter(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, "n 3 h w"]:
-    """Blur, or reduce and enlarge, along the rows' axis; beyond the picture its border is repeated."""
+    """Blur, or reduce and enlarge, along the rows' axis; the picture's border is replicated outside."""
     *front, height, width = planes.shape
     blocks = -(-height // _BLOCK)
     padded = jnp.pad(

@@ -1,4 +1,4 @@
-"""Random numbers of one key, handed out in turn: one call of the generator is compiled instead of a dozen."""
+"""Random numbers of one key, used one after the other: one generator call is compiled instead of a dozen."""
 
 import math
 

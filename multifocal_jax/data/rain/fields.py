@@ -17,10 +17,10 @@ def smooth_field(
     angle: Float[Array, ""] | float = 0.0,
     spread: float = 180.0,
 ) -> Float[Array, "h w"]:
-    """A sum of plane waves, a function of a pixel's place, so that a larger picture's corner equals a smaller picture.
+    """A sum of plane waves, a function of a pixel's position, so a larger picture's corner equals a smaller picture.
 
     Args:
-        draws: which field.
+        draws: random numbers that select the field.
         height: H, in pixels.
         width: W, in pixels.
         wavelength: shortest and longest, in pixels; log-uniform.

@@ -1,7 +1,7 @@
-"""JPEG and back, as libjpeg does it with its default settings: baseline, 4:2:0, the standard's tables of quantisation.
+"""JPEG compression and decompression as in libjpeg by default: baseline, 4:2:0, the standard quantisation tables.
 
-Entropy coding loses nothing, so what a file does to a picture is done here without one, inside jit and for a quality
-that may be traced. Sums are floats where libjpeg's are integers: a value differs by 1 of 255 here and there.
+Entropy coding is lossless, so the effect of a file is computed without writing one, inside jit and for a quality that
+may be traced. Sums are floats where libjpeg's are integers: occasionally a value differs by 1 of 255.
 """
 
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ _DCT = (np.cos((2 * _PLACE + 1) * _FREQUENCY * np.pi / 16) * np.where(_FREQUENCY
 
 
 def jpeg(planes: Planes, quality: Float[Array, ""]) -> Planes:
-    """What comes back from a JPEG file.
+    """Compress and decompress a picture.
 
     Args:
         planes: red, green and blue, (…, H, W) each, whole numbers from 0 to 255. XLA on a CPU is four times as fast
@@ -80,7 +80,7 @@ def _through_blocks(
 
 
 def _halve(plane: Float[Array, "*n h w"]) -> Float[Array, "*n y x"]:
-    """Means of 2×2, whose halves are rounded down and up in turns."""
+    """Means of 2×2, with halves rounded down and up alternately."""
     total = plane[..., ::2, :] + plane[..., 1::2, :]
     total = total[..., ::2] + total[..., 1::2]
     bias = 1 + jnp.arange(total.shape[-1], dtype=total.dtype) % 2

@@ -1,10 +1,10 @@
-"""The style "real": rain that blends with what is behind it, in front of a camera.
+"""The style "real": rain that blends with the scene behind it, photographed by a camera.
 
-O = B·(1 − α) + α·A. A streak covers a share α of the light of the scene B while the shutter is open, and shows that of
-the sky or of a lamp, A, in its place: over dark ground it is bright, over a bright sky it is faint or dark. Streaks of
-every distance cover the picture one after the other, so 1 − α is a product over the layers; far ones, which are small
-and many, stand only where the scene behind is farther still. What is left of the distance is a veil. `camera` then
-takes the picture with the rain and the one without.
+O = B·(1 − α) + α·A. While the shutter is open, a streak blocks a share α of the light of the scene B and shows that of
+the sky or of a lamp, A, instead: it is bright over dark ground, and faint or dark over a bright sky. Streaks of all
+distances cover the picture one after the other, so 1 − α is a product over the layers; far ones, which are small and
+many, appear only where the scene behind is even farther away. Beyond them, a veil remains. `camera` then photographs
+the scene with and without the rain.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ _NIGHT = 0.2  # share of the pictures taken at night
 
 
 class _Rain(NamedTuple):
-    """One picture's draws, float32 scalars where nothing else is said."""
+    """One picture's draws, float32 scalars unless stated otherwise."""
 
     layers: Layer
     distance: Float[Array, "layers"]  # of the layers, 0 at the lens to 1 at the horizon
@@ -46,12 +46,12 @@ class _Light(NamedTuple):
 def photograph_in_rain(
     key: PRNGKeyArray, clean: Float[Array, "h w 3"], always: bool = False
 ) -> tuple[Float[Array, "h w 3"], Float[Array, "h w 3"]]:
-    """Take a scene twice with one camera, in rain and without. Pure; may be jitted and vmapped.
+    """Photograph a scene twice with one camera, with and without rain. Pure; may be jitted and vmapped.
 
     Args:
-        key: which rain, light and camera.
+        key: selects rain, light and camera.
         clean: the scene, float32 (H, W, 3), in [0, 1].
-        always: leave no picture without rain.
+        always: add rain to every picture.
 
     Returns:
         Rainy and clean, (H, W, 3) each, multiples of 1/255 in [0, 1].
@@ -65,14 +65,14 @@ def photograph_in_rain(
 
 
 def blend(draws: Draws, planes: Float[Array, "3 h w"]) -> tuple[Float[Array, "3 h w"], Float[Array, "3 h w"]]:
-    """The scene in rain and without, in the light of the day or of the night, before the camera.
+    """The scene with and without rain, by day or night, before the camera.
 
     Args:
-        draws: which rain and light.
+        draws: random numbers that select rain and light.
         planes: red, green and blue of the scene, (3, H, W), in [0, 1].
 
     Returns:
-        O and B, (3, H, W) each, in [0, 1]; functions of a pixel's place and value.
+        O and B, (3, H, W) each, in [0, 1]; functions of a pixel's position and value.
     """
     height, width = planes.shape[-2:]
     through = _transmission(draws, height, width)
@@ -82,7 +82,7 @@ def blend(draws: Draws, planes: Float[Array, "3 h w"]) -> tuple[Float[Array, "3 
 
 
 def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
-    """Share of the scene's light that the rain leaves, 0 to 1; a function of a pixel's place."""
+    """Share of the scene's light that passes the rain, 0 to 1; a function of a pixel's position."""
     rain = _draw_rain(draws)
     depth = rain.depth + rain.relief * smooth_field(draws, height, width, (150.0, 1500.0))
     depth = jnp.clip(depth, 0, 1)
@@ -120,7 +120,7 @@ def _draw_rain(draws: Draws) -> _Rain:
     sharp = nearest * size
     width = jnp.hypot(jnp.maximum(sharp, FINEST), defocus * size)
     radius = width / (2 * HALF)
-    length = jnp.minimum((slender - 1) * sharp, _LONGEST) + 2.4 * radius  # room for a drop's own length and more
+    length = jnp.minimum((slender - 1) * sharp, _LONGEST) + 2.4 * radius  # with space for the drop's own length
     slope = jnp.full_like(size, jnp.tan(jnp.deg2rad(jitter)))
     layers = Layer(
         seed=draws.words(_LAYERS),
@@ -144,7 +144,7 @@ def _draw_rain(draws: Draws) -> _Rain:
 
 
 def _draw_light(draws: Draws, height: int, width: int) -> _Light:
-    """By day the sky's, nearly even; at night lamps that light pools of rain and of the scene."""
+    """By day the nearly even light of the sky; at night lamps that light pools of rain and scene."""
     night = draws.fractions() < _NIGHT
     brightness, uneven, dark = draws.uniform(0.75, 1.0), draws.uniform(0.0, 0.3), draws.uniform(0.2, 0.6)
     warm = jnp.where(night, draws.uniform(-0.05, 0.2), draws.uniform(-0.08, 0.08))

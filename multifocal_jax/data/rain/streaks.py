@@ -1,8 +1,8 @@
-"""A lattice of streaks of one distance, of which every pixel computes its own value from its coordinates.
+"""A lattice of streaks of one distance, from which every pixel computes its own value from its coordinates.
 
-A layer is a lattice of cells turned into the direction of the rain, and an integer hash of a cell's place decides
-whether it holds a streak and which. Nothing is scattered or stored, the cost is proportional to the area, and a pixel's
-rain does not depend on how much of the picture is rendered.
+A layer is a lattice of cells rotated into the direction of the rain; an integer hash of a cell's position decides
+whether it contains a streak and which. Nothing is scattered or stored, the cost is proportional to the area, and a
+pixel's rain does not depend on how much of the picture is rendered.
 """
 
 import math
@@ -39,7 +39,7 @@ def render_layer(
     Args:
         y: rows.
         x: columns.
-        layer: what it holds; `occupied` may differ from pixel to pixel, (H, W), where it changes slowly.
+        layer: its parameters; `occupied` may vary slowly from pixel to pixel, (H, W).
         drops: streaks are the paths of round drops, down to the drop alone, instead of spindles.
     """
     along = x * jnp.sin(layer.angle) + y * jnp.cos(layer.angle)
@@ -57,7 +57,7 @@ def _render_column(
     layer: Layer,
     drops: bool,
 ) -> Float[Array, "h w"]:
-    """Relative brightness, 0 to 1, that the streaks of the given columns have at the given places."""
+    """Relative brightness, 0 to 1, of the given columns' streaks at the given positions."""
     column_bits = mix(to_bits(column) ^ layer.seed)
     shifted = along + layer.length * fraction(column_bits, 0)  # cells of neighbouring columns do not line up
     row = jnp.floor(shifted / layer.length)
