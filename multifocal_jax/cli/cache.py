@@ -1,4 +1,4 @@
-"""Where the commands keep compiled programs: below the user's cache folder, or as `MULTIFOCAL_CACHE` says."""
+"""Where the commands cache compiled programs: in the user's cache folder, or as `MULTIFOCAL_CACHE` says."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ VARIABLE = "MULTIFOCAL_CACHE"
 
 
 def cache_folder() -> Path | None:
-    """The folder that `MULTIFOCAL_CACHE` names, or `~/.cache/multifocal-jax`; None where it says "off"."""
+    """The folder that `MULTIFOCAL_CACHE` names, or `~/.cache/multifocal-jax`; None if it is "off"."""
     named = os.environ.get(VARIABLE, "")
     if named == "off":
         return None
@@ -17,7 +17,7 @@ def cache_folder() -> Path | None:
 
 
 def keep_programs() -> None:
-    """Let pictures be de-rained by programs of earlier runs; see `multifocal_jax.evaluation.programs`."""
+    """Cache programs for de-raining between runs; see `multifocal_jax.evaluation.programs`."""
     from multifocal_jax.evaluation import programs
 
     folder = cache_folder()
@@ -25,7 +25,7 @@ def keep_programs() -> None:
 
 
 def keep_compiled_steps() -> None:
-    """Let JAX keep what it compiles for a training, unless `JAX_COMPILATION_CACHE_DIR` says where; see its docs."""
+    """Let JAX cache what it compiles for a training, unless `JAX_COMPILATION_CACHE_DIR` is set; see JAX's docs."""
     import jax
 
     from multifocal_jax.evaluation.programs import processor

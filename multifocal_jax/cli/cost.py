@@ -13,8 +13,8 @@ DEFAULT_SIZES = ("128x128", "481x321")
 def cost(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m multifocal_jax.cost", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--sizes", nargs="+", default=DEFAULT_SIZES, metavar="WxH", help="of pictures, in pixels")
-    parser.add_argument("--repeats", type=at_least(0), default=3, help="timed runs; 0 counts and does not run anything")
+    parser.add_argument("--sizes", nargs="+", default=DEFAULT_SIZES, metavar="WxH", help="sizes of pictures, in pixels")
+    parser.add_argument("--repeats", type=at_least(0), default=3, help="timed runs; 0 only counts")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
     config, arguments = parse_experiment(parser, argv, default=ExperimentConfig())
     sizes = [_size(text) for text in arguments.sizes]

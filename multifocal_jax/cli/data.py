@@ -12,14 +12,14 @@ from multifocal_jax.cli.flags import at_least
 from multifocal_jax.config import DataConfig, Dataset, SourceConfig
 from multifocal_jax.data.published import PUBLISHED
 
-FAULTY = 1  # exit status of `check` where something is wrong with the data
+FAULTY = 1  # exit status of `check` if it finds faults
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0 or `FAULTY`.
 
     Raises:
-        UserError: it cannot be done, and why.
+        UserError: the command failed; the message says why.
     """
     options = _parser().parse_args(arguments)
     return options.run(options)
@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("root", metavar="ROOT", help="folder of a set, of pairs or of photographs, or a list file")
     check.add_argument("--against", default="", metavar="OTHER", help="a set to compare the backgrounds with")
     kinds = [*PUBLISHED, "folder", "clean"]
-    check.add_argument("--dataset", default="", choices=kinds, help="what ROOT is; told by name and layout if left out")
-    check.add_argument("--against-dataset", default="", choices=kinds, help="what OTHER is")
+    check.add_argument("--dataset", default="", choices=kinds, help="kind of ROOT; default: by name and layout")
+    check.add_argument("--against-dataset", default="", choices=kinds, help="kind of OTHER")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--limit", type=at_least(0), default=20, metavar="N", help="faults of each kind to print (20)")
     check.set_defaults(run=_check)
@@ -43,12 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("name", metavar="NAME", choices=list(PUBLISHED), help=", ".join(PUBLISHED))
     prepare.add_argument("--root", required=True, metavar="RAW", help="folder with the set's unpacked archives")
     prepare.add_argument("--data-dir", required=True, metavar="OUT", help="folder of prepared sets")
-    prepare.add_argument("--any-size", action="store_true", help="accept other numbers of pairs, or one split alone")
+    prepare.add_argument("--any-size", action="store_true", help="accept other numbers of pairs, or a single split")
     prepare.set_defaults(run=_prepare)
 
-    bench = commands.add_parser("bench", help="measure how fast training batches come")
-    bench.add_argument("root", nargs="?", default="", metavar="ROOT", help="folder of the set; the demo if left out")
-    bench.add_argument("--dataset", default="", choices=typing.get_args(Dataset), help="what ROOT is")
+    bench = commands.add_parser("bench", help="measure how fast training batches are made")
+    bench.add_argument("root", nargs="?", default="", metavar="ROOT", help="folder of the set; default: the demo")
+    bench.add_argument("--dataset", default="", choices=typing.get_args(Dataset), help="kind of ROOT")
     bench.add_argument("--reader", default="folder", choices=("folder", "tfds"))
     bench.add_argument("--rain", default="", help="synthesise rain of this style")
     modes = ["device", "memory", "stream"]
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--workers", type=at_least(0), default=0, metavar="N", help="processes that decode; 0 uses threads"
     )
-    bench.add_argument("--seconds", type=float, default=5, metavar="S", help="time for each figure")
+    bench.add_argument("--seconds", type=float, default=5, metavar="S", help="duration of each measurement")
     bench.add_argument("--steps", type=float, nargs="+", default=[10, 30, 100], metavar="MS", help="length of a step")
     bench.add_argument("--json", action="store_true", help="print JSON")
     bench.set_defaults(run=_bench)

@@ -7,22 +7,22 @@ from pathlib import Path
 from multifocal_jax.cli.flags import at_least, exit_on_user_error
 
 _EPILOG = """OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples of 8 pixels; float32 in
-[0, 1]. Either is run against the network before it is written. docs/export.md shows loading each."""
+[0, 1]. Both are compared with the network before they are written. docs/export.md shows how to load them."""
 
 
 def export(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
     Raises:
-        UserError: nothing was written, and why.
+        UserError: nothing was written; the message says why.
     """
     parser = argparse.ArgumentParser(description=__doc__, epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument("weights", help="file, workdir of a training, or name of packaged weights")
     parser.add_argument("output", type=Path, metavar="OUT", help="file to write: .stablehlo or .onnx")
-    parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: open")
-    parser.add_argument("--batch", type=at_least(1), metavar="N", help="fix the number of pictures; default: open")
-    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="of .stablehlo, default: %(default)s")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: any")
+    parser.add_argument("--batch", type=at_least(1), metavar="N", help="fix the number of pictures; default: any")
+    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="for .stablehlo, default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     arguments = parser.parse_args(argv)
 
     from multifocal_jax.interop.export import KNOWN_PLATFORMS, ExportError, export_onnx, export_stablehlo

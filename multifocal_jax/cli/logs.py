@@ -12,7 +12,7 @@ def quiet_libraries() -> None:
     """Leave out what is said elsewhere; must precede the import of JAX.
 
     For a checkpoint that cannot be written Orbax logs a traceback before it raises the error, asyncio one for each
-    array, and TensorStore's late answers find the event loop closed. Of a signal that ends the run XLA and Orbax tell.
+    array, and TensorStore's late answers find the event loop closed. XLA and Orbax report a signal that ends the run.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone, of XLA
     for logger in (absl_logging.get_absl_logger(), logging.getLogger("asyncio")):

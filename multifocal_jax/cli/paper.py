@@ -36,8 +36,8 @@ def paper(argv: Sequence[str] | None = None) -> int:
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Fields may be overridden in all runs, e.g. --config.train.epochs=10 --config.data.root=DIR."
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of the workdirs; default: runs")
-    parser.add_argument("--run", action="store_true", help="train and evaluate what has not been")
-    parser.add_argument("--minutes", type=float, default=0, help="begin nothing new after so many; 0: no limit")
+    parser.add_argument("--run", action="store_true", help="train and evaluate what is missing")
+    parser.add_argument("--minutes", type=float, default=0, help="start nothing new after this time; 0: no limit")
 
 
 def _add_figure(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +45,12 @@ def _add_figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--module", type=int, help="basic module, from 0; default: the last")
-    parser.add_argument("--level", type=int, default=0, help="of the pyramid; 0 is full size")
+    parser.add_argument("--level", type=int, default=0, help="level of the pyramid; 0 is full size")
 
 
 def _add_detection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", help="rainy pictures or folders of them")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="of the pictures to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for the pictures to write")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--threshold", type=float, default=0.0, help="lowest score that counts; default: 0")
 

@@ -1,4 +1,4 @@
-"""Telling that `JAX_PLATFORMS` asks for what is not there."""
+"""The error line for a `JAX_PLATFORMS` that names a missing platform."""
 
 import difflib
 import os
@@ -11,9 +11,9 @@ _PLUGINS = {"cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"), "tpu": ("libtpu"
 
 
 def missing_platform(error: Exception) -> str | None:
-    """A line for an error that means that JAX cannot start on what the environment asks for; None if it does not.
+    """The message if an error means that JAX cannot start on the platform that the environment names; else None.
 
-    JAX starts on what there is then, to tell it.
+    JAX is then started on the available platforms, to list them.
     """
     asked = os.environ.get("JAX_PLATFORMS")
     speaks = isinstance(error, AssertionError) or "backend" in str(error)  # as JAX does, partly without a word

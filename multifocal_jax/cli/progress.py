@@ -1,4 +1,4 @@
-"""What a command shows on stderr of the de-raining that is under way; see `multifocal_jax.evaluation.progress`."""
+"""Progress of de-raining on stderr; see `multifocal_jax.evaluation.progress`."""
 
 import sys
 from typing import Any
@@ -8,12 +8,12 @@ from tqdm import tqdm
 from multifocal_jax.evaluation.memory import spell
 from multifocal_jax.evaluation.progress import Compiling, Progress, Running, Tiling
 
-_DELAY = 2  # seconds before a picture has a bar: those that take less, such as a video's frames, are counted elsewhere
-_QUIET = 10  # seconds between two states of a bar in a log
+_DELAY = 2  # seconds before a picture gets a bar: faster ones, such as a video's frames, are counted elsewhere
+_QUIET = 10  # seconds between updates of the bar in a log
 
 
 class Display:
-    """Is called with what a `Derainer` does: a line for compiling and for tiles, a bar by tiles or by seconds."""
+    """Shows what a `Derainer` reports: a line for compiling and for tiling, a bar that counts tiles or seconds."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -64,7 +64,7 @@ class Display:
         return bar
 
     def _position(self, state: Running) -> float:
-        """Tiles done, or seconds passed, which stop short of what was expected as long as there is no result."""
+        """Tiles done, or seconds passed, which stay below the estimate until there is a result."""
         if state.total > 1:
             return state.done
         return min(state.seconds, 0.99 * state.expected) if state.expected else state.seconds

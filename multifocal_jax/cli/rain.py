@@ -13,7 +13,7 @@ from multifocal_jax.data.rain import STYLES, rain_key, rain_over
 from multifocal_jax.files import make_folder, write_whole
 
 RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
-_STEP = 128  # pixels; pictures are enlarged to multiples of it, so that few sizes need compiling
+_STEP = 128  # pixels; pictures are padded to multiples of it, so that few sizes need compiling
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,15 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m multifocal_jax.cli.rain",
-        description="Lay synthetic rain over a folder of clean photographs. Writes OUT/rain/NAME.png and "
-        "OUT/norain/NAME.png, a folder of pairs to train on or to score with.",
+        description="Add synthetic rain to a folder of clean photographs. Writes OUT/rain/NAME.png and "
+        "OUT/norain/NAME.png, a folder of pairs for training or evaluation.",
         allow_abbrev=False,
     )
     parser.add_argument("photos", metavar="PHOTOS", type=Path, help="folder of clean photographs")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; made if need be")
-    parser.add_argument("--style", choices=STYLES, default="heavy", help="which rain (default: heavy)")
-    parser.add_argument("--seed", type=_seed, default=0, help="another seed, another rain (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; created if necessary")
+    parser.add_argument("--style", choices=STYLES, default="heavy", help="style of rain (default: heavy)")
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed gives other rain (default: 0)")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args(argv)
 
 
@@ -63,7 +63,7 @@ def _seed(text: str) -> int:
 
 
 def _check_targets(photographs: Sequence[Path], photos: Path, out: Path, overwrite: bool) -> None:
-    """Refuse before anything is written what would lose a photograph or a pair."""
+    """Before anything is written, refuse what would overwrite a photograph or a pair."""
     if photos.resolve() in ((out / RAINY).resolve(), (out / CLEAN).resolve()):
         raise DataError(f"{photos} is one of the folders to write; name another OUT than {out}")
     by_stem: dict[str, Path] = {}
@@ -96,7 +96,7 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
                 progress.write(f"error: {error}", file=sys.stderr)
                 broken += 1
                 continue
-            # The index counts broken photographs too: mending one leaves the rain over the others as it was.
+            # The index counts broken photographs, too: repairing one does not change the rain over the others.
             pair = rain_over(rain_key(seed, index), photograph, style, _STEP)
             for target, image in zip(_targets(path, out), pair, strict=True):
                 write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))

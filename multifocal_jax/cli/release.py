@@ -19,17 +19,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     pack = commands.add_parser("pack", help="score a finished training and store its weights in float16")
-    pack.add_argument("workdir", metavar="WORKDIR", help="of the finished training")
-    pack.add_argument("--config", required=True, metavar="FILE", help="that the training was started with")
-    pack.add_argument("--name", default="", help="of the packaged weights; default: the name in the training's config")
-    pack.add_argument("--data-root", default="", metavar="DIR", help="where the data lies now, if it has moved")
+    pack.add_argument("workdir", metavar="WORKDIR", help="workdir of the finished training")
+    pack.add_argument("--config", required=True, metavar="FILE", help="config that the training was started with")
+    pack.add_argument("--name", default="", help="name of the packaged weights; default: that in the training's config")
+    pack.add_argument("--data-root", default="", metavar="DIR", help="folder of the data, if it has moved")
     pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
     pack.add_argument("--limit", type=at_least(0), default=0, metavar="N", help="score at most N pictures of each kind")
-    pack.add_argument("--note", default="", help="what the card shall say of how the training went")
+    pack.add_argument("--note", default="", help="a remark on the training for the card")
     pack.set_defaults(run=_pack)
 
     card = commands.add_parser("card", help="write the model card of weights that were packed, with its pictures")
-    card.add_argument("weights", metavar="NAME", help="of packaged weights, or a file that `pack` wrote")
+    card.add_argument("weights", metavar="NAME", help="packaged weights, or a file written by `pack`")
     card.add_argument("--folder", type=Path, default=Path("docs/weights"), metavar="DIR", help="default: docs/weights")
     card.set_defaults(run=_card)
     return parser

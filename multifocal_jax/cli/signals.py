@@ -14,13 +14,13 @@ Result = TypeVar("Result")
 
 
 def heed_signals(work: Callable[[], Result], stop: Stop) -> Result:
-    """Run `work` in a thread, so that this one, the main thread, hears signals while XLA compiles, too.
+    """Run `work` in a thread, so that the main thread can handle signals even while XLA compiles.
 
     The first Ctrl-C or SIGTERM asks `stop` to save and end. A second one ends the process at once, and so does the
-    first where nothing would be lost by it.
+    first if nothing would be lost.
 
     Returns:
-        What `work` returns; its errors are raised here.
+        The result of `work`; its errors are raised here.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
@@ -39,7 +39,7 @@ def heed_signals(work: Callable[[], Result], stop: Stop) -> Result:
         stop.signal = number
         _say(f"{name}: saving after the step under way; once more ends at once")
         if processes.count() > 1:
-            os.kill(os.getpid(), signal.SIGTERM)  # which JAX hears, and tells the other processes
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX handles it and notifies the other processes
 
     numbers = [signal.SIGINT] if processes.count() > 1 else [signal.SIGINT, signal.SIGTERM]
     before = {number: signal.getsignal(number) for number in numbers}

@@ -1,1 +1,1 @@
-"""Photographs, animations and videos: read, de-rained and written so that nothing is lost."""
+"""Photographs, animations and videos: reading, de-raining and writing without loss of metadata."""

@@ -1,4 +1,4 @@
-"""De-raining animated pictures (GIF, WebP, PNG) frame by frame; timing, repetition and transparency are kept."""
+"""De-rains animated pictures (GIF, WebP, PNG) frame by frame; timing, repetition and transparency are kept."""
 
 import io
 import warnings
@@ -23,10 +23,10 @@ class Animation:
     """A decoded animation.
 
     Attributes:
-        frames: (H, W, 4) uint8 RGBA each, as they are shown.
-        milliseconds: for which each is shown.
-        plays: how often all are shown; 0: for ever.
-        poster: whether the first is a PNG's picture for programs that do not know animations, and not shown.
+        frames: (H, W, 4) uint8 RGBA each, as shown.
+        milliseconds: duration of each frame.
+        plays: number of repetitions; 0: forever.
+        poster: whether the first frame is a PNG's picture for programs without animations, and not part of this one.
         format: Pillow's name of the file format.
         options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
     """
@@ -40,7 +40,7 @@ class Animation:
 
 
 def is_animation(data: bytes) -> bool:
-    """Whether the contents of a file are an animation; False for whatever cannot be opened."""
+    """Whether the contents of a file are an animation; False for anything that cannot be opened."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
             return picture.format in FORMATS and getattr(picture, "n_frames", 1) > 1
@@ -51,7 +51,7 @@ def is_animation(data: bytes) -> bool:
 def derain_animation(
     derain: Callable[[np.ndarray], np.ndarray], data: bytes, name: str, *, progress: bool = False
 ) -> Animation:
-    """De-rain every frame of an animation by itself.
+    """De-rain an animation frame by frame.
 
     Args:
         derain: a `Derainer`.
@@ -60,7 +60,7 @@ def derain_animation(
         progress: show a bar on stderr.
 
     Raises:
-        PhotographError: a frame cannot be read, or there are more than memory holds.
+        PhotographError: a frame cannot be read, or the frames do not fit into memory.
     """
     from tqdm import tqdm
 
@@ -87,7 +87,7 @@ def derain_animation(
 
 
 def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
-    """The contents of an animation's file.
+    """Encode an animation as the contents of a file.
 
     Args:
         animation: to be written.
@@ -95,7 +95,7 @@ def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
         name: of the file, for errors.
 
     Raises:
-        OutputError: the format holds no animation.
+        OutputError: the format does not support animations.
     """
     if kind not in FORMATS:
         raise OutputError(f"{name}: {kind} holds no animation; choose .gif, .webp or .png")

@@ -1,4 +1,4 @@
-"""The kinds of video files that can be written: which suffix asks for which, and what is encoded into each how."""
+"""The video files that can be written: container and encoders for each suffix."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +8,13 @@ from multifocal_jax.files import OutputError
 
 @dataclass(frozen=True)
 class Encoder:
-    """How pictures are encoded; all names are FFmpeg's.
+    """A video encoder; all names are FFmpeg's.
 
     Attributes:
         name: of the encoder.
-        pixels: format of the encoded pixels.
-        odd: the same for an odd width or height.
-        tag: under which the container lists the codec; None for the usual one.
+        pixels: pixel format.
+        odd: pixel format for an odd width or height.
+        tag: the codec's tag in the container; None for the usual one.
     """
 
     name: str
@@ -29,18 +29,18 @@ class Container:
     """A kind of video file; all names are FFmpeg's.
 
     Attributes:
-        muxer: writes it.
-        picture: for 8 bits per channel.
-        deep: for 10 bits; None if it has none.
-        alpha: for pictures with transparency; None if it has none.
-        sound: encoder of sound that cannot be copied.
-        subtitles: encoder of subtitles in text that cannot be copied; None if it holds none.
-        cover: how it holds a cover picture: as a "track", as an "attachment", or not.
-        chapters: whether it holds them.
-        sounds: how many tracks of sound it holds; None for any number.
-        even: whether its frames come at an even rate, so that it is given the times of its frames as their numbers.
-        aspect: whether it tells the shape of pixels that are no squares.
-        takes: beginnings of the names of codecs of sound that players expect in it; without them the muxer is asked.
+        muxer: its muxer.
+        picture: encoder for 8 bits per channel.
+        deep: encoder for 10 bits; None if there is none.
+        alpha: encoder for pictures with transparency; None if there is none.
+        sound: encoder for sound that cannot be copied.
+        subtitles: encoder for text subtitles that cannot be copied; None if it supports none.
+        cover: how it stores a cover picture: as a "track", as an "attachment", or not.
+        chapters: whether it supports them.
+        sounds: number of sound tracks that it supports; None for any number.
+        even: whether its frame rate is constant, so that frames are timed by their numbers.
+        aspect: whether it stores a pixel aspect ratio.
+        takes: prefixes of sound codecs that players expect in it; if empty, the muxer decides.
         options: of the muxer.
     """
 
@@ -115,12 +115,12 @@ def container_of(target: Path, source: Path, format_name: str) -> Container:
     """The kind of video file to write.
 
     Args:
-        target: to be written; a suffix that no video has is allowed where the source has the same.
+        target: to be written; an unknown suffix is allowed if the source has the same.
         source: the video.
         format_name: FFmpeg's name of the source's format.
 
     Raises:
-        OutputError: no video is written under this suffix.
+        OutputError: no video can be written with this suffix.
     """
     suffix = target.suffix.lower()
     if suffix not in _CONTAINERS and suffix == source.suffix.lower():

@@ -1,4 +1,4 @@
-"""Colour pictures of more than 8 bits per channel, which Pillow does not hold, in PNG, TIFF, PPM and HEIF."""
+"""Colour pictures of more than 8 bits per channel, which Pillow does not support, in PNG, TIFF, PPM and HEIF."""
 
 import io
 import re
@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
-# Pillow's name of a file's 16-bit pixels: the mode to open it in twice, the names that pick out the high and the low
-# bytes. "LA" has no name for its low bytes, but its four bytes per pixel are those of RGBA.
+# By Pillow's name of a file's 16-bit pixels: the mode in which it is opened twice, and the raw modes that select the
+# high and the low bytes. "LA" has none for its low bytes, but its four bytes per pixel can be read as RGBA.
 _BYTES = {
     "RGB;16B": ("RGB", "RGB;16B", "RGB;16L"),
     "RGB;16L": ("RGB", "RGB;16L", "RGB;16B"),
@@ -25,7 +25,7 @@ Turn = Callable[[Image.Image], Image.Image]
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether an opened file has more bits than 8 of colour, or of grey with alpha, which Pillow would leave out."""
+    """Whether an opened file has more than 8 bits of colour, or of grey with alpha, which Pillow would discard."""
     if picture.format == "HEIF":
         return picture.info["bit_depth"] > 8
     if picture.format == "PPM":
@@ -34,11 +34,11 @@ def is_deep(picture: Image.Image) -> bool:
 
 
 def read_deep(file: BinaryIO, turn: Turn) -> np.ndarray:
-    """All bits of a file for which `is_deep` holds.
+    """Read all bits of a file for which `is_deep` holds.
 
     Args:
         file: positioned at its start.
-        turn: turns a loaded picture upright.
+        turn: rotates a loaded picture upright.
 
     Returns:
         (H, W, 1 to 4) uint16 from 0 to 65535: grey or RGB, then alpha if there is any.
@@ -77,7 +77,7 @@ def _read_ppm(data: bytes) -> np.ndarray:
 
 
 def _highest(picture: Image.Image) -> int:
-    """The value that stands for white in a PPM."""
+    """The value of white in a PPM."""
     arguments = getattr(picture, "tile", [None])[0].args
     return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
 
@@ -91,7 +91,7 @@ def _raw_mode(picture: Image.Image) -> str:
 
 
 def _decode(data: bytes, mode: str, raw_mode: str, turn: Turn) -> np.ndarray:
-    """Let Pillow decode a file as if its pixels were of another raw mode of the same width."""
+    """Let Pillow decode a file as if its pixels had another raw mode of the same width."""
     with Image.open(io.BytesIO(data)) as picture:
         picture.tile = [  # pyright: ignore[reportAttributeAccessIssue]
             tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
@@ -103,7 +103,7 @@ def _decode(data: bytes, mode: str, raw_mode: str, turn: Turn) -> np.ndarray:
 
 
 def write_png(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a PNG of 16 bits per channel.
+    """Write a PNG with 16 bits per channel.
 
     Args:
         file: to write to.
@@ -134,14 +134,14 @@ def write_png(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> No
 
 
 def write_ppm(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a PPM, or a PGM if there is one channel, of 16 bits per channel; none of the options."""
+    """Write a PPM, or a PGM if there is one channel, with 16 bits per channel; it has no options."""
     height, width, channels = pixels.shape
     file.write(b"P%d\n%d %d\n65535\n" % (5 if channels == 1 else 6, width, height))
     file.write(pixels.astype(">u2").tobytes())
 
 
 def write_heif(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write the high 10 bits as HEIF; arguments as for `write_png`, with `quality` and what else pillow-heif takes."""
+    """Write the high 10 bits as HEIF; arguments as for `write_png`, with `quality` and other options of pillow-heif."""
     import pillow_heif
 
     height, width, channels = pixels.shape
@@ -150,7 +150,7 @@ def write_heif(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
 
 
 def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> None:
-    """Write a TIFF of 16 bits per channel; arguments as for `write_png`, with XMP as an entry of the EXIF."""
+    """Write a TIFF with 16 bits per channel; arguments as for `write_png`, with XMP as an entry of the EXIF."""
     height, width, channels = pixels.shape
     data = zlib.compress(pixels.astype("<u2").tobytes())
     directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")

@@ -1,4 +1,4 @@
-"""De-raining files and folders: what is to be done, doing it, and keeping account of it."""
+"""De-rains files and folders: planning, processing and a summary."""
 
 import glob
 import os
@@ -24,28 +24,28 @@ Derain = Callable[[np.ndarray], np.ndarray]
 
 
 class InputError(UserError):
-    """There is nothing to de-rain, or inputs get in each other's way."""
+    """There is nothing to de-rain, or inputs conflict with each other."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read and the files to write; `relative` names it among the others."""
+    """One file to read and the files to write; `relative` is its path within the input folder."""
 
     source: Path
     target: Path
     relative: Path
-    comparison: Path | None = None  # the picture of before and after, if one is wanted
+    comparison: Path | None = None  # the picture of before and after, if requested
 
 
 @dataclass
 class Account:
-    """What became of the files.
+    """The results for all files.
 
     Attributes:
         done, skipped: sources.
         failed: messages that name the source.
-        lost: of videos, what their results do not hold any longer; messages that name the source.
-        left_out: how many files of folders are neither pictures nor videos, by suffix.
+        lost: what the results of videos no longer contain; messages that name the source.
+        left_out: number of files in folders that are neither pictures nor videos, by suffix.
         niqe: before and after, if measured.
     """
 
@@ -57,7 +57,7 @@ class Account:
     niqe: list[tuple[float, float]] = field(default_factory=list)
 
     def summary(self, seconds: float) -> str:
-        """For the end of a run."""
+        """The summary at the end of a run."""
         lines = [f"{len(self.done)} de-rained in {seconds:.1f} s"]
         if self.skipped:
             lines[0] += f", {len(self.skipped)} skipped as they exist already (--overwrite replaces them)"
@@ -75,7 +75,7 @@ class Account:
 
 
 def output_beside(inputs: Sequence[str]) -> str:
-    """Where results go if nothing is said: to `photo-derained.jpg` for photo.jpg, `holiday-derained` for holiday/.
+    """The default output: `photo-derained.jpg` for photo.jpg, `holiday-derained` for holiday/.
 
     Raises:
         InputError: there are several inputs, or a pattern.
@@ -98,17 +98,17 @@ def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) ->
     """Match inputs with outputs.
 
     Args:
-        inputs: files, folders (taken with all below them) or glob patterns.
-        output: a file, if there is a single input file and this has the suffix of a picture or video, or is what
-            `output_beside` gives; else a folder, in which the structure below each input folder is kept.
-        comparisons: folder for pictures that show before and after side by side, as `NAME.jpg`, or with the whole name
-            of the picture before the suffix where two pictures differ by nothing else.
+        inputs: files, folders (including subfolders) or glob patterns.
+        output: a file, if there is a single input file and this has the suffix of a picture or video, or is the result
+            of `output_beside`; otherwise a folder, in which the structure of each input folder is kept.
+        comparisons: folder for pictures of before and after side by side, as `NAME.jpg`, or with the whole name of the
+            picture before the suffix if two pictures differ only in the suffix.
 
     Returns:
-        What is to be done; how many files of folders are neither pictures nor videos, by suffix.
+        The jobs, and the number of files in folders that are neither pictures nor videos, by suffix.
 
     Raises:
-        InputError: an input does not exist, a folder is empty, or two files would be written to one.
+        InputError: an input does not exist, a folder is empty, or two files would have the same output.
     """
     target = Path(output)
     outputs = [target, comparisons] if comparisons else [target]
@@ -136,7 +136,7 @@ def _comparison_name(relative: Path, stems: Counter[Path]) -> Path:
 
 
 def _expand(text: str, outputs: Sequence[Path], left_out: Counter[str]) -> list[tuple[Path, Path]]:
-    """Files that an input stands for, each with its path below the output folder; nothing out of folders to write."""
+    """The files of an input, each with its path in the output folder; output folders are not searched."""
     path = Path(text)
     if path.is_file():
         return [(path, Path(path.name))]
@@ -173,15 +173,15 @@ def derain_files(
     quiet: bool = False,
     left_out: Counter[str] | None = None,
 ) -> Account:
-    """De-rain files one by one; one that cannot be read or written is reported, and the others are done.
+    """De-rain files one by one; one that cannot be read or written is reported, and the others are processed.
 
     Args:
         derain: a `Derainer`.
         jobs: from `plan`.
-        overwrite: replace outputs that exist already; otherwise they are left alone.
-        niqe: measure it before and after; of an animation the first frame's, not of videos.
+        overwrite: replace existing outputs; otherwise they are kept.
+        niqe: measure NIQE before and after; for animations of the first frame, not for videos.
         quiet: no progress, no messages.
-        left_out: from `plan`, for the account.
+        left_out: from `plan`, for the summary.
     """
     from tqdm import tqdm
 
@@ -229,7 +229,7 @@ def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> byte
 
 
 def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
-    """The same photograph with de-rained pixels; alpha and everything else is kept."""
+    """De-rain the pixels of a photograph; alpha and everything else is kept."""
     clean = derain(photograph.pixels)
     return Photograph(clean, photograph.alpha, photograph.grey, photograph.format, photograph.options)
 
@@ -237,7 +237,7 @@ def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
 def _derain_contents(
     derain: Derain, data: bytes, name: str, kind: str, target: str, *, progress: bool
 ) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """The file to write for a file's contents, and the picture before and after; of an animation the first frame."""
+    """De-rain a file's contents; returns the file to write, and the (first) picture before and after."""
     if is_animation(data):
         animation = derain_animation(derain, data, name, progress=progress)
         contents = encode_animation(animation, kind or animation.format, target)
@@ -248,7 +248,7 @@ def _derain_contents(
 
 
 def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
-    """NIQE of 8 or 16-bit pictures in words, also put down in the account."""
+    """NIQE of 8 or 16-bit pictures in words, also recorded in the account."""
     from multifocal_jax.evaluation.niqe import niqe
 
     sides = [side if side.dtype == np.uint8 else (side >> 8).astype(np.uint8) for side in (before, after)]
@@ -261,12 +261,12 @@ def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
 
 
 def _check_writable(target: Path) -> None:
-    """Try before a long work whether there can be a result, without making its folder."""
+    """Check before long work whether the output can be written, without creating its folder."""
     make_folder(next(folder for folder in target.absolute().parents if folder.exists()))
 
 
 def _derain_video(derain: Derain, job: Job, progress: bool) -> list[str]:
-    """De-rain a video's file; returns what the result does not hold any longer."""
+    """De-rain a video file; returns what the result no longer contains."""
     try:
         from multifocal_jax.media.video import derain_video
     except ModuleNotFoundError as error:
@@ -277,7 +277,7 @@ def _derain_video(derain: Derain, job: Job, progress: bool) -> list[str]:
 
 
 def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-    """De-rain a picture's file; returns the picture before and after."""
+    """De-rain a picture file; returns the picture before and after."""
     data = job.source.read_bytes()
     kind = "" if job.target.suffix.lower() == job.source.suffix.lower() else format_of(job.target)
     contents, before, after = _derain_contents(derain, data, str(job.source), kind, str(job.target), progress=progress)
@@ -296,7 +296,7 @@ def check_overwriting(jobs: Sequence[Job], overwrite: bool) -> None:
     """Refuse a single output that exists, outputs that are their own inputs, and comparisons that exist.
 
     Raises:
-        OutputError: without `overwrite`, something would be lost; with it, a picture would be lost to a comparison.
+        OutputError: without `overwrite`, a file would be lost; with it, a comparison would replace a picture.
     """
     sources = {job.source.resolve() for job in jobs}
     for job in jobs:

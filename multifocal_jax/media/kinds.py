@@ -1,4 +1,4 @@
-"""What a file is: told by its suffix or, where that says nothing, by its contents."""
+"""The kind of a file, by its suffix or, where that says nothing, by its contents."""
 
 import contextlib
 import warnings
@@ -29,17 +29,17 @@ Image.init()
 _OPEN = [name for name in _FORMATS if name in Image.OPEN]
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")  # brands
 NEEDS_PACKAGE = "needs pillow-heif; install it with: pip install pillow-heif (the extra `heif`)"
-_BEGINNING = 1024  # bytes that tell a video
+_BEGINNING = 1024  # bytes that identify a video
 
 
 def kind_by_suffix(path: Path) -> Kind | None:
-    """What a name promises; None if nothing."""
+    """The kind that a name indicates; None if unknown."""
     suffix = path.suffix.lower()
     return "picture" if suffix in PICTURES else "video" if suffix in containers.SUFFIXES else None
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What a file holds; None if neither a picture nor a video, or a camera's raw file or what an interrupted run left.
+    """The kind of a file; None if it is neither picture nor video, or a camera's raw file or left by a killed run.
 
     Raises:
         OSError: it cannot be read.
@@ -63,7 +63,7 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def why_unknown(path: Path) -> str:
-    """For a message: why a file that is neither is not taken."""
+    """For a message: why a file of unknown kind is not processed."""
     suffix = path.suffix.lower()
     if suffix == PARTIAL:
         return "was left by a run that did not end; remove it"
@@ -73,12 +73,12 @@ def why_unknown(path: Path) -> str:
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether a file that begins so is a HEIF picture."""
+    """Whether a file that begins with these bytes is a HEIF picture."""
     return data[4:8] == b"ftyp" and data[8:12] in _HEIF
 
 
 def _has_pictures(path: Path) -> bool:
-    """Whether a file of films holds more than sound; True where that cannot be told."""
+    """Whether a media file contains more than sound; True if unknown."""
     try:
         import av
         from av.error import FFmpegError
@@ -94,7 +94,7 @@ def _has_pictures(path: Path) -> bool:
 
 
 def _is_film(start: bytes) -> bool:
-    """By the first bytes of the containers that can be read."""
+    """Recognise a video by the first bytes of the containers that can be read."""
     box = start[4:8]
     return (
         (box == b"ftyp" and start[8:12] not in (*_HEIF, b"avif", b"avis", b"jp2 ", b"jpx ", b"M4A "))

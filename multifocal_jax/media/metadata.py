@@ -1,4 +1,4 @@
-"""Making EXIF and XMP true of a picture that is turned upright and has lost what lay in the file beside it."""
+"""Corrects EXIF and XMP for a picture that was rotated upright and lost other data of its file."""
 
 import re
 from xml.dom import minidom
@@ -9,8 +9,8 @@ from PIL import ExifTags, Image
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
-# Beginnings of namespace and name of entries about what is dropped: gain maps, depth, matting, motion photos, sound,
-# and the second part of XMP that is too long for a JPEG's segment.
+# Prefixes of namespace and name of entries about dropped data: gain maps, depth, matting, motion photos, sound, and the
+# second part of XMP that is too long for a JPEG's segment.
 _DROPPED = (
     ("http://ns.adobe.com/hdr-gain-map/", ""),
     ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),
@@ -41,12 +41,12 @@ _SIDES_IN_EXIF = (
 
 
 def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> None:
-    """Change a picture's EXIF to that of the same picture turned upright.
+    """Correct a picture's EXIF for the picture rotated upright.
 
     Args:
-        exif: changed in place; the orientation is taken out.
+        exif: changed in place; the orientation is removed.
         size: width and height, upright.
-        turned: whether it was stored otherwise.
+        turned: whether it was stored rotated.
     """
     exif.pop(ExifTags.Base.Orientation, None)
     for directory, *tags in _SIDES_IN_EXIF:
@@ -61,12 +61,12 @@ def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> Non
 
 
 def true_xmp(xmp: str, size: tuple[int, int], turned: bool) -> str:
-    """A picture's XMP as it holds for the picture turned upright and without further pictures, depth, films and sound.
+    """A picture's XMP, corrected for the picture rotated upright and without embedded pictures, depth, films and sound.
 
     Args:
-        xmp: of which no more than the orientation is changed if it is not well-formed XML.
+        xmp: if it is not well-formed XML, only the orientation is changed.
         size: width and height, upright.
-        turned: whether it was stored otherwise.
+        turned: whether it was stored rotated.
     """
     marked = re.sub(r'(tiff:Orientation(?:="|>))[0-9]', r"\g<1>1", xmp)
     if "<!DOCTYPE" in marked:  # XMP has none, and what it declares might not end
@@ -83,7 +83,7 @@ def true_xmp(xmp: str, size: tuple[int, int], turned: bool) -> str:
 
 
 def _prune(element: minidom.Element, gone: tuple[tuple[str, str], ...], sides: dict[tuple[str, str], int]) -> bool:
-    """Take out entries, and set sides, of an element and all below it; returns whether anything has changed."""
+    """Remove entries and set sides of an element and its descendants; returns whether anything has changed."""
     changed = False
     for node in [*element.attributes.values(), *element.childNodes]:
         space, name = node.namespaceURI or "", node.localName or ""

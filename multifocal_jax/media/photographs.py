@@ -1,4 +1,4 @@
-"""Photographs of every kind with all that belongs to them: bit depth, alpha, orientation, quality and metadata."""
+"""Photographs of every kind with bit depth, alpha, orientation, quality and metadata."""
 
 import contextlib
 import io
@@ -38,12 +38,12 @@ class PhotographError(UserError):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A decoded photograph, turned upright.
+    """A decoded photograph, rotated upright.
 
     Attributes:
-        pixels: (H, W, 3) uint8 or uint16 RGB; grey ones are repeated over the channels.
+        pixels: (H, W, 3) uint8 or uint16 RGB; grey is repeated over the channels.
         alpha: (H, W) of the same dtype, or None.
-        grey: whether it was, and is to be written, greyscale.
+        grey: whether it was, and will be written as, greyscale.
         format: Pillow's name of the file format.
         options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
     """
@@ -63,12 +63,13 @@ def read_photograph(data: bytes, name: str) -> Photograph:
         name: of the file, for errors.
 
     Raises:
-        PhotographError: it is no picture, is truncated, has several frames or pages, floating-point or 32-bit values,
-            or so many pixels that it looks like an attack (Pillow's limit, about 179 million).
+        PhotographError: it is not a picture, is truncated, has several frames or pages, floating-point or 32-bit
+        values,
+            or so many pixels that it may be a decompression bomb (Pillow's limit, about 179 million).
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
-            # Pillow warns of large pictures and odd metadata, which are no trouble
+            # Pillow warns about large pictures and odd metadata, which are harmless
             return _decode(picture, data, name)
     except PhotographError:
         raise
@@ -119,7 +120,7 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
     """Options for `save` that keep quality and metadata; EXIF only if Pillow can encode all of it.
 
     Args:
-        picture: read already, as decoding takes away the orientation and some of what is kept stands at a file's end.
+        picture: already decoded, as decoding removes the orientation and some metadata is at the end of a file.
         kind: Pillow's name of its format.
         data: the whole file.
     """
@@ -178,7 +179,7 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
 
 
 def _is_lossless_webp(data: bytes) -> bool:
-    """Whether a WebP file's picture, or the first of its animation, is coded without loss."""
+    """Whether a WebP file's picture, or the first of its animation, is lossless."""
     position = 12  # after RIFF, the size, WEBP
     while len(header := data[position : position + 8]) == 8:
         name, size = header[:4], int.from_bytes(header[4:], "little")
@@ -189,10 +190,10 @@ def _is_lossless_webp(data: bytes) -> bool:
 
 
 def format_of(path: Path) -> str:
-    """Pillow's name of the format that a file name asks for.
+    """Pillow's name of the format for a file name.
 
     Raises:
-        OutputError: no picture can be written under this name.
+        OutputError: no picture can be written with this suffix.
     """
     Image.init()
     kind = Image.registered_extensions().get(path.suffix.lower(), "")
@@ -204,15 +205,15 @@ def format_of(path: Path) -> str:
 
 
 def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
-    """The contents of a picture file.
+    """Encode a photograph as the contents of a file.
 
     Args:
-        photograph: to be written; 16 bits are kept in PNG, TIFF and PPM, of which HEIF gets the high 10, others 8.
-        kind: Pillow's name of the format; quality and metadata are kept as far as this format takes them.
+        photograph: to be written; 16 bits are kept in PNG, TIFF and PPM, HEIF gets the high 10, others the high 8.
+        kind: Pillow's name of the format; quality and metadata are kept as far as this format supports them.
         name: of the file, for errors.
 
     Raises:
-        OutputError: the format cannot hold the transparency, the size or the metadata.
+        OutputError: the format does not support the transparency, the size or the metadata.
     """
     if photograph.alpha is not None and kind in _WITHOUT_ALPHA:
         raise OutputError(f"{name}: {kind} holds no transparency; choose .png, .tif or .webp")
@@ -235,7 +236,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
 
 
 def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:
-    """Of a file's options, those that fit into a file of the same or of another format."""
+    """Those of a file's options that are valid for the same or another format."""
     kept = options if same else ("icc_profile", "exif", "dpi", "xmp")
     fitting = {key: options[key] for key in kept if key in options}
     xmp = fitting.get("xmp")
@@ -257,14 +258,14 @@ def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str,
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write a picture without any metadata, in the format of its suffix; its folder is made.
+    """Write a picture without metadata, in the format of its suffix; creates its folder.
 
     Args:
         pixels: (H, W, 3) uint8.
         path: file to write.
 
     Raises:
-        OutputError: the suffix is no picture's, or the disk does not take it.
+        OutputError: the suffix is not that of a picture, or the file cannot be written.
     """
     data = encode_photograph(Photograph(pixels, None, False, ""), format_of(path), str(path))
     make_folder(path.parent)

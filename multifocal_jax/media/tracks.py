@@ -1,4 +1,4 @@
-"""What a video holds beside its pictures: sound, subtitles, cover, data, chapters; copied, encoded anew or named."""
+"""All tracks of a video but its pictures: sound, subtitles, cover, data, chapters; copied, re-encoded or reported."""
 
 import io
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ _COVERS = {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png
 _USUAL_RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000]  # samples per second
 _LAYOUTS = ["mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1"]  # by number of channels, from one up
 _BITS_PER_CHANNEL = 96_000  # and second
-# Beginnings of entries that hold for the file as it was.
+# Prefixes of entries that apply only to the original file.
 _OUTDATED = ("encoder", "rotate", "bps", "duration", "number_of_", "_statistics_", "major_brand", "minor_version")
 _OUTDATED += ("compatible_brands",)
 
@@ -32,7 +32,7 @@ class Track(Protocol):
     """One track of the result."""
 
     def take(self, packet: Packet) -> None:
-        """Write what a packet of the source stands for; the last one of a track is empty."""
+        """Write the contents of a packet of the source; the last one of a track is empty."""
 
 
 class _Copied:
@@ -46,7 +46,7 @@ class _Copied:
             return
         shift = -ticks(self.origin, packet.time_base)
         if packet.dts is not None:
-            if self.last is not None:  # times must grow, and those of damaged files do not
+            if self.last is not None:  # times must increase, which those of damaged files do not
                 shift = max(shift, self.last + 1 - packet.dts)
             self.last = packet.dts = packet.dts + shift
         packet.pts = None if packet.pts is None else packet.pts + shift
@@ -86,7 +86,7 @@ class _Sound:
             self.film.mux(self.stream.encode(None))
 
     def _encode(self, frame: AudioFrame | None) -> None:
-        """Resample and encode a frame, or what the resampler still holds."""
+        """Resample and encode a frame, or flush the resampler."""
         for part in self.resampler.resample(frame) if self.resampler else []:
             self.film.mux(self.stream.encode(part))
 
@@ -116,13 +116,13 @@ class _Subtitles:
 
 
 def _rate(encoder: str, wanted: int) -> int:
-    """The lowest rate of an encoder that loses nothing, else its highest."""
+    """The lowest rate of an encoder that is lossless for this track, else its highest."""
     rates = sorted(av.Codec(encoder, "w").audio_rates or _USUAL_RATES)
     return next((rate for rate in rates if rate >= wanted), rates[-1])
 
 
 def _layout(encoder: str, stream: AudioStream, rate: int) -> AudioLayout:
-    """The channels of a track where an encoder takes them, else as many, else two."""
+    """The channel layout of a track if an encoder supports it, else one with as many channels, else stereo."""
     own, codec = stream.codec_context.layout, av.Codec(encoder, "w")
     for layout in (own, *map(AudioLayout, _LAYOUTS[own.nb_channels - 1 : own.nb_channels])):
         trial = codec.create("audio")
@@ -153,18 +153,18 @@ def carry(
     covers: dict[int, bytes],
     origin: Fraction,
 ) -> tuple[dict[int, Track], list[str]]:
-    """Prepare the result for all that the source holds beside one track of pictures.
+    """Prepare the result for everything in the source except the video track.
 
     Args:
         source: the video.
-        target: the result, in which the track of pictures is set up already.
-        container: what kind of file the result is.
+        target: the result, in which the video track is already set up.
+        container: kind of the result.
         picture: the source's track that is de-rained.
-        covers: contents of pictures that are shown in the place of a video, by the number of their track.
+        covers: contents of cover pictures, by the number of their track.
         origin: the source's time in seconds that becomes 0.
 
     Returns:
-        The tracks that are to be given the source's packets, by the number of the track there; what is lost, in words.
+        The tracks that receive the source's packets, by the number of the track there; what is lost, in words.
     """
     tracks: dict[int, Track] = {}
     lost = []
@@ -196,14 +196,14 @@ def carry(
 
 
 def true_of_result(metadata: dict[str, str]) -> dict[str, str]:
-    """Those entries of a file or a track that hold for the result, too."""
+    """The entries of a file or a track that also apply to the result."""
     return {key: value for key, value in metadata.items() if not key.lower().startswith(_OUTDATED)}
 
 
 def _track(
     target: OutputContainer, container: Container, stream: Stream, same: bool, cover: bool, origin: Fraction
 ) -> Track | None:
-    """The track of the result for one of the source; None if the container has none for it."""
+    """The result's track for one of the source; None if the container does not support it."""
     track: _Copied | _Sound | _Subtitles | None = None
     held = container.cover == "track" and _codec(stream) in _COVERS if cover else _takes(container, stream, same)
     if held:
@@ -219,7 +219,7 @@ def _track(
 
 
 def _takes(container: Container, stream: Stream, same: bool) -> bool:
-    """Whether a container holds a track as it is; `same`: the source is of the same kind."""
+    """Whether a container supports a track unchanged; `same`: the source is of the same kind."""
     if stream.type in ("audio", "subtitle") and stream.codec_context is None:  # FFmpeg has no decoder
         return False
     if stream.type in ("video", "attachment"):
@@ -240,7 +240,7 @@ def _takes(container: Container, stream: Stream, same: bool) -> bool:
 
 
 def _codec(stream: Stream) -> str:
-    """FFmpeg's name of what a track is encoded with; empty if it does not know."""
+    """FFmpeg's name of a track's codec; empty if unknown."""
     return getattr(stream, "name", None) or ""
 
 
@@ -252,7 +252,7 @@ def _attach_cover(target: OutputContainer, container: Container, stream: Stream,
 
 
 def _told_elsewhere(source: InputContainer, stream: Stream) -> bool:
-    """Whether the result's muxer makes a track of data by itself: of the time code, of chapters."""
+    """Whether the result's muxer creates a data track itself: for time code or chapters."""
     return stream.type == "data" and ("timecode" in stream.metadata or bool(source.chapters() and _codec(stream)))
 
 
@@ -267,10 +267,10 @@ def _shifted(chapter: Any, origin: Fraction) -> Any:
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether a track of pictures is one picture that stands for the file."""
+    """Whether a video track is a single cover picture."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def pictures(streams: Iterable[Stream]) -> VideoStream | None:
-    """The first track of pictures, if there is one."""
+    """The first video track, if there is one."""
     return next((stream for stream in streams if isinstance(stream, VideoStream) and not is_cover(stream)), None)

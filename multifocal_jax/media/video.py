@@ -1,4 +1,4 @@
-"""De-raining videos frame by frame through PyAV, which brings FFmpeg's libraries; all else in the file is kept."""
+"""De-rains videos frame by frame with PyAV, which includes FFmpeg's libraries; everything else in the file is kept."""
 
 import os
 from collections.abc import Callable
@@ -25,30 +25,30 @@ os.environ.setdefault("SVT_LOG", "0")  # the encoder of AV1 writes its settings 
 
 _HDR = {16: "PQ", 18: "HLG"}  # FFmpeg's numbers of transfer functions that need 10 bits
 _FEW_FRAMES = 8  # with fewer than it reorders, x265 gives arbitrary times
-_TICKS = Fraction(1, 1000)  # for a variable rate where the container knows numbers of frames only
+_TICKS = Fraction(1, 1000)  # for a variable rate if the container only counts frames
 
 Derain = Callable[[np.ndarray], np.ndarray]
 
 
 def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool = False) -> list[str]:
-    """De-rain every frame of a video by itself; its time, all other tracks and metadata are kept.
+    """De-rain a video frame by frame; timestamps, all other tracks and metadata are kept.
 
-    Frames are turned upright. Pixels keep their shape, and colours their matrix, range and tags; a video that does not
-    tell its matrix is taken for BT.709 from 720 rows up, else for BT.601. More than 8 bits per channel stay 10 and
-    transparency stays where the container has an encoder for them; see `containers` for the encoders.
+    Frames are rotated upright. The pixel aspect ratio and the colours' matrix, range and tags are kept; a video without
+    a matrix tag is read as BT.709 from 720 rows up, below that as BT.601. More than 8 bits per channel become 10, and
+    transparency is kept, if the container has an encoder for them; see `containers` for the encoders.
 
     Args:
-        derain: a `Derainer`; is given (H, W, 3) uint8, or uint16 for a video of more than 8 bits.
+        derain: a `Derainer`; called with (H, W, 3) uint8, or uint16 for a video of more than 8 bits.
         source: the video.
-        target: to be written; its suffix decides on the container.
+        target: to be written; its suffix determines the container.
         progress: show a bar on stderr.
 
     Returns:
-        What the result does not hold any longer, in words.
+        What the result no longer contains, in words.
 
     Raises:
         VideoError: the video cannot be read.
-        OutputError: it cannot be written, or its container cannot hold its range of brightness (HDR).
+        OutputError: it cannot be written, or its container does not support HDR.
     """
     with open_video(source) as film:
         container = container_of(target, source, film.format.name)
@@ -70,7 +70,7 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
 
 
 def _encoder(container: Container, survey: Survey, target: Path) -> tuple[Encoder, list[str]]:
-    """How pictures are encoded, and what of them is lost."""
+    """How frames are encoded, and what is lost."""
     look = survey.look
     hdr, encoder, lost = _HDR.get(look.transfer), container.picture, list(look.lost)
     if look.alpha and container.alpha and not hdr:
@@ -105,7 +105,7 @@ def _write(
     source: Path,
     progress: bool,
 ) -> list[str]:
-    """Fill the result; returns what is lost beside what the choice of an encoder has lost."""
+    """Fill the result; returns what is lost in addition to the losses of the encoder."""
     from tqdm import tqdm
 
     look, picture = survey.look, pictures_of(film, source)
@@ -142,7 +142,7 @@ def _write(
 
 
 def _set_up(stream: VideoStream, look: Look, encoder: Encoder, container: Container) -> None:
-    """Tell a track to write all about its pictures."""
+    """Set the properties of the video track."""
     width, height = look.shown
     if container.aspect:
         stream.sample_aspect_ratio = look.aspect
@@ -160,7 +160,7 @@ def _set_up(stream: VideoStream, look: Look, encoder: Encoder, container: Contai
 
 
 class _Clock:
-    """Gives frames their times in the result, in units of `time_base`, and none the same."""
+    """Gives frames distinct times in the result, in units of `time_base`."""
 
     def __init__(self, times: list[Fraction], container: Container, picture: VideoStream) -> None:
         rates = [rate for rate in (picture.average_rate, picture.guessed_rate) if rate]
@@ -183,5 +183,5 @@ class _Clock:
 
 
 def _is_even(times: list[Fraction], period: Fraction) -> bool:
-    """Whether times stand for the numbers 0, 1, 2, ... of frames."""
+    """Whether times correspond to frame numbers 0, 1, 2, ..."""
     return all(abs(time - times[0] - number * period) < period / 2 for number, time in enumerate(times))

@@ -1,4 +1,4 @@
-"""Frames of a video as arrays and back: turned upright, colours by the video's own matrix, range and depth."""
+"""Converts frames of a video to arrays and back: rotated upright, with the video's own matrix, range and depth."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,15 +28,15 @@ class Look:
 
     Attributes:
         width, height: as they are stored.
-        turn: (a, b, c, d) of the matrix that takes stored positions to shown ones: x' = ax + cy, y' = bx + dy.
+        turn: (a, b, c, d) of the matrix that maps stored to displayed positions: x' = ax + cy, y' = bx + dy.
         aspect: width to height of a pixel as shown.
         bits: per channel.
         alpha: whether there is transparency.
-        matrix: FFmpeg's number of that between RGB and Y'CbCr, or of the usual one for a video that does not tell.
+        matrix: FFmpeg's number of the matrix between RGB and Y'CbCr, or the usual one for a video without a tag.
         range: of the values, LIMITED or FULL.
         primaries, transfer: FFmpeg's numbers of these tags.
-        display: the display of the one who graded it and how bright it gets, in x265's words; empty if not told.
-        lost: what frames carry that an encoder does not take.
+        display: the mastering display and its brightness in x265's notation; empty if unknown.
+        lost: side data of frames that the encoder does not support.
     """
 
     width: int
@@ -64,7 +64,7 @@ class Look:
 
 
 def look_of(frame: VideoFrame, stream: VideoStream) -> Look:
-    """What a frame and its track tell."""
+    """Read it from a frame and its track."""
     components, aspect, turn = frame.format.components, stream.sample_aspect_ratio or Fraction(1), (1, 0, 0, 1)
     if matrix := frame.side_data.get("DISPLAYMATRIX"):
         a, b, _, c, d = (int(np.sign(value)) for value in np.frombuffer(matrix, np.int32, 5))
@@ -86,7 +86,7 @@ def look_of(frame: VideoFrame, stream: VideoStream) -> Look:
 
 
 def usual_matrix(height: int) -> int:
-    """That of a video which does not say, by its rows."""
+    """The matrix of a video without a tag, by its number of rows."""
     return BT709 if height >= 720 else BT601
 
 
@@ -115,7 +115,7 @@ def to_array(frame: VideoFrame, look: Look) -> np.ndarray:
 
 
 def to_frame(array: np.ndarray, look: Look, stream: VideoStream) -> VideoFrame:
-    """The opposite of `to_array`, of the size and in the colours that a track to write is set up for."""
+    """The inverse of `to_array`, with the size and colours of the track to write."""
     frame = VideoFrame.from_ndarray(array, look.rgb).reformat(
         stream.width,
         stream.height,

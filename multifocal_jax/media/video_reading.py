@@ -1,4 +1,4 @@
-"""Reading videos through PyAV: what they hold, their packets in a time without breaks, frames."""
+"""Reads videos with PyAV: their contents, packets with continuous timestamps, and frames."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from multifocal_jax.media.tracks import is_cover, pictures, ticks
 from multifocal_jax.media.video_frames import Look, look_of
 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own leave out alpha
-_BROADCAST = ("mpegts", "mpeg")  # formats whose time may begin anew on the way: recordings, files joined to one
-_LEAP, _STEP_BACK = 10, Fraction(1, 10)  # seconds from which on, forwards and backwards, a time is a new one
+_BROADCAST = ("mpegts", "mpeg")  # formats whose timestamps may restart: recordings, concatenated files
+_LEAP, _STEP_BACK = 10, Fraction(1, 10)  # jumps in seconds, forwards and backwards, that mean a restart
 
 
 class VideoError(UserError):
@@ -30,7 +30,7 @@ class VideoError(UserError):
 
 @dataclass(frozen=True)
 class Survey:
-    """What a look through a video has found: its frames' times in seconds, covers by the number of their track."""
+    """The result of scanning a video: its frames' times in seconds, and covers by the number of their track."""
 
     look: Look
     times: list[Fraction]
@@ -50,10 +50,10 @@ def open_video(source: Path) -> InputContainer:
 
 
 def survey_of(film: InputContainer, source: Path) -> Survey:
-    """Look through a video; only its first frame is decoded.
+    """Scan a video; only its first frame is decoded.
 
     Raises:
-        VideoError: there are no pictures, or none can be decoded.
+        VideoError: there are no frames, or none can be decoded.
     """
     stream = pictures_of(film, source)
     decode = Decoder(stream)
@@ -73,10 +73,10 @@ def survey_of(film: InputContainer, source: Path) -> Survey:
 
 
 def pictures_of(film: InputContainer, source: Path) -> VideoStream:
-    """The track of pictures that is de-rained, set to be decoded in several threads.
+    """The video track to de-rain, set up for decoding in several threads.
 
     Raises:
-        VideoError: there is none that can be decoded.
+        VideoError: no video track can be decoded.
     """
     stream = pictures(film.streams)
     if stream is None or stream.codec_context is None:
@@ -87,7 +87,7 @@ def pictures_of(film: InputContainer, source: Path) -> VideoStream:
 
 
 def packets_of(film: InputContainer, source: Path) -> Iterator[Packet]:
-    """All packets; after the last one of a track an empty one.
+    """All packets; the last one of a track is followed by an empty one.
 
     Raises:
         VideoError: reading ends before the video does.
@@ -103,9 +103,9 @@ def packets_of(film: InputContainer, source: Path) -> Iterator[Packet]:
 
 
 class _Continuous:
-    """Corrects the times of packets: where one does not go on where its track was, a new part of the file begins.
+    """Corrects the timestamps of packets: a jump within a track means that a new part of the file begins.
 
-    The tracks come to it one after the other; it is placed behind all that was there when the first of them did.
+    The tracks reach it one after the other; it is placed after everything before the first of them reached it.
     """
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class _Continuous:
 
 
 class Decoder:
-    """Decodes packets; one that is damaged gives no frame, but is counted."""
+    """Decodes packets; a damaged one yields no frame, but is counted."""
 
     def __init__(self, stream: VideoStream) -> None:
         self.context, self.damaged = stream.codec_context, 0
