@@ -1,4 +1,4 @@
-"""What the network costs: parameters, multiply-accumulates, time and memory by size of the picture."""
+"""The cost of the network: parameters, multiply-accumulates, time and memory by picture size."""
 
 import math
 import time
@@ -23,14 +23,14 @@ from multifocal_jax.padding import round_up
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one picture.
+    """Cost of one picture.
 
     Attributes:
         height, width: in pixels, multiples of `ModelConfig.multiple`.
         macs: multiply-accumulates by kind of operation, see `count_macs`.
-        seconds: median of the runs after the first; not a number if it was not measured.
-        compile_seconds: of the first.
-        memory: bytes that the compiler has planned beside the operating system's and JAX's own, weights included.
+        seconds: median of the runs after the first; NaN if not measured.
+        compile_seconds: of the first run.
+        memory: bytes in addition to those of the operating system and JAX itself, including weights.
     """
 
     height: int
@@ -49,9 +49,9 @@ def count_parameters(model: ModelConfig) -> int:
 def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
     """Multiply-accumulates of one picture, as papers count them.
 
-    Counted are the convolutions ("convolutions") and the matrix products of the attentions ("spatial attention": Q Kᵀ
-    and M V of eqs. 4 and 5; "channel attention": Kᵀ Q and V A of eq. 6). Not counted are biases, activations, softmax,
-    pooling, the wavelet and resizing. The count is of the mathematics, however it is computed.
+    Convolutions ("convolutions") and the matrix products of the attentions are counted ("spatial attention": Q Kᵀ and
+    M V of eqs. 4 and 5; "channel attention": Kᵀ Q and V A of eq. 6); biases, activations, softmax, pooling, the wavelet
+    and resizing are not. The paper's formulation is counted, however it is computed.
 
     Args:
         model: the architecture.
@@ -89,7 +89,7 @@ def measure(
         model: the architecture; its weights are random.
         sizes: pairs of height and width in pixels; padded as for de-raining.
         precision: of the computation.
-        repeats: runs after the first, of which the median counts; 0 measures neither time nor memory.
+        repeats: runs after the first, for the median; 0 measures neither time nor memory.
     """
     from multifocal_jax.evaluation.inference import Derainer
 
@@ -117,7 +117,7 @@ def measure(
 
 
 def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
-    """A table as papers print it."""
+    """A Markdown table as in papers."""
     lines = [f"{count_parameters(model):,} parameters", ""]
     lines += ["| width × height | multiply-accumulates | time | compilation | memory |", "|---|---|---|---|---|"]
     for cost in costs:

@@ -1,4 +1,4 @@
-"""Reading the architecture off a checkpoint's tensors."""
+"""Infers the architecture from a checkpoint's tensors."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, and which of its fields no tensor shows."""
+    """An architecture, and those of its fields that the tensors do not show."""
 
     model: ModelConfig
     assumed: tuple[str, ...]
@@ -29,7 +29,7 @@ _OUR_NAMES = re.compile(
 
 
 def our_names(names: Iterable[str]) -> list[str]:
-    """Those that a tensor of `torch_network.MultifocalNet` may have."""
+    """Names that a tensor of `torch_network.MultifocalNet` may have."""
     return [name for name in names if _OUR_NAMES.fullmatch(name)]
 
 
@@ -39,18 +39,18 @@ def are_ours(names: Collection[str]) -> bool:
 
 
 def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> Architecture:
-    """The architecture of tensors that are named as in `torch_network.MultifocalNet`.
+    """Infer the architecture of tensors that are named as in `torch_network.MultifocalNet`.
 
-    Width, depth, levels, the kind of pyramid and of interaction, residual blocks and projections are read off. Heads,
-    SPP sizes, the softmax's axis, the global skip and `single_scale` leave no trace in tensors: they are assumed as the
-    paper has them unless overridden.
+    Width, depth, levels, the kind of pyramid and of interaction, residual blocks and projections are inferred. Heads,
+    SPP sizes, the softmax's axis, the global skip and `single_scale` leave no trace in tensors: the paper's values are
+    assumed unless overridden.
 
     Args:
         shapes: by name.
         overrides: pairs of a `ModelConfig` field and its value as text.
 
     Raises:
-        ConversionError: nothing fits, or a field that must be known shows in no tensor.
+        ConversionError: no architecture fits, or the tensors do not show a required field.
         ConfigError: an override is not allowed.
     """
     given = {name for name, _ in overrides}
@@ -122,17 +122,17 @@ def _any(shapes: Shapes, pattern: str) -> bool:
 
 
 def models_with_shapes(shapes: Shapes) -> list[ModelConfig]:
-    """Architectures whose tensors have just these shapes under whatever names; the likeliest first."""
+    """Architectures whose tensors have exactly these shapes, under any names; the most likely first."""
     found = _count_shapes(shapes)
     return [model for model in _candidates(found) if _wanted(model) == found]
 
 
 def models_within_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
-    """As `models_with_shapes`, for files that may hold some tensors more.
+    """As `models_with_shapes`, for files that may contain some extra tensors.
 
     Returns:
-        The architectures, and the names of what has no shape of theirs: where no architecture makes the whole file,
-        those of several levels that leave least over, or none where that is not a small part of the file.
+        The architectures, and the names of tensors that do not fit them: if no architecture matches the whole file,
+        those with several levels that leave the fewest tensors over, or none unless that is a small part of the file.
     """
     if exact := models_with_shapes(shapes):
         return exact, []
@@ -155,7 +155,7 @@ def _wanted(model: ModelConfig) -> Counter[tuple[int, ...]]:
 
 
 def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:
-    """Architectures as far as the counts of telling shapes allow them."""
+    """Architectures that are possible by the counts of characteristic shapes."""
     first = {shape[0]: count for shape, count in found.items() if len(shape) == 4 and shape[1:] == (3, 3, 3)}
     learned = first.pop(3, 0)
     for width, levels in first.items():
@@ -183,7 +183,7 @@ def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:
 
 
 def why_another_network(shapes: Shapes) -> str:
-    """What tells a checkpoint of another network from one of this network, in plain words."""
+    """Why a checkpoint is one of another network, in plain words."""
     kernels = {name: shape for name, shape in shapes.items() if len(shape) == 4}
     if not kernels:
         return "it holds no convolution kernels"

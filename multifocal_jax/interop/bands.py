@@ -1,4 +1,4 @@
-"""Weights of networks that concatenate their wavelet bands in another order (section 3.2).
+"""Converts weights of networks that concatenate their wavelet bands in another order (section 3.2).
 
 Equations 4 and 5 order them LL, LH, HL, HH; the caption of figure 1 and much DWT code LL, HL, LH, HH. A band's update
 is added to one quarter of the channels, so another order means the same network with those quarters permuted in all
@@ -20,12 +20,12 @@ OUR_ORDER: BandOrder = "LL,LH,HL,HH"
 
 
 def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrder) -> dict[str, Any]:
-    """Parameters for a network that orders its bands LL, LH, HL, HH from one that orders them as `order`.
+    """Convert parameters of a network with bands in `order` to the order LL, LH, HL, HH.
 
     Args:
         params: parameters of the JAX network.
         model: the architecture.
-        order: of the network that was trained.
+        order: of the trained network.
     """
     if model.interaction in ("convolution", "channel"):  # no wavelets in these
         return dict(params)
@@ -34,7 +34,7 @@ def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrde
     swap = np.concatenate([quarters[theirs.index(band)] for band in ours])  # our channel i is their channel swap[i]
     before_shuffle = (4 * swap[:, None] + np.arange(4)).reshape(-1)
     all_levels = np.concatenate([level * model.channels + swap for level in range(model.levels)])
-    # Which convolutions take features at full size, which make them, and in what arrangement of channels.
+    # Which convolutions read features at full size, which write them, and in what arrangement of channels.
     takes = {r"fusion\.merge": all_levels, r"module_\d+\.(residual|down)_.*": swap, r".*\.spatial\.level_.*": swap}
     makes = {
         r"entrance\.shallow_\d+": swap,

@@ -1,4 +1,4 @@
-"""How far two versions of a network are apart, block by block."""
+"""Differences between two versions of a network, block by block."""
 
 from dataclasses import dataclass, replace
 
@@ -10,13 +10,13 @@ FLOAT32_TOLERANCE = 1e-5  # of the output
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two versions of a block are apart.
+    """The difference between two versions of a block.
 
     Attributes:
         name: of the block.
-        absolute: largest absolute difference; infinite where shapes differ or a value is not finite.
-        relative: the same over the block's largest absolute value.
-        note: what is wrong where the difference is infinite, or where in the block it is largest.
+        absolute: largest absolute difference; infinite if shapes differ or a value is not finite.
+        relative: the same, divided by the block's largest absolute value.
+        note: the reason for an infinite difference, or where in the block it is largest.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences at all blocks in the order of computation, with the tolerance that they are held to."""
+    """Differences of all blocks in the order of computation, with their tolerance."""
 
     title: str
     rows: tuple[Difference, ...]
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether every block that is held to the tolerance is within it."""
+        """Whether every block to which the tolerance applies is within it."""
         return self.first_over is None
 
     def only(self, *names: str) -> "Comparison":
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def difference(name: str, ours: np.ndarray, theirs: np.ndarray, least: float = 0.0) -> Difference:
-    """Compare one block; `theirs` gives the scale, which is not below `least`."""
+    """Compare one block; the scale is that of `theirs`, but at least `least`."""
     if ours.shape != theirs.shape:
         return Difference(name, np.inf, np.inf, f"shapes {ours.shape} and {theirs.shape}")
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):

@@ -1,7 +1,7 @@
-"""What goes wrong between the frameworks, as one message for the user."""
+"""The error of conversions between the frameworks."""
 
 from multifocal_jax.errors import UserError
 
 
 class ConversionError(UserError):
-    """Weights cannot be carried over. The message names file and tensors, the problem and the fix."""
+    """Weights cannot be converted. The message names file and tensors, the problem and the fix."""

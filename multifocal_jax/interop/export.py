@@ -1,6 +1,6 @@
-"""A trained network as one file that runs without this package: StableHLO by `jax.export`, or ONNX.
+"""Exports a trained network as one file that runs without this package: StableHLO by `jax.export`, or ONNX.
 
-Both take and give pictures in [0, 1] in float32. They are run against the JAX network before they are written.
+Input and output are pictures in [0, 1] in float32. The file is compared with the JAX network before it is written.
 """
 
 import functools
@@ -19,7 +19,7 @@ from multifocal_jax.weights import Weights
 
 TOLERANCE = 1e-4  # largest absolute difference from the JAX network in float32
 PLATFORMS = ("cpu", "cuda", "tpu")
-# For the few runs that compare, an optimised compilation does not pay.
+# For the few runs of the comparison, an optimised compilation does not pay off.
 _jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
 
@@ -31,7 +31,7 @@ class ExportError(UserError):
 def forward(
     weights: Weights, implementation: Implementation = "fast", *, open_shape: bool = False
 ) -> Callable[[jax.Array], jax.Array]:
-    """What is exported: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8.
+    """The exported function: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8.
 
     Args:
         weights: of the network.
@@ -55,19 +55,19 @@ def export_stablehlo(
     size: tuple[int, int] | None = None,
     platforms: Sequence[str] = PLATFORMS,
 ) -> None:
-    """Write a `jax.export` artifact, checked against the JAX network, complete or not at all.
+    """Write a `jax.export` artifact atomically, after comparing it with the JAX network.
 
     `jax.export.deserialize(bytes).call(rainy)` runs it on (B, H, W, 3) float32 in [0, 1].
 
     Args:
         path: file to write.
         weights: of the network.
-        batch: fixed number of pictures; None leaves it open.
-        size: fixed height and width; None leaves them open, in multiples of `weights.model.multiple`.
-        platforms: on which it shall run.
+        batch: fixed number of pictures; None allows any.
+        size: fixed height and width; None allows any multiples of `weights.model.multiple`.
+        platforms: on which it must run.
 
     Raises:
-        ExportError: the size does not suit the network, or the artifact does not agree with it.
+        ExportError: the network does not support the size, or the artifact does not agree with the network.
     """
     multiple = weights.model.multiple
     _check_size(size, multiple)
@@ -82,7 +82,7 @@ def export_stablehlo(
     here = jax.export.default_export_platform()
     with jax.default_matmul_precision("highest"):
         content = serialised(platforms)
-        # What cannot run here is compared by a copy that can.
+        # If the artifact cannot run here, a copy that can is compared.
         again = jax.export.deserialize(content if here in platforms else serialised([*platforms, here]))
         sizes = [size] if size else [(2 * multiple, 3 * multiple), (5 * multiple, 2 * multiple)]
         for index, (h, w) in enumerate(sizes):
@@ -94,16 +94,16 @@ def export_stablehlo(
 def export_onnx(
     path: str | Path, weights: Weights, *, batch: int | None = None, size: tuple[int, int] | None = None
 ) -> None:
-    """Write an ONNX model, checked with onnxruntime against the JAX network, complete or not at all.
+    """Write an ONNX model atomically, after comparing it in onnxruntime with the JAX network.
 
     Input `rainy` and output `derained` are (B, 3, H, W) float32 in [0, 1]. Any size of at least
-    `weights.model.multiple` pixels will do: the model reflects the picture up to a multiple and crops back.
+    `weights.model.multiple` pixels is possible: the model pads the picture to a multiple by reflection and crops.
 
     Args:
         path: file to write.
         weights: of the network.
-        batch: fixed number of pictures; None leaves it open.
-        size: fixed height and width; None leaves them open.
+        batch: fixed number of pictures; None allows any.
+        size: fixed height and width; None allows any.
 
     Raises:
         ExportError: onnx or onnxruntime is not installed, or the model does not agree with the JAX network.

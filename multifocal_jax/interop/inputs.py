@@ -1,4 +1,4 @@
-"""What both frameworks are given when they are compared."""
+"""The inputs with which the frameworks are compared."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +7,18 @@ import numpy as np
 
 from multifocal_jax.padding import pad_to_multiple
 
-_SMALL = (43, 61)  # height and width of what is compared block by block
-_PHOTOGRAPH = 321  # longer side in pixels of what is de-rained: cut into strips of rows at two levels
-_CROPS = (2, 96, 128)  # of what is trained on: cut into strips, too
+_SMALL = (43, 61)  # height and width of the pictures compared block by block
+_PHOTOGRAPH = 321  # longer side in pixels of the photograph to de-rain: processed in strips of rows at two levels
+_CROPS = (2, 96, 128)  # of the training crops: processed in strips, too
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What both frameworks are given.
+    """Inputs for both frameworks.
 
     Attributes:
-        batch: (B, H, W, 3), float64 in [0, 1], of any height and width of at least `model.multiple`; small, as every
-            intermediate of it is kept and compared.
+        batch: (B, H, W, 3), float64 in [0, 1], height and width at least `model.multiple`; small, as all intermediates
+            are kept and compared.
         photograph: (1, H, W, 3) uint8, de-rained as `derain` does; None leaves that out.
         crops: (B, H, W, 3), float64 in [0, 1], on which training computes gradients; None leaves that out.
     """
@@ -36,7 +36,7 @@ class Inputs:
     def pair(self, multiple: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Rainy crops, padded to this multiple, and clean ones.
 
-        These are ±1 away, where rounding cannot change the sign of a difference and with it the L1 loss's gradient.
+        These differ by ±1, so that rounding cannot change the sign of a difference and with it the L1 loss's gradient.
         """
         if self.crops is None:
             return None
@@ -52,7 +52,7 @@ def verification_inputs(photograph: str | Path | None = None, seed: int = 0) -> 
     """Inputs that have broken ports before: several pictures, odd sizes, a photograph, and one of a usual size.
 
     Args:
-        photograph: file; without one scikit-image's astronaut is used or, where scikit-image is not installed, noise.
+        photograph: file; default: scikit-image's astronaut or, if scikit-image is not installed, noise.
         seed: of the noise.
 
     Raises:

@@ -23,13 +23,13 @@ Layout = Literal["image", "anchors", "map"]
 
 @dataclass(frozen=True)
 class Block:
-    """One place at which the networks are compared.
+    """One point at which the networks are compared.
 
     Attributes:
-        name: as printed, and the path below JAX's intermediates.
+        name: as printed, and the path within JAX's intermediates.
         torch: path of the PyTorch module that outputs it.
         layout: of the output. "image" is (B, C, H, W) in PyTorch, "anchors" (B, C, S), "map" is attention.
-        index: position where the output is one tensor per level.
+        index: level, if the output is one tensor per level.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Block:
 
 
 def blocks(config: ModelConfig) -> list[Block]:
-    """All places of comparison in the order in which they are computed; the last one is the output."""
+    """All points of comparison in the order of computation; the last one is the output."""
     return list(_blocks(config))
 
 
@@ -93,7 +93,7 @@ def flax_intermediates(params: Mapping[str, Any], config: ModelConfig, images: n
     dtype = jnp.dtype(images.dtype)
     network = MultifocalNet(config, dtype=dtype, param_dtype=dtype)
 
-    # One run does not repay an optimised compilation.
+    # An optimised compilation does not pay off for one run.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def run(params: Any, images: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         output, state = network.apply({"params": params}, images, mutable=["intermediates"])
@@ -107,7 +107,7 @@ def flax_intermediates(params: Mapping[str, Any], config: ModelConfig, images: n
         path = block.name.split(".")
         for part in path if block.name.startswith("entrance.") or block.index is None else path[:-1]:
             value = value[part]
-        value = value[0]  # what `sow` collects from one call
+        value = value[0]  # `sow` collects a tuple, here of one call
         if isinstance(value, list | tuple):  # one array per level
             value = value[int(path[-1])]
         found[block.name] = np.asarray(value)

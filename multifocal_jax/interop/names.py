@@ -1,6 +1,6 @@
-"""Which parameter of the JAX network is which parameter of the PyTorch one, and how their values are laid out.
+"""Maps parameters of the JAX network to those of the PyTorch network: names and array layouts.
 
-Names and values are kept apart: `flax_to_torch` maps names, `parameters` lists them with their shapes,
+Names and values are handled separately: `flax_to_torch` maps names, `parameters` lists them with their shapes,
 `to_torch_layout` and `to_flax_layout` transform arrays. None of them needs torch.
 """
 
@@ -31,7 +31,7 @@ _NAMES = (
 def flax_to_torch(name: str) -> str:
     """The name in the PyTorch network of a convolution or parameter of the JAX network.
 
-    Works for any width, depth and switches; names that the JAX network does not have come back unchanged.
+    Works for any width, depth and switches; names that the JAX network does not have are returned unchanged.
     """
     stem, dot, leaf = name.rpartition(".")
     if leaf not in ("kernel", "weight", "bias"):
@@ -122,7 +122,7 @@ def _convolutions(config: ModelConfig) -> Iterator[Convolution]:
 
 
 def _interaction(config: ModelConfig, kind: str, name: str) -> Iterator[Convolution]:
-    """The convolutions of one CSSAB per level, or of what table 1 has in their place."""
+    """The convolutions of one CSSAB per level, or of its replacement in table 1."""
     width, kernel = config.channels, config.projection_kernel
     if config.interaction in ("spatial", "channel") and config.interaction != kind:
         return

@@ -1,7 +1,7 @@
-"""The network as an ONNX graph, written operator by operator from the parameters.
+"""The network as an ONNX graph, built operator by operator from the parameters.
 
-Neither torch's nor JAX's exporter is needed, and height and width stay open: what depends on them (the pooling, the
-padding) is computed from the shape when the model runs. The graph works in ONNX's layout, (B, C, H, W).
+Neither torch's nor JAX's exporter is needed, and height and width stay dynamic: what depends on them (pooling, padding)
+is computed from the shape when the model runs. The graph uses ONNX's layout, (B, C, H, W).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ OPSET = 18
 
 
 def build_onnx(weights: Weights, *, batch: int | None, size: tuple[int, int] | None) -> bytes:
-    """The model as bytes; see `export.export_onnx` for what it takes and gives."""
+    """The model as bytes; see `export.export_onnx` for its input and output."""
     graph = _Graph(weights)
     result = graph.network("rainy")
     graph.node("Identity", result, output="derained")
@@ -48,7 +48,7 @@ class _Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self._pooling: dict[tuple[int, int], str] = {}
-        self._image = ""  # padded input, of which the sizes of all levels follow
+        self._image = ""  # padded input, from which the sizes of all levels follow
 
     def node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{kind.lower()}_{len(self.nodes)}"
@@ -137,7 +137,7 @@ class _Graph:
         key = self.heads(self.pool(self.conv(f"{name}.key", small), small_halvings), heads)
         value = self.conv(f"{name}.value", large) if self.model.value_projection else large
         logits = self.node("MatMul", key, self.transposed(query))
-        # Softmax over the last axis is the fast one, so the map is made in the orientation in which it is used.
+        # Softmax is fast over the last axis, so the map is computed in the orientation in which it is used.
         if self.model.channel_softmax == "key":
             maps = self.node("Softmax", self.transposed(logits), axis=-1)
         else:
@@ -155,7 +155,7 @@ class _Graph:
         return self.node("Reshape", x, self.node("Shape", other))
 
     def recalibrate(self, x: str) -> str:
-        """FRCB: the Haar transform as a grouped convolution, bands brought together, pixel shuffle."""
+        """FRCB: the Haar transform as a grouped convolution, channels regrouped by band, pixel shuffle."""
         width = self.model.channels
         if not any(constant.name == "haar" for constant in self.constants):
             # Rows LL, LH, HL, HH; columns top left, top right, bottom left, bottom right.
@@ -214,7 +214,7 @@ class _Graph:
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def pad(self, x: str) -> str:
-        """Reflect at the bottom and the right up to a multiple."""
+        """Pad by reflection at the bottom and the right to a multiple."""
         multiple = self.constant([self.model.multiple])
         size = self.node("Shape", x, start=2, end=4)
         missing = self.node("Mod", self.node("Neg", size), multiple)  # the sign of ONNX's Mod is the divisor's

@@ -1,7 +1,7 @@
-"""Pickles in PyTorch's files: what else than tensors is read, and what a pickle would do, found out without doing it.
+"""Pickles in PyTorch's files: safe reading of common objects, and analysis of a pickle without running it.
 
-Beside its tensors a checkpoint often holds the arguments of the run that made it. Of these the common kinds are read as
-stand-ins that hold values and do nothing; whatever else would need code of the file's choosing is not run.
+Besides tensors a checkpoint often contains the arguments of the run that made it. Their common types are read as inert
+stand-ins that only hold values; anything else, which would need code chosen by the file, is not run.
 """
 
 import pickle
@@ -80,7 +80,7 @@ def _scalar(kind: NumpyType, data: Any) -> Any:
 
 
 def stand_ins() -> list[Any]:
-    """What is read, each with its name in the pickle, as `torch.serialization.safe_globals` takes them."""
+    """The supported types, each with its name in the pickle, for `torch.serialization.safe_globals`."""
     found: list[Any] = [(Namespace, "argparse.Namespace")]
     for module in ("pathlib", "pathlib._local"):  # the second in Python 3.13
         for kind in ("PosixPath", "PurePosixPath"):
@@ -94,10 +94,10 @@ def stand_ins() -> list[Any]:
 
 
 def damaged_member(path: Path) -> str | None:
-    """The first member of a zip file whose checksum is wrong; None where there is none, or it is no zip file.
+    """The first member of a zip file with a wrong checksum; None if there is none or it is not a zip file.
 
     Raises:
-        Exception: whatever `zipfile` makes of a damaged file.
+        Exception: any error of `zipfile` for a damaged file.
     """
     with path.open("rb") as file:
         if file.read(len(_ZIP)) != _ZIP:
@@ -134,7 +134,7 @@ class _Inert:
         return object.__new__(cls)
 
     def __call__(self, *arguments: Any) -> "_Inert":
-        return self  # the result of a call, which is known already
+        return self  # the result of a call, which is already known
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -150,7 +150,7 @@ class _Inert:
 
 
 class _Watcher(pickle.Unpickler):
-    """Follows a pickle with nothing but `_Inert` in the place of what it names."""
+    """Follows a pickle with only `_Inert` in place of everything it names."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file, encoding="latin1")
@@ -174,9 +174,9 @@ class Intent:
 
     Attributes:
         code: names of the code that it needs.
-        calls: those of them that it calls, or that are of Python's own library, in which anything can be found.
-        expression: of `m`, what the pickle holds, in Python, that gives a plain state dictionary; None where it calls
-            something, or where there are no tensors to be found.
+        calls: those that it calls, or that belong to Python's standard library, which can do anything.
+        expression: a Python expression of `m`, the unpickled object, for a plain state dictionary; None if the pickle
+            calls something or contains no tensors.
     """
 
     code: tuple[str, ...]
@@ -184,7 +184,7 @@ class Intent:
     expression: str | None
 
     def command(self, path: Path) -> str | None:
-        """That makes a plain checkpoint, for a shell."""
+        """The shell command that makes a plain checkpoint."""
         if self.expression is None:
             return None
         code = (
@@ -195,12 +195,12 @@ class Intent:
 
 
 def python_command(code: str) -> str:
-    """That runs some Python, for a shell: in double quotes, which are easier to read, where these leave it as it is."""
+    """A shell command that runs Python code: in double quotes, which are easier to read, if possible."""
     return f"python -c {shlex.quote(code)}" if set('"$`!\\') & set(code) else f'python -c "{code}"'
 
 
 def intent(path: Path, preferred: Sequence[str]) -> Intent | None:
-    """Find out what the pickle in a PyTorch file would do; None where it cannot be followed.
+    """Find out what the pickle in a PyTorch file would do; None if it cannot be followed.
 
     Args:
         path: zip or legacy file.
@@ -209,7 +209,7 @@ def intent(path: Path, preferred: Sequence[str]) -> Intent | None:
     harmless = {name for _, name in stand_ins()}
     try:
         content, watcher = _follow(path)
-    except Exception:  # whatever a damaged or wilful pickle makes the reader raise
+    except Exception:  # anything that a damaged or malicious pickle makes the reader raise
         return None
     code = [name for name in dict.fromkeys(watcher.named) if not (name in harmless or _is_harmless(name))]
     calls = [name for name in code if name in watcher.calls or name.split(".")[0] in sys.stdlib_module_names]
@@ -244,7 +244,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def _state_dictionaries(content: Any, expression: str, preferred: Sequence[str], depth: int = 4) -> Iterator[str]:
-    """Expressions for what holds tensors in what a pickle holds: a module, or a dictionary of tensors."""
+    """Expressions for the containers of tensors in a pickle: a module, or a dictionary of tensors."""
     if isinstance(content, _Inert) and isinstance(content.state, Mapping) and "_modules" in content.state:
         yield f"{expression}.state_dict()"
     if not isinstance(content, Mapping) or not depth:

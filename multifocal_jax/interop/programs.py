@@ -1,8 +1,8 @@
-"""The programs that `derain` and training run, against a PyTorch network.
+"""Compares the programs that `derain` and training run with a PyTorch network.
 
-They are not the network as the paper writes it, of which the intermediates are compared: pictures go through them in
-strips of rows, padded, through a loop over the modules, and gradients have formulas of their own. So both are made here
-by the very code that makes them for `derain` and for training.
+They differ from the paper's formulation, whose intermediates are compared: pictures are padded and processed in strips
+of rows and in a loop over the modules, and gradients have their own formulas. So both programs are built here by the
+same code as for `derain` and training.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 DERAINED = "output as `derain` computes it"
 GRADIENTS = "gradients as training computes them"
 NO_GRADIENTS = "the network computes none: not judged"
-# A gradient is measured by the largest one of its parameter, but by no less than this part of the largest of all: some
-# parameters have no influence, and of their gradients there is rounding only.
+# A difference is relative to the largest gradient of its parameter, but at least to this part of the largest of all:
+# some parameters have no influence, and their gradients are rounding errors only.
 _LEAST_SHARE = 1e-4
 
 
@@ -54,16 +54,16 @@ class TorchSide:
 def compare_programs(
     params: Mapping[str, Any], model: ModelConfig, theirs: TorchSide, inputs: Inputs, precision: Precision
 ) -> list[Difference]:
-    """What `derain` makes of the photograph and, in float64, the gradients that training computes on the crops.
+    """Compare the result of `derain` on the photograph and, in float64, the gradients of training on the crops.
 
-    In float32 gradients are left out: each activation that rounding carries over the edge of a ReLU changes them by
-    more than a tolerance could allow that is of any use.
+    In float32 gradients are left out: every activation that rounding pushes across the edge of a ReLU changes them by
+    more than any useful tolerance.
 
     Args:
         params: parameters of the JAX network.
         model: the architecture.
         theirs: the network to compare with, in `precision`.
-        inputs: what both are given.
+        inputs: of both networks.
         precision: of both computations; float64 needs `jax.enable_x64`.
     """
     rows = []
@@ -77,7 +77,7 @@ def compare_programs(
 def _compare_derained(
     params: Mapping[str, Any], model: ModelConfig, theirs: TorchSide, picture: np.ndarray, precision: Precision
 ) -> Difference:
-    """Before it is clipped and rounded."""
+    """The output before it is clipped and rounded."""
     import torch
 
     derainer = Derainer(params, model, precision=precision, tile=0, platform="cpu")
@@ -91,7 +91,7 @@ def _compare_derained(
 def _compare_gradients(
     params: Mapping[str, Any], model: ModelConfig, theirs: TorchSide, rainy: np.ndarray, clean: np.ndarray
 ) -> Difference:
-    """Of the paper's loss, the mean absolute error (eq. 7), by the parameter whose gradient is furthest off."""
+    """Gradients of the paper's loss, the mean absolute error (eq. 7), at the parameter with the largest difference."""
     import torch
 
     loss = torch.nn.L1Loss()(theirs.run(_to_torch(rainy)), _to_torch(clean))

@@ -1,4 +1,4 @@
-"""Reading and writing PyTorch's files. No pickled code is ever run."""
+"""Reads and writes PyTorch's files. Pickled code is never run."""
 
 import json
 import re
@@ -33,11 +33,11 @@ class TorchCheckpoint:
 
     Attributes:
         path: of the file.
-        tensors: by name, in the order of the file; kernels OIHW. Half precisions are widened to float32.
-        model: the architecture as `write_pth` stores it, None in files of other origin.
-        record: where the weights come from, likewise.
-        notes: one line for each thing that was unwrapped.
-        prefix: what was dropped from the names that began with it.
+        tensors: by name, in the order of the file; kernels OIHW. Half precision is widened to float32.
+        model: the architecture as stored by `write_pth`; None in files of other origin.
+        record: the origin of the weights, likewise.
+        notes: one line for each unwrapping.
+        prefix: the prefix that was removed from names.
     """
 
     path: Path
@@ -53,7 +53,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
 
     Args:
         path: file.
-        key: entry that holds the state dictionary where the file is a dictionary of several; None finds it.
+        key: entry that holds the state dictionary if the file has several; None searches for it.
 
     Raises:
         ConversionError: the file does not exist, is damaged, needs pickled code, or holds no tensors.
@@ -89,14 +89,12 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
 
 
 def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weights) -> None:
-    """Write `{"state_dict", "model_config", "record"}` as `torch.load(…, weights_only=True)` reads it.
-
-    Complete or not at all.
+    """Write `{"state_dict", "model_config", "record"}` for `torch.load(…, weights_only=True)`, atomically.
 
     Args:
         path: file to write; its folder must exist.
         tensors: the state dictionary by PyTorch's names.
-        weights: give architecture and record.
+        weights: provides architecture and record.
     """
     require_torch(f"writing {path}")
     import torch
@@ -118,15 +116,15 @@ def _read_pickle(path: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins()):
             warnings.simplefilter("ignore")  # about the age of the file's format
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes PyTorch raise
+    except Exception as error:  # anything that a damaged file makes PyTorch raise
         raise ConversionError(f"{path} {_why_unreadable(path, str(error))}") from None
 
 
 def _check_checksums(path: Path) -> None:
-    """Refuse a zip file with a flipped bit: PyTorch does not look at the checksums."""
+    """Refuse a zip file with a flipped bit: PyTorch does not verify the checksums."""
     try:
         damaged = damaged_member(path)
-    except Exception:  # whatever a damaged file makes `zipfile` raise
+    except Exception:  # anything that a damaged file makes `zipfile` raise
         raise ConversionError(f"{path} {_DAMAGED}") from None
     if damaged is not None:
         raise ConversionError(
@@ -136,7 +134,7 @@ def _check_checksums(path: Path) -> None:
 
 
 def _why_unreadable(path: Path, error: str) -> str:
-    """What is wrong with a file that PyTorch does not read without running code."""
+    """Why PyTorch does not read a file without running code."""
     if "TorchScript" in error:
         code = (
             f"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(), "
@@ -201,13 +199,13 @@ def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapp
 
 
 def _holds_arrays(value: Mapping[Any, Any], depth: int = 8) -> bool:
-    """Whether there are arrays in a dictionary or in those within it; one may hold itself, so not for ever."""
+    """Whether there are arrays in a dictionary or those nested in it, to a limited depth, as it may contain itself."""
     inner = [item for item in value.values() if isinstance(item, Mapping)] if depth else []
     return any(map(_is_array, value.values())) or any(_holds_arrays(item, depth - 1) for item in inner)
 
 
 def _drop_wrappers(tensors: dict[str, np.ndarray], notes: list[str]) -> tuple[str, dict[str, np.ndarray]]:
-    """What wrappers put before the names, and tensors without it and without the counters that wrappers keep."""
+    """The prefix that wrappers add to names, and the tensors without it and without the wrappers' counters."""
     prefix = _wrapper_prefix(tensors)
     if not prefix:
         return prefix, tensors
@@ -221,7 +219,7 @@ def _drop_wrappers(tensors: dict[str, np.ndarray], notes: list[str]) -> tuple[st
 
 
 def _wrapper_prefix(names: Collection[str]) -> str:
-    """The wrappers' names before all names, or before most where they are sure to be wrappers'."""
+    """The wrappers' prefixes of all names, or of most names if they certainly belong to wrappers."""
     prefix, ours = "", are_ours([_WRAPPED.sub("", name) for name in names])
     while True:
         within = [name for name in names if name.startswith(prefix)]
@@ -237,7 +235,7 @@ def _wrapper_prefix(names: Collection[str]) -> str:
 
 
 def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
-    """As NumPy; half precisions become float32."""
+    """Convert to NumPy; half precision becomes float32."""
     if isinstance(value, NumpyArray | np.generic):
         value = value.array if isinstance(value, NumpyArray) else np.asarray(value)
         value = value.astype(value.dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""PyTorch is an extra of the package: one message where it is missing."""
+"""PyTorch is an optional extra: one message if it is missing."""
 
 from multifocal_jax.interop.errors import ConversionError
 
@@ -7,8 +7,8 @@ def require_torch(what: str, instead: str = "") -> None:
     """Check that PyTorch can be imported.
 
     Args:
-        what: needs it, the subject of the message.
-        instead: a way without it.
+        what: what needs it, the subject of the message.
+        instead: an alternative without it.
 
     Raises:
         ConversionError: it is not installed.
@@ -16,5 +16,5 @@ def require_torch(what: str, instead: str = "") -> None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        way_out = f", or {instead}" if instead else ""
-        raise ConversionError(f"{what} needs PyTorch: pip install '.[torch]'{way_out}") from None
+        alternative = f", or {instead}" if instead else ""
+        raise ConversionError(f"{what} needs PyTorch: pip install '.[torch]'{alternative}") from None

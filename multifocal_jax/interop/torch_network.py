@@ -1,13 +1,13 @@
-"""The same network in PyTorch: what JAX is verified against, what `.pth` files are loaded into, and what is timed.
+"""The same network in PyTorch, for verification of the JAX network, for `.pth` files and for benchmarks.
 
-Written from the paper, in PyTorch's own idiom, independently of the Flax modules. Everything worth comparing is the
-output of a submodule, so plain forward hooks see it. Images are (B, 3, H, W) in [0, 1].
+Written from the paper in idiomatic PyTorch, independently of the Flax modules. Everything worth comparing is the output
+of a submodule, so that plain forward hooks see it. Images are (B, 3, H, W) in [0, 1].
 
     network = MultifocalNet(ModelConfig())
     network.load_state_dict(torch.load("multifocal.pth", weights_only=True)["state_dict"])
     clean = derain(network.eval(), rainy)
 
-Works under `torch.compile`, `torch.autocast` and `memory_format=torch.channels_last`.
+Works with `torch.compile`, `torch.autocast` and `memory_format=torch.channels_last`.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ BANDS = 4  # of the Haar transform: LL, LH, HL, HH
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution with PyTorch's initialisation that keeps the size at stride 1 and halves it at stride 2."""
+    """A convolution with PyTorch's initialisation; keeps the size at stride 1 and halves it at stride 2."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
 
@@ -54,7 +54,7 @@ class SpatialPyramidPooling(nn.Module):
 
 
 def similarity(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b in float32 at least: unscaled logits do not survive the rounding of float16 or bfloat16."""
+    """a @ b in at least float32: unscaled logits do not tolerate the rounding of float16 or bfloat16."""
     with torch.autocast(a.device.type, enabled=False):
         wide = torch.promote_types(a.dtype, torch.float32)
         return a.to(wide) @ b.to(wide)
@@ -63,7 +63,8 @@ def similarity(a: Tensor, b: Tensor) -> Tensor:
 class SpatialCSSAB(nn.Module):
     """Spatial cross-scale similarity attention block (eqs. 4 and 5).
 
-    Each pixel of the large scale looks at the S pooled positions of the small scale, in every wavelet band apart.
+    Each pixel of the large scale attends to the S pooled positions of the small scale, separately in every wavelet
+    band.
 
     Args:
         config: the architecture.
@@ -122,7 +123,7 @@ class ChannelCSSAB(nn.Module):
 
 
 class ConvolutionInteraction(nn.Module):
-    """What Model-4 of table 1 has in the place of every CSSAB."""
+    """Model-4 of table 1: replaces every CSSAB."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -160,7 +161,7 @@ class GaussianDownsample(nn.Module):
     """Fixed pyramid filter of Model-1: Gaussian 5×5, σ = 1, zero-padded, every second pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # Made here: a buffer would be rounded by `.float()`, and stay so after `.double()`.
+        # Computed here: a buffer would be rounded by `.float()`, and stay rounded after `.double()`.
         taps = torch.exp(-(torch.arange(-2, 3, dtype=torch.float64, device=x.device) ** 2) / 2)
         kernel = torch.outer(taps, taps) / taps.sum() ** 2
         return F.conv2d(x, kernel.expand(3, 1, 5, 5).to(x.dtype), stride=2, padding=2, groups=3)
@@ -262,7 +263,7 @@ class MultifocalNet(nn.Module):
             (B, 3, H, W), not clipped.
 
         Raises:
-            ValueError: height or width is no such multiple.
+            ValueError: height or width is not such a multiple.
         """
         multiple = self.config.multiple
         if rainy.shape[-2] % multiple or rainy.shape[-1] % multiple:
@@ -283,7 +284,7 @@ def derain(network: MultifocalNet, rainy: Tensor) -> Tensor:
     """De-rain a batch of any size: reflect-pad at the right and the bottom, run the network, crop back.
 
     Args:
-        network: the network; its parameters say where and in which precision it runs.
+        network: the network; its parameters determine device and precision.
         rainy: (B, 3, H, W) in [0, 1]; H and W larger than `config.multiple`.
 
     Returns:

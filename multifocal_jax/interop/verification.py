@@ -1,4 +1,4 @@
-"""Both frameworks on the same inputs, compared block by block."""
+"""Runs both frameworks on the same inputs and compares them block by block."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,14 +28,14 @@ def verify(
     inputs: Inputs,
     precision: Literal["float64", "float32"] = "float64",
 ) -> Comparison:
-    """Run both networks in one precision on CPU and compare every block, and what `derain` and training run.
+    """Run both networks in one precision on CPU and compare every block, and the programs of `derain` and training.
 
-    In float64 every row is held to `FLOAT64_TOLERANCE`, in float32 the outputs to `FLOAT32_TOLERANCE`.
+    In float64 `FLOAT64_TOLERANCE` applies to every row, in float32 `FLOAT32_TOLERANCE` to the outputs.
 
     Args:
         params: parameters of the JAX network.
-        network: the PyTorch network with its own parameters; it comes back in `precision`.
-        inputs: what both are given.
+        network: the PyTorch network with its own parameters; it is converted to `precision`.
+        inputs: of both networks.
         precision: of both computations.
     """
     import torch

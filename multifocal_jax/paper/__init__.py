@@ -45,17 +45,17 @@ def run_table(
     minutes: float = 0,
     call: Callable[[Command], int] | None = None,
 ) -> bool:
-    """Run the commands of a table's rows one after the other; a row whose data is missing is left out.
+    """Run the commands of a table's rows in sequence; a row whose data is missing is left out.
 
     Args:
         name: of the table.
-        runs: folder of the workdirs; a row that has been evaluated there already is not run again.
+        runs: folder of the workdirs; rows that have already been evaluated there are not run again.
         overrides: `--config.FIELD=VALUE` for all commands.
-        minutes: after so many no further command is begun; 0 sets no limit.
+        minutes: after this time no further command is started; 0 sets no limit.
         call: runs a command and returns its exit status; None starts a process.
 
     Returns:
-        Whether every command that was begun ended well.
+        Whether every command that was started succeeded.
 
     Raises:
         PaperError: there is no `train.py` here.
@@ -83,11 +83,11 @@ def _call(command: Command) -> int:
 
 
 def table_text(name: str, runs: Path) -> str:
-    """A Markdown table of the paper's numbers and ours, below it the commands of what has not been run.
+    """A Markdown table of the paper's numbers and ours, followed by the commands of missing runs.
 
     Args:
         name: of the table.
-        runs: folder of the workdirs, in which evaluations are looked for.
+        runs: folder of the workdirs, which is searched for evaluations.
     """
     table = TABLES[name]
     lines = [f"## Table {name.removeprefix('table')}: {table.title}", ""]
@@ -115,7 +115,7 @@ def _cells(table: Table, row: Row, runs: Path, notes: list[str]) -> list[str]:
 
 
 def _measured(config: str, column: str, runs: Path, notes: list[str]) -> str:
-    """The cell of a column; says so where the overrides of a run had it score another set's pictures."""
+    """The cell of a column; says so if the overrides of a run made it score another set's pictures."""
     path = _report(config, runs)
     if not path.is_file():
         return "not run"

@@ -1,7 +1,7 @@
 """Section 4.4 of the paper: are more persons detected after de-raining?
 
 The paper used a commercial service. Here OpenCV's people detector (histograms of oriented gradients and a linear
-support vector machine, Dalal and Triggs 2005) stands in, which needs no download: its counts are not the paper's.
+support vector machine, Dalal and Triggs 2005) is used, which needs no download: its counts are not the paper's.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _COLOUR = (255, 40, 40)
 
 
 class DetectionError(UserError):
-    """The detector cannot be had."""
+    """The detector is not available."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def people_detector(threshold: float = 0.0) -> Detector:
         threshold: detections of a lower score are left out.
 
     Returns:
-        A function from (H, W, 3) uint8 RGB to persons by falling score.
+        A function from (H, W, 3) uint8 RGB to persons by descending score.
 
     Raises:
         DetectionError: OpenCV is not installed.

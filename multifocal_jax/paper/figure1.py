@@ -21,7 +21,7 @@ _COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), 
 
 
 class FigureError(UserError):
-    """The network has no such block to draw."""
+    """The network does not have the block to draw."""
 
 
 def attention_groups(
@@ -73,7 +73,7 @@ def attention_groups(
 
 
 def draw_groups(picture: np.ndarray, groups: dict[str, np.ndarray]) -> np.ndarray:
-    """The picture and its groups under each other, in colours from the group's 1st to its 99th percentile.
+    """The picture and its groups stacked vertically, in colours from the group's 1st to its 99th percentile.
 
     Args:
         picture: (H, W, 3) uint8.

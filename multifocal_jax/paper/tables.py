@@ -7,7 +7,7 @@ ABLATION = "configs/ablation.py"
 
 @dataclass(frozen=True)
 class Quoted:
-    """PSNR in dB and SSIM as the paper prints them, on luma."""
+    """PSNR in dB and SSIM on luma, as printed in the paper."""
 
     psnr: float
     ssim: float

@@ -1,1 +1,1 @@
-"""Making released weights: from a training's workdir to a packaged file with its scores, and its model card."""
+"""Releases weights: from a training's workdir to a packaged file with its scores, and its model card."""

@@ -1,4 +1,4 @@
-"""The model card of packaged weights: what they are, how they were made, what they do well and what badly."""
+"""The model card of packaged weights: what they are, how they were trained, and where they do well or badly."""
 
 import datetime
 import os
@@ -47,18 +47,18 @@ class _Example:
 
     @property
     def gain(self) -> float:
-        """In dB."""
+        """Gain in dB."""
         return self.after - self.before
 
 
 def write_card(weights: Path, folder: Path) -> Path:
     """Write `folder/NAME.md`, and its plot and pictures into `folder/NAME/`.
 
-    Everything but the pictures and the times, which are made on the spot, stands in the weights file.
+    Everything comes from the weights file except pictures and times, which are made here.
 
     Args:
-        weights: a file that `pack` wrote.
-        folder: of the card; created if need be.
+        weights: a file written by `pack`.
+        folder: of the card; created if necessary.
 
     Raises:
         WeightsError: the file was not written by `pack`.
@@ -209,7 +209,7 @@ def _speed(derainer: Derainer) -> str:
 
 
 def _examples(derainer: Derainer) -> Iterator[_Example]:
-    """Every photograph under every style and without rain."""
+    """Every photograph with every style of rain, and without rain."""
     from multifocal_jax.data.demo import photographs
     from multifocal_jax.data.images import read_image
     from multifocal_jax.data.rain import rain_key, rain_over

@@ -1,4 +1,4 @@
-"""Packing a finished training: its weights in float16, with the architecture, the training record and scores."""
+"""Packs a finished training: its weights in float16, with architecture, training record and scores."""
 
 import dataclasses
 import json
@@ -37,22 +37,22 @@ def pack(
 ) -> Path:
     """Score the weights of a finished training and write them as `folder/NAME.safetensors`.
 
-    The scores are those of the file as it is written, so of the rounded weights; what rounding costs on the first
-    group of pictures is recorded beside them.
+    The scores are those of the written file, that is, of the rounded weights; the cost of rounding on the first group
+    of pictures is recorded with them.
 
     Args:
         workdir: of `train.py`.
-        folder: of the file; created if need be.
+        folder: of the file; created if necessary.
         base: the config that the training was started with, before overrides.
-        base_file: where that is, as the card's command shall name it.
-        name: of the weights; the name in the training's config if empty. One that the table of purposes knows.
-        data_root: `DataConfig.root` now; that of the training if empty.
-        limit: score at most so many pictures of each group; 0 scores all.
-        note: for the card, on how the training went.
+        base_file: path of that config for the command on the card.
+        name: of the weights, one in the table of purposes; if empty, the name in the training's config.
+        data_root: the current `DataConfig.root`; if empty, that of the training.
+        limit: score at most this many pictures of each group; 0 scores all.
+        note: a remark on the training for the card.
 
     Raises:
-        ReleaseError: the weights were not trained here, the name is unknown, or the file would be too large; what was
-            packed before stays.
+        ReleaseError: the weights were not trained here, the name is unknown, or the file would be too large; an earlier
+            file is then kept.
     """
     trained = load_weights(find_weights(workdir))
     if "config" not in trained.record:
@@ -134,7 +134,7 @@ def curve(metrics: Path) -> list[tuple[int, float]]:
 
 
 def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trainings that led to some weights, the first one first: each started from the weights of the one before."""
+    """The trainings that led to some weights, in order: each started from the weights of the one before."""
     if "stages" in record:  # of packed weights
         return record["stages"]
     train = record["config"]["train"]
@@ -145,6 +145,6 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _without_paths(config: ExperimentConfig) -> ExperimentConfig:
-    """Where data and first weights lay on one machine says nothing to others."""
+    """Remove the paths of data and initial weights, which mean nothing on other machines."""
     train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, root=""), train=train)

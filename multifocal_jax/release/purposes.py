@@ -1,11 +1,11 @@
-"""What released weights are for and what they are made of, in words."""
+"""The purpose and the data of released weights, in words."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """What the list of weights and the model card say."""
+    """Text for the list of weights and the model card."""
 
     summary: str  # half a line
     data: str  # half a line
@@ -63,5 +63,5 @@ PURPOSES = {
 
 
 def purpose_of(name: str) -> Purpose | None:
-    """Of released weights; `general-small` is `general` with a smaller network."""
+    """The purpose of released weights; `general-small` is `general` with a smaller network."""
     return PURPOSES.get(name.removesuffix("-small"))

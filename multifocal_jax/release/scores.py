@@ -19,7 +19,7 @@ Figures = dict[str, tuple[float, float]]  # metric family → mean PSNR in dB an
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that a row of the table of scores is about."""
+    """Pictures of one row in the table of scores."""
 
     title: str
     pairs: PairSource
@@ -36,7 +36,7 @@ class Row:
 
 
 def held_out_groups(data: DataConfig) -> list[Group]:
-    """The pictures that a training sets aside, source by source; those of its test source if it sets none aside.
+    """The pictures that a training holds out, source by source; those of its test source if it holds out none.
 
     Raises:
         DataError: a source is missing.
@@ -63,7 +63,7 @@ def score_group(derain: Derain, group: Group, limit: int = 0) -> Row:
     Args:
         derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
         group: what to score.
-        limit: take at most so many pictures; 0 takes all.
+        limit: use at most this many pictures; 0 uses all.
     """
     report = evaluate(derain, group.pairs, limit=limit)
     return Row(group.title, len(report.pictures), _figures(report, "input"), _figures(report, "result"))
@@ -72,7 +72,7 @@ def score_group(derain: Derain, group: Group, limit: int = 0) -> Row:
 def score_unharmed(derain: Derain, groups: list[Group], limit: int = 0) -> Row:
     """De-rain the clean pictures of the groups, each once, and compare the results with the pictures themselves.
 
-    One that comes out equal counts as `UNCHANGED`, so that there is a mean.
+    An equal result counts as `UNCHANGED`, so that the mean is finite.
     """
     report = evaluate(derain, _WithoutRain(groups, limit))
     title = "these pictures without rain, result against input"

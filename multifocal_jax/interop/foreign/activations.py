@@ -1,8 +1,8 @@
-"""Settling by activations what shapes and names leave open.
+"""Decides by activations what shapes and names leave open.
 
-A user's network is run once, and ours is followed through its recording: the convolution that we need next is one whose
-recorded input is what ours would get. Queries, keys and values of neighbouring levels may share an input; of those each
-assignment is tried, and the one whose result turns up again in the recording is right.
+A user's network is run once and recorded, and our network is followed through the recording: our next convolution is
+one whose recorded input equals ours. Queries, keys and values of neighbouring levels may share an input; every
+assignment of these is tried, and the correct one is that whose result appears in the recording.
 """
 
 import itertools
@@ -33,7 +33,7 @@ def settle(alignment: Alignment, user: UserModule) -> Alignment:
 
     Args:
         alignment: what is known; certain matches are kept.
-        user: the network of which the tensors are.
+        user: the network to which the tensors belong.
 
     Raises:
         ConversionError: at some block no assignment explains the recording: the networks differ there.
@@ -49,7 +49,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 class _Constant(nn.Module):
-    """Stands for a convolution whose output is known."""
+    """Stands in for a convolution whose output is known."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -100,14 +100,14 @@ class _Follower:
         return replace(self.alignment, matches=matches)
 
     def names(self, conv: Convolution) -> list[str]:
-        """Theirs that may still be this one of ours."""
+        """Their convolutions that may still be this one of ours."""
         if conv.flax in self.certain:
             return [self.certain[conv.flax]]
         taken = set(self.settled.values())
         return [name for name in self.open if self.shapes[name] == conv.torch_shape and name not in taken]
 
     def fitting(self, flax: str, given: Tensor) -> list[str]:
-        """Those of them that were given just this input."""
+        """Those of them that received exactly this input."""
         found = [name for name in self.names(self.convs[flax]) if name in self.recording.inputs]
         found = [name for name in found if _same(self.recording.inputs[name], given)]
         if not found:
@@ -118,7 +118,7 @@ class _Follower:
         return found
 
     def only(self, flax: str, given: Tensor) -> Tensor:
-        """Settle a convolution that its input tells apart, and return its output."""
+        """Decide a convolution that its input identifies, and return its output."""
         halves = ".down_" in flax or ".reduce_" in flax
         size = tuple(side // 2 if halves else side for side in given.shape[2:])
         found = [name for name in self.fitting(flax, given) if self.recording.outputs[name].shape[2:] == size]
@@ -133,7 +133,7 @@ class _Follower:
     def interaction(
         self, name: str, kind: str, features: list[Tensor], last: bool = False, entrance: Sequence[Tensor] = ()
     ) -> list[Tensor]:
-        """Settle one block per level; the result must turn up in the recording."""
+        """Decide one block per level; the result must appear in the recording."""
         mode = self.model.interaction
         if mode in ("spatial", "channel") and mode != kind:
             return features
@@ -180,7 +180,7 @@ class _Follower:
         return any(_same(other, tensor) for other in self.seen)
 
     def fused(self, tensor: Tensor, level: int) -> bool:
-        """Whether this is what the fusion got at a level; the last blocks lead nowhere else."""
+        """Whether this is the fusion's input at a level; the last blocks lead nowhere else."""
         if level:
             tensor = F.interpolate(tensor, scale_factor=2**level, mode="bilinear", align_corners=False)
         given = self.recording.inputs.get(self.names(self.convs["fusion.merge"])[0])

@@ -1,10 +1,10 @@
-"""Which tensor of another code base is which of ours, judged by shape, by what names say, and by order.
+"""Matches tensors of another code base with ours by shape, by the words in their names, and by order.
 
-Shape alone cannot tell: some 150 of the 1×1 kernels of the default network share one. So names are read for what they
-say about a convolution (query, key or value; spatial or channel; which module; which level), every pair of theirs and
-ours of one shape is scored by how far that agrees, and the assignment of highest total score is taken. A pair is
-certain where every other assignment scores lower. Where several score the same the order in the file decides, and the
-pair is called ambiguous.
+Shape alone is not enough: some 150 of the 1×1 kernels of the default network share one. So names are searched for what
+they say about a convolution (query, key or value; spatial or channel; which module; which level), every pair of theirs
+and ours with the same shape is scored by the agreement, and the assignment with the highest total score is chosen. A
+pair is certain if every other assignment scores lower. If several have the same score, the order in the file decides,
+and the pair is called ambiguous.
 """
 
 from collections import Counter
@@ -24,13 +24,13 @@ _ORDER_WEIGHT = 1e-9  # far below one feature's weight
 
 @dataclass(frozen=True)
 class Match:
-    """One of our convolutions with the one of theirs that is taken for it.
+    """One of our convolutions with the matching one of theirs.
 
     Attributes:
         ours: our convolution.
         theirs: name of theirs, without `.weight`.
         certain: no other assignment agrees as well with shapes and names.
-        alternatives: others of theirs that agree as well, where not certain.
+        alternatives: others of theirs that agree equally well, if not certain.
     """
 
     ours: Convolution
@@ -41,7 +41,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Alignment:
-    """All our convolutions in their order with theirs, and their tensors that have no place.
+    """All our convolutions in order with theirs, and their unmatched tensors.
 
     Attributes:
         model: the architecture.
@@ -88,7 +88,7 @@ def align(shapes: Shapes, model: ModelConfig) -> Alignment:
 
 
 def _drop_chance_words(described: Mapping[str, dict[str, Any]], convs: Shapes, ours: Sequence[Convolution]) -> None:
-    """Forget what names seem to say but do not say throughout: in scrambled names words turn up by chance."""
+    """Discard meanings that names do not have consistently: in scrambled names words occur by chance."""
     mine = [features_of(conv.flax) for conv in ours]
     projections = {conv.torch_shape for conv in ours if "role" in features_of(conv.flax)}
     for name, features in described.items():
@@ -136,7 +136,7 @@ def _score(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> float:
 
 
 def report(alignment: Alignment, shapes: Shapes) -> str:
-    """A table of ours beside theirs in our order, and what is left over."""
+    """A table of our names and theirs in our order, and what is left over."""
     rows = [
         (
             match.ours.flax,

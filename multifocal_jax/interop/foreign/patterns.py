@@ -1,4 +1,4 @@
-"""Pairs of names as a file for `--names`, folded into patterns where they follow one."""
+"""Writes pairs of names as a file for `--names`, combined into patterns where possible."""
 
 import re
 from collections import Counter, defaultdict
@@ -9,7 +9,7 @@ from multifocal_jax.interop.foreign.matching import Alignment
 
 
 def names_file(alignment: Alignment, source: str) -> str:
-    """A file for `--names`: certain entries as patterns where they follow one, ambiguous ones line by line."""
+    """A file for `--names`: certain entries as patterns where possible, ambiguous ones line by line."""
     certain = [(match.theirs, match.ours.flax) for match in alignment.matches if match.certain]
     unclear = [match for match in alignment.matches if not match.certain]
     lines = [f"# Names of {source} and ours."]
@@ -23,7 +23,7 @@ def names_file(alignment: Alignment, source: str) -> str:
 
 
 def generalise(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Fold pairs of names that differ in numbers only into patterns (see `renaming`); the others stay as they are."""
+    """Combine pairs of names that differ only in numbers into patterns (see `renaming`); others stay unchanged."""
     families: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[list[int], list[int]]]] = defaultdict(list)
     for theirs, ours in pairs:
         a, b = re.split(r"(\d+)", theirs), re.split(r"(\d+)", ours)
@@ -38,7 +38,7 @@ def generalise(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def _pattern(
     texts_a: Sequence[str], texts_b: Sequence[str], numbers: Sequence[tuple[list[int], list[int]]]
 ) -> tuple[str, str] | None:
-    """One pattern for a family of pairs, None where numbers on one side do not follow from those on the other."""
+    """One pattern for a family of pairs; None if the numbers on one side do not follow from those on the other."""
     theirs: list[Any] = list(numbers[0][0])
     ours: list[Any] = list(numbers[0][1])
     letters = iter("nopqrstuvw")

@@ -7,11 +7,11 @@ One line each, theirs first:
 
 A line names a convolution (its weight and bias follow) or, ending in `.weight` or `.bias`, one tensor. `{m}` stands for
 a number and means the same number on both sides; `{l+1}` on their side is one more than on ours, `{l*2}` twice as much,
-`{l^2}` two to the power of ours. Ours are the names of the JAX network; those of the PyTorch network count as well.
-Names that no line maps keep their names, so that a file needs only what differs. A tensor of theirs that we have no use
-for is dropped by `-` on our side: `dwt.filter = -`.
+`{l^2}` two to the power of ours. Our names are those of the JAX network; those of the PyTorch network work as well.
+Names that no line maps stay unchanged, so a file needs only what differs. A tensor of theirs that we do not use is
+dropped with `-` on our side: `dwt.filter = -`.
 
-The other way, from ours to theirs, the same file serves; what it drops is not made up again.
+The same file maps our names to theirs; tensors that it drops are not recreated.
 """
 
 import re
@@ -38,7 +38,7 @@ class Rule:
     ours: str
 
     def rename(self, name: str) -> str | None:
-        """Our name for `name`, None where the line does not fit."""
+        """Our name for `name`; None if the line does not match."""
         match = re.fullmatch(self._pattern(), name)
         if match is None:
             return None
@@ -68,7 +68,7 @@ def _do(number: int, operator: str | None, operand: int) -> int:
 
 
 def _undo(number: int, operator: str | None, operand: int) -> int | None:
-    """The number of which `_do` makes this one; None where there is none."""
+    """The number that `_do` maps to this one; None if there is none."""
     candidates = range(number + operand + 1) if operator else [number]
     return next((value for value in candidates if _do(value, operator, operand) == number), None)
 
@@ -79,7 +79,7 @@ def _variables(side: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Renaming:
-    """The rules of a names file; earlier lines go first."""
+    """The rules of a names file; earlier lines take precedence."""
 
     source: str
     rules: tuple[Rule, ...]
@@ -88,10 +88,10 @@ class Renaming:
         """Rename tensors to the PyTorch network's names.
 
         Returns:
-            The tensors in the order of the file without those that a rule drops, and how many a rule renamed.
+            The tensors in the order of the file without those that a rule drops, and how many were renamed.
 
         Raises:
-            ConversionError: two tensors get one name, or a line fits no tensor; all such are listed.
+            ConversionError: two tensors get the same name, or a line matches no tensor; all such are listed.
         """
         renamed: dict[str, np.ndarray] = {}
         origin: dict[str, str] = {}
@@ -115,14 +115,14 @@ class Renaming:
         return renamed, sum(origin[name] != name for name in origin)
 
     def restore(self, weights: str | Path, model: ModelConfig) -> dict[str, str]:
-        """The other way: their names of all parameters, by the PyTorch network's names.
+        """The reverse: their names of all parameters, by the PyTorch network's names.
 
         Args:
             weights: whose parameters they are, for the message.
             model: the architecture.
 
         Raises:
-            ConversionError: a line fits no parameter, or says too little to tell their name; all such are listed.
+            ConversionError: a line matches no parameter, or does not determine their name; all such are listed.
         """
         found: dict[str, str] = {}
         used: set[int] = set()
@@ -145,7 +145,7 @@ class Renaming:
         return found
 
     def _restored(self, parameter: Parameter, backwards: Iterable[Rule]) -> tuple[str, int]:
-        """Their name, which `rename` turns into ours again where there is one, and the line that gave it."""
+        """Their name, if there is one that `rename` maps back to ours, and the line that gave it."""
         for rule in backwards:
             for ours in (parameter.flax, parameter.flax.replace(".kernel", ".weight"), parameter.torch):
                 stem, _, leaf = ours.rpartition(".")
@@ -156,7 +156,7 @@ class Renaming:
         return parameter.torch, 0
 
     def dropped(self, names: Iterable[str]) -> list[str]:
-        """Those that a line drops."""
+        """The tensors that a line drops."""
         return [name for name in names if self.rename(name)[0] == DROPPED]
 
     def rename(self, name: str) -> tuple[str, int]:

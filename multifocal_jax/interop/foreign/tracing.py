@@ -1,4 +1,4 @@
-"""The JAX network against a user's own PyTorch network, convolution by convolution."""
+"""Compares the JAX network with a user's own PyTorch network, convolution by convolution."""
 
 import re
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ from multifocal_jax.weights import Weights
 def compare_with(
     weights: Weights, user: UserModule, names: Mapping[str, str], inputs: Inputs, band_order: BandOrder = OUR_ORDER
 ) -> Comparison:
-    """Run both in float64 on CPU and compare what goes into and comes out of every convolution, and what comes of it.
+    """Run both in float64 on CPU and compare the input and output of every convolution, and the final results.
 
-    A convolution that the user's network gives another shape (one that pools first, say) is shown but not judged, and
-    so are gradients that it does not compute.
+    A convolution with another shape in the user's network (which may pool first, for example) is shown but not judged,
+    and so are gradients that it does not compute.
 
     Args:
         weights: of the JAX network.
         user: the network to compare with.
-        names: their name of each of our convolutions.
-        inputs: what both are given.
+        names: their name for each of our convolutions.
+        inputs: of both networks.
         band_order: of the wavelet bands in their network.
     """
     model = weights.model
@@ -91,7 +91,7 @@ def _flax_convolutions(weights: Weights, images: np.ndarray) -> dict[str, np.nda
 
 
 def where_to_look(comparison: Comparison) -> str:
-    """In words, what lies between the last place that agrees and the first that does not."""
+    """What lies between the last point that agrees and the first that does not, in words."""
     first = comparison.first_over
     if first is None:
         return "no block diverges"

@@ -1,4 +1,4 @@
-"""A user's own PyTorch network: loading it, filling it, listening to it."""
+"""A user's own PyTorch network: loads its code and weights, and records its activations."""
 
 import importlib.util
 import sys
@@ -22,7 +22,7 @@ class UserModule:
 
     Attributes:
         network: in float64 and evaluation mode, on CPU.
-        prefix: what its names have before those of the checkpoint, as read.
+        prefix: of its names, before those of the checkpoint as read.
     """
 
     network: "torch.nn.Module"
@@ -34,10 +34,10 @@ class UserModule:
         return own[self.prefix + name if self.prefix + name in own else name].requires_grad_()
 
     def derain(self, pictures: "torch.Tensor") -> "torch.Tensor":
-        """What the network makes of pictures (B, 3, H, W): the first of its results that has their shape.
+        """The network's output for pictures (B, 3, H, W): the first of its results with their shape.
 
         Raises:
-            ConversionError: its code fails, or it returns no picture.
+            ConversionError: its code fails, or it does not return a picture.
         """
         import torch
 
@@ -57,16 +57,16 @@ class UserModule:
 def load_user_module(
     place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any], spare: Collection[str] = ()
 ) -> UserModule:
-    """Run a user's file, make the network and load the checkpoint's tensors into it.
+    """Run a user's file, build the network and load the checkpoint's tensors into it.
 
     Args:
-        place: `FILE.py:CLASS`. The file is run: it is the caller's own code.
+        place: `FILE.py:CLASS`. The file is executed: it must be trusted.
         checkpoint: tensors under the names of that class.
-        arguments: for the constructor.
+        arguments: of the constructor.
         spare: tensors that the class need not have.
 
     Raises:
-        ConversionError: there is no such file or class, its code fails, or the tensors are not its own.
+        ConversionError: the file or class does not exist, its code fails, or the tensors do not fit the class.
     """
     import torch
 
@@ -126,12 +126,12 @@ def _one_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a network did with one batch, in its own layout (B, C, H, W).
+    """A recording of a network's run on one batch, in its own layout (B, C, H, W).
 
     Attributes:
-        inputs: of every convolution by the checkpoint's name; of the last call where there are several.
+        inputs: of every convolution by the checkpoint's name; of the last call if there are several.
         outputs: likewise.
-        others: outputs of all other modules, as far as they are tensors.
+        others: outputs of all other modules that are tensors.
         output: of the network.
     """
 
@@ -142,7 +142,7 @@ class Recording:
 
 
 def record(user: UserModule, images: np.ndarray) -> Recording:
-    """Run a network and keep what passes through its modules.
+    """Run a network and record the inputs and outputs of its modules.
 
     Args:
         user: the network, taking (B, 3, H, W).
@@ -160,7 +160,7 @@ def record(user: UserModule, images: np.ndarray) -> Recording:
     def listen(name: str) -> Any:
         def hook(module: Any, args: tuple[Any, ...], output: Any) -> None:
             if isinstance(module, torch.nn.Conv2d):
-                # Copies: an activation in place would change what is kept.
+                # Copies: an in-place activation would change the recording.
                 inputs[name], outputs[name] = args[0].clone(), output.clone()
             else:
                 found = output if isinstance(output, tuple | list) else [output]

@@ -1,4 +1,4 @@
-"""What the names of convolutions say: stage, kind, role, module and level, in our code base and in others."""
+"""Interprets names of convolutions: stage, kind, role, module and level, in our code base and in others."""
 
 import re
 from collections import defaultdict
@@ -32,7 +32,7 @@ _NUMBER_WORDS |= {word: n for n, word in enumerate(("first", "second", "third", 
 
 
 def features_of(flax: str) -> dict[str, Any]:
-    """What one of our names says."""
+    """The meaning of one of our names."""
     features: dict[str, Any] = {"stage": "body" if flax.startswith("module_") else "entrance"}
     if flax.startswith("fusion"):
         return {"stage": "fusion"}
@@ -70,7 +70,7 @@ def tokens(name: str) -> list[str | int]:
 
 
 def describe_names(names: Sequence[str], model: ModelConfig) -> dict[str, dict[str, Any]]:
-    """What each of their names says: stage, kind, role, module, level, as far as it does."""
+    """The meaning of each of their names: stage, kind, role, module, level, as far as known."""
     split = {name: tokens(name) for name in names}
     vocabulary = {token for found in split.values() for token in found if isinstance(token, str)}
     words = _Words(vocabulary, model.levels)
@@ -88,7 +88,7 @@ def describe_names(names: Sequence[str], model: ModelConfig) -> dict[str, dict[s
 
 
 class _Words:
-    """Meaning of single words, given all words that the names use."""
+    """The meaning of single words, given all words that the names use."""
 
     def __init__(self, vocabulary: set[str], levels: int) -> None:
         self.levels = levels
