@@ -26,6 +26,7 @@ from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
+MOST_STRENGTH = 1.5
 TILES = (2048, 1024, 512)  # sides in pixels, of which the largest that fits is taken where a whole picture does not
 _KEPT_PROGRAMS = 32  # the latest used
 _WORTH = {"cpu": 700_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 5.6 s
@@ -99,13 +100,14 @@ class Derainer:
         overlap: pixels by which tiles overlap.
         ensemble: mean over the eight flips and quarter turns, eight times as slow. Weights that were trained without
             flips and rotations know rain as it falls: for them the mean is worse than the picture as it is.
+        strength: s of B̂ = O − s·R, 0 to 1.5: 0 leaves a picture as it is, 1 takes away the rain that the network finds.
         devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
         platform: of these devices, such as "cpu"; None takes JAX's default.
         progress: is called with what is being done; see `multifocal_jax.evaluation.progress`. What it raises ends the
             call.
 
     Raises:
-        InferenceError: there can be no such tiles, overlap or devices.
+        InferenceError: there can be no such tiles, overlap, strength or devices.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Derainer:
         tile: int | None = 0,
         overlap: int = 32,
         ensemble: bool = False,
+        strength: float = 1.0,
         devices: int = 1,
         platform: str | None = None,
         progress: Report | None = None,
@@ -126,6 +129,9 @@ class Derainer:
         self.tile = None if tile is None else round_up(tile, model.multiple)
         self.overlap = overlap
         self.ensemble = ensemble
+        self.strength = strength
+        if not 0 <= strength <= MOST_STRENGTH:
+            raise InferenceError(f"strength {strength}; allowed: 0 to {MOST_STRENGTH}")
         smallest = min(TILES) if tile is None else tile
         if smallest < 0 or overlap < 0 or (smallest and overlap >= smallest):
             raise InferenceError(f"tile {smallest} with overlap {overlap}: tiles must be larger than their overlap")
@@ -364,6 +370,9 @@ class Derainer:
         return jnp.dtype(self.precision)
 
     def _place(self, params: Any) -> Any:
+        if self.strength != 1:  # R is the result of a convolution, which is linear in its kernel and bias
+            weaker = jax.tree.map(lambda value: value * self.strength, params["fusion"]["residual"])
+            params = params | {"fusion": params["fusion"] | {"residual": weaker}}
         with self._settings():
             return jax.device_put(jax.tree.map(lambda value: np.asarray(value, self._dtype), params), self._everywhere)
 
@@ -380,6 +389,7 @@ def load(
     tile: int | None = None,
     overlap: int = 32,
     ensemble: bool = False,
+    strength: float = 1.0,
     devices: int = 1,
     progress: Report | None = None,
 ) -> Derainer:
@@ -388,7 +398,7 @@ def load(
     Args:
         name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
         tile: see `Derainer`; left out, a picture is cut into tiles only where memory does not suffice for it.
-        precision, overlap, ensemble, devices, progress: see `Derainer`.
+        precision, overlap, ensemble, strength, devices, progress: see `Derainer`.
 
     Raises:
         WeightsError: there are no such weights or the file is damaged.
@@ -402,6 +412,7 @@ def load(
         tile=tile,
         overlap=overlap,
         ensemble=ensemble,
+        strength=strength,
         devices=devices,
         progress=progress,
     )
