@@ -1,9 +1,9 @@
-# Everything sets itself up in .venv; nothing but Python >= 3.11 and make is needed.
+# Every target installs what it needs into .venv; only Python >= 3.11 and make are required.
 #   make demo     train, evaluate and de-rain on the embedded photographs; writes demo/before-after.png
-#   make test     all but the long tests; make test TORCH=0 leaves PyTorch out where no CPU build of it is to be had
+#   make test     all but the long tests; TORCH=0 leaves out PyTorch where no CPU build of it is available
 #   make lint     ruff and pyright
 #   make stress   the long tests: kills, damage, several processes
-#   make bench    times this project beside the PyTorch twin; BENCH='--rows cpu-inference' selects rows
+#   make bench    compares this project with its PyTorch twin; BENCH='--rows cpu-inference' selects rows
 PYTHON ?= python3
 TORCH ?= 1
 VENV := .venv

@@ -1,4 +1,4 @@
-"""Carry weights between PyTorch and JAX, and verify them: python convert_weights.py SOURCE [DESTINATION]."""
+"""Convert weights between PyTorch and JAX, and verify them: python convert_weights.py SOURCE [DESTINATION]."""
 
 import argparse
 import json
@@ -6,9 +6,9 @@ import json
 from multifocal_jax.cli.flags import exit_on_user_error
 
 _EPILOG = """Sources: .pth, .pt, .safetensors, a training's workdir, packaged weights. The destination's name
-says what is written: .safetensors is the project's format, .pth is PyTorch's, a name without suffix makes a folder
-that counts as a workdir.
-Exit status: 0 done, 1 the frameworks differ, 2 it cannot be done. docs/interop.md shows every use."""
+determines the format: .safetensors is the project's, .pth is PyTorch's, a name without suffix creates a folder that can
+be used as a workdir.
+Exit status: 0 done, 1 the frameworks differ, 2 wrong arguments or files. docs/interop.md shows every use."""
 
 
 def main() -> int:
@@ -16,34 +16,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument("source", help="weights to read")
     parser.add_argument("destination", nargs="?", help="weights to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--dtype", choices=("float16", "float32"), help="of the tensors written; default: as read")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+    parser.add_argument("--dtype", choices=("float16", "float32"), help="type of the tensors written; default: as read")
     reading = parser.add_argument_group("reading PyTorch checkpoints, or writing those of another code base")
     reading.add_argument("--names", metavar="FILE", help="maps another code base's names to ours, or ours to its")
-    reading.add_argument("--key", metavar="ENTRY", help="entry that holds the tensors, where the file has several")
+    reading.add_argument("--key", metavar="ENTRY", help="entry that holds the tensors, if the file has several")
     reading.add_argument(
         "--model",
         metavar="FIELD=VALUE",
         type=_field,
         action="append",
         default=[],
-        help="architecture that no tensor shows, e.g. --model heads=8 --model pyramid=gaussian",
+        help="architecture that the tensors do not show, e.g. --model heads=8 --model pyramid=gaussian",
     )
     reading.add_argument(
         "--band-order",
         choices=("LL,LH,HL,HH", "LL,HL,LH,HH"),
         default="LL,LH,HL,HH",
-        help="order of the wavelet bands in the network that was trained",
+        help="order of the wavelet bands in the trained network",
     )
     verifying = parser.add_argument_group("verifying")
     verifying.add_argument("--verify", action="store_true", help="run both frameworks and compare them block by block")
     verifying.add_argument("--image", metavar="FILE", help="photograph to verify on; default: scikit-image's")
-    verifying.add_argument("--torch-module", metavar="FILE.py:CLASS", help="verify against a network of yours")
-    verifying.add_argument("--torch-args", metavar="JSON", type=_arguments, default={}, help="for its constructor")
+    verifying.add_argument("--torch-module", metavar="FILE.py:CLASS", help="verify against your own network")
+    verifying.add_argument("--torch-args", metavar="JSON", type=_arguments, default={}, help="constructor arguments")
     verifying.add_argument("--trace", action="store_true", help="find the first block in which your network differs")
     inspecting = parser.add_argument_group("foreign names")
-    inspecting.add_argument("--inspect", action="store_true", help="print the tensors beside ours, propose --names")
-    inspecting.add_argument("--write-names", metavar="FILE", help="write what --inspect proposes")
+    inspecting.add_argument("--inspect", action="store_true", help="list the tensors next to ours, propose --names")
+    inspecting.add_argument("--write-names", metavar="FILE", help="write the names that --inspect proposes")
     arguments = parser.parse_args()
 
     from multifocal_jax.interop.workflow import Request, run

@@ -19,33 +19,33 @@ from multifocal_jax.paths import as_absolute, as_path
 def main() -> int:
     """Parse the command line and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", help="of the training; default: runs/NAME OF THE CONFIG")
+    parser.add_argument("--workdir", help="workdir of the training; default: runs/NAME OF THE CONFIG")
     parser.add_argument(
         "--weights",
         nargs="+",
         metavar="NAME",
-        help="files, workdirs or packaged names instead of the workdir's; several give one table side by side",
+        help="files, workdirs or packaged names instead of the workdir's weights; several are compared in one table",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="of the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
+        "--output", metavar="DIR", help="folder for the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
     )
     parser.add_argument(
-        "--compare", nargs="+", default=[], metavar="DIR", help="put reports of earlier evaluations into the table"
+        "--compare", nargs="+", default=[], metavar="DIR", help="add reports of earlier evaluations to the table"
     )
     parser.add_argument(
         "--photographs", metavar="DIR", help="rainy pictures without ground truth instead of the config's test pictures"
     )
     parser.add_argument(
-        "--metrics", nargs="+", default=[], choices=PERCEPTUAL, help="measure these too; see docs/metrics.md"
+        "--metrics", nargs="+", default=[], choices=PERCEPTUAL, help="further metrics; see docs/metrics.md"
     )
-    parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
-    parser.add_argument("--devices", type=int, default=1, help="spread the rows of a picture over so many devices")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation")
+    parser.add_argument("--devices", type=int, default=1, help="split the rows of every picture over this many devices")
     parser.add_argument(
         "--mark-trained-on",
         action="store_true",
-        help="score pictures as held out that the weights were trained on, and mark them; refused otherwise",
+        help="also score held-out pictures that the weights were trained on, and mark them; refused by default",
     )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
     start_distributed(arguments, preemptible=False)

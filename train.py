@@ -18,8 +18,8 @@ from multifocal_jax.cli.logs import quiet_libraries
 def main() -> int:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", help="checkpoints, logs and weights go here; default: runs/NAME OF THE CONFIG")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--workdir", help="folder for checkpoints, logs and weights; default: runs/NAME OF THE CONFIG")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     add_distributed_arguments(parser)
     config, arguments = parse_experiment(parser)
     quiet_libraries()
@@ -33,7 +33,7 @@ def main() -> int:
     workdir, stop = arguments.workdir, Stop()
     result = heed_signals(lambda: train(config, workdir, arguments.quiet, stop), stop)
     if not result.finished:
-        return 128 + (stop.signal or signal.SIGTERM)  # another process may have been the one that was sent it
+        return 128 + (stop.signal or signal.SIGTERM)  # the signal may have been sent to another process
     if processes.index() == 0 and not arguments.quiet:
         evaluate = ["python", "evaluate.py", "--workdir", workdir]
         if config.data.held_out or any(source.held_out for source in config.data.train):

@@ -1,4 +1,4 @@
-"""Compile the whole train step for TPU slices that are not at hand, and say what a step takes.
+"""Compile the whole training step for TPU slices that need not be available, and report what a step takes.
 
     pip install 'jax[tpu]'    # for libtpu, the compiler; no TPU is needed
     python -m benchmarks.topology --config configs/rain200h_pod.py --topologies v5e:2x4 v5e:16x16
@@ -34,7 +34,7 @@ from multifocal_jax.training.step import make_step
 
 
 class TopologyError(UserError):
-    """A step cannot be compiled for a topology. The message says why, and the way out."""
+    """A step cannot be compiled for a topology. The message says why, and how to fix it."""
 
 
 # TPU v5e, per chip (https://docs.cloud.google.com/tpu/docs/v5e): bfloat16 peak, memory bandwidth, links between chips,

@@ -1,8 +1,8 @@
 """Typed experiment configurations.
 
 Every experiment is one `ExperimentConfig`. The defaults are the settings of the paper (section 4.1) on the embedded
-demo data; a file in `configs/` says in what it differs. Dataclasses are frozen and validated on construction, so a
-config that exists is a config that can run.
+demo data; a file in `configs/` states only what differs. Dataclasses are frozen and validated on construction, so every
+config that exists can run.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ def _require(ok: bool, name: str, value: object, allowed: str) -> None:
 
 
 class _Bounds(NamedTuple):
-    """Of a number, beside its type: what `Annotated` fields of the configs carry."""
+    """Bounds of a number, carried by the `Annotated` fields of the configs."""
 
     allowed: str  # in words
     least: float = float("-inf")
@@ -94,9 +94,9 @@ class ModelConfig:
     spp_sizes: tuple[int, ...] = (1, 3, 6, 8)  # grids of the spatial pyramid pooling, S = 110 anchors (section 3.2)
     pyramid: Pyramid = "learned"  # filter K of eq. 2; "gaussian" is Model-1 and "average" Model-2 of table 1
     interaction: Interaction = "cross_scale"  # table 1: single_scale, convolution, spatial, channel are Models 3 to 6
-    # What the paper leaves open, see docs/reconstruction.md:
+    # Left open by the paper, see docs/reconstruction.md:
     residual_blocks: Natural = 0  # blocks of two 3x3 convs with a skip per module and level, before the down conv
-    projection_kernel: Literal[1, 3] = 1  # kernel of the convs that make Q, K and V
+    projection_kernel: Literal[1, 3] = 1  # kernel size of the convs that compute Q, K and V
     channel_softmax: Literal["key", "query"] = "key"  # axis over which eq. 6 normalises
     value_projection: bool = True  # the channel CSSAB's V is projected by a conv
     global_skip: bool = True  # add the entrance's features to the last module's
@@ -120,7 +120,7 @@ class ModelConfig:
 
     @property
     def anchors(self) -> int:
-        """S, the number of pooled positions that keys and values are reduced to (110 by default)."""
+        """S, the number of positions to which keys and values are pooled (110 by default)."""
         return sum(size * size for size in self.spp_sizes)
 
     @property
@@ -148,18 +148,18 @@ RainStyle = Literal["none", "light", "heavy", "varied", "real", "identity"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceConfig:
-    """Where pictures come from."""
+    """A source of pictures."""
 
     # A published set, a "folder" of pairs, "clean" photographs, "rainy" ones (to evaluate only), the embedded "demo".
     dataset: Dataset = "demo"
-    root: str = ""  # folder of the set; a relative one lies below DataConfig.root
-    split: Literal["train", "test"] = "train"  # of a published set or the demo; other folders have one split
+    root: str = ""  # folder of the set; if relative, inside DataConfig.root
+    split: Literal["train", "test"] = "train"  # of a published set or the demo; other folders have no splits
     reader: Literal["folder", "tfds"] = "folder"  # the set as published, or as prepared by its TFDS builder
     # "none" reads the rainy pictures; a style is synthesised over the clean ones; "identity" pairs every clean picture
-    # with itself, which teaches a network to leave a photograph without rain alone.
+    # with itself, which teaches a network to leave photographs without rain unchanged.
     rain: RainStyle = "none"
-    repeat: Count = 1  # how often every picture is seen in an epoch, to weigh sources against each other
-    held_out: Natural = 0  # pictures set aside for validation beside DataConfig.held_out, evenly spaced over the names
+    repeat: Count = 1  # how often every picture is used per epoch, to weight sources against each other
+    held_out: Natural = 0  # pictures held out in addition to DataConfig.held_out, evenly spaced over the names
     exclude: tuple[str, ...] = ()  # names of pictures not to train on, such as scenes that another source holds out
 
     def __post_init__(self) -> None:
@@ -196,19 +196,19 @@ class SourceConfig:
 class DataConfig:
     """Training pairs, the pictures to score, and how crops are cut."""
 
-    root: str = ""  # folder below which the sources lie
+    root: str = ""  # folder that contains the sources
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
     test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by evaluate.py
-    held_out: Natural = 0  # training pictures set aside for validation, evenly spaced over the names of all sources
+    held_out: Natural = 0  # training pictures held out for validation, evenly spaced over the names of all sources
     crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = (
         128  # side of the square training crops in pixels (section 4.1)
     )
     flips: bool = False  # mirror crops at random; the paper does not augment
-    rotations: bool = False  # turn crops by multiples of 90 degrees at random
+    rotations: bool = False  # rotate crops by multiples of 90 degrees at random
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
     memory_limit: Positive = 8.0  # GiB of decoded pictures up to which "auto" keeps them
     workers: Natural = 0  # processes that decode in "stream" mode; 0 uses threads
-    on_broken: Literal["stop", "skip"] = "stop"  # what an unreadable picture does
+    on_broken: Literal["stop", "skip"] = "stop"  # what to do about an unreadable picture
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -230,15 +230,15 @@ Precision = Literal["float32", "bfloat16", "float64"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Optimisation. The defaults are the paper's (section 4.1); what the paper does not use is off."""
+    """Optimisation. The defaults are the paper's (section 4.1); everything that the paper does not use is off."""
 
     seed: Annotated[Natural, _Bounds("below 2**63", below=2**63)] = 0  # of initial weights, order, crops and rain
     batch_size: Count = 4  # pairs per step over all devices
     epochs: Count = 700  # an epoch is one crop per training picture
-    steps: Natural = 0  # train for this many steps instead of `epochs` where positive
+    steps: Natural = 0  # if positive, train for this many steps instead of `epochs`
     learning_rate: Positive = 2e-4
     schedule: Literal["step", "cosine", "constant"] = "step"
-    decay_epochs: Count = 100  # "step" multiplies the rate by decay_factor every so many epochs
+    decay_epochs: Count = 100  # "step" multiplies the rate by decay_factor every this many epochs
     decay_factor: Positive = 0.5
     warmup_steps: Natural = 0  # linear from 0 to learning_rate
     beta1: Fraction = 0.9  # Adam
@@ -246,19 +246,19 @@ class TrainConfig:
     epsilon: Positive = 1e-8
     loss: Literal["mae", "charbonnier"] = "mae"  # eq. 7
     frequency_weight: NotNegative = 0.0  # weight of an L1 loss on the Fourier transform
-    clip_norm: NotNegative = 0.0  # clip the gradient's global norm to this where positive
-    accumulate: Count = 1  # split every batch into so many parts, one after the other, for less memory
-    ema_decay: Fraction = 0.0  # keep an exponential moving average of the weights where positive
-    parallel: Literal["pmap", "shard_map"] = "pmap"  # how a batch is spread over devices
+    clip_norm: NotNegative = 0.0  # if positive, clip the gradient's global norm to this
+    accumulate: Count = 1  # split every batch into this many parts, run in sequence, to save memory
+    ema_decay: Fraction = 0.0  # if positive, keep an exponential moving average of the weights
+    parallel: Literal["pmap", "shard_map"] = "pmap"  # how a batch is split over devices
     precision: Precision = "float32"  # of the computation; parameters stay in float32 (float64 for "float64")
-    init_weights: str = ""  # start from these weights, a file, workdir or packaged name, instead of random ones
+    init_weights: str = ""  # start from these weights (a file, workdir or packaged name) instead of random ones
     log_every: Count = 50  # steps between log lines
     eval_every: Natural = 0  # steps between scores on the held-out pictures; 0 scores once, at the end
-    eval_limit: Natural = 0  # score at most so many pictures during training; 0 scores all
+    eval_limit: Natural = 0  # score at most this many pictures during training; 0 scores all
     image_every: Natural = 0  # steps between sample pictures; 0 writes them with every score
     checkpoint_every: Count = 1000  # steps between checkpoints
-    keep: Count = 3  # newest checkpoints kept, beside the best
-    tensorboard: bool = True  # write TensorBoard events beside metrics.jsonl
+    keep: Count = 3  # newest checkpoints to keep, in addition to the best
+    tensorboard: bool = True  # write TensorBoard events in addition to metrics.jsonl
 
     def __post_init__(self) -> None:
         _check_fields(self)
@@ -274,12 +274,12 @@ class TrainConfig:
 class EvalConfig:
     """How pictures are de-rained and scored."""
 
-    weights: str = ""  # file, workdir or packaged name; empty takes the workdir's best
-    split: Literal["test", "held_out"] = "test"  # DataConfig.test, or the training pictures set aside
+    weights: str = ""  # file, workdir or packaged name; empty means the workdir's best
+    split: Literal["test", "held_out"] = "test"  # DataConfig.test, or the held-out training pictures
     family: Literal["uint8", "double"] = "uint8"  # metric family of the headline figures, see docs/metrics.md
-    limit: Natural = 0  # score at most so many pictures; 0 scores all
+    limit: Natural = 0  # score at most this many pictures; 0 scores all
     batch_size: Count = 1  # pictures of equal size de-rained together
-    tile: int = 0  # side of the tiles in pixels; 0 takes whole pictures
+    tile: int = 0  # side of the tiles in pixels; 0 processes pictures whole
     overlap: Natural = 32  # pixels by which tiles overlap
     ensemble: bool = False  # mean over the eight flips and rotations
     precision: Precision = "float32"  # of the computation

@@ -24,10 +24,10 @@ def load_config(name: str) -> ExperimentConfig:
     """Run a config file's `get_config()`, or read the `config.json` of a training's workdir.
 
     Args:
-        name: path of the file, followed by `:ARGUMENT` where `get_config` takes one (`configs/ablation.py:model_3`).
+        name: path of the file, followed by `:ARGUMENT` if `get_config` takes one (`configs/ablation.py:model_3`).
 
     Raises:
-        ConfigError: there is no such file, it has no `get_config`, it returns something else, or the JSON is no config.
+        ConfigError: the file does not exist or has no `get_config` that returns a config, or the JSON is not a config.
     """
     if name.endswith(".json"):
         return _load_json(name)
@@ -64,12 +64,12 @@ def _load_json(name: str) -> ExperimentConfig:
 
 
 def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:
-    """Replace single fields, all at once: their order does not matter, and only what comes out has to be allowed.
+    """Replace single fields, all at once: their order does not matter, and only the resulting config must be valid.
 
     Args:
         config: a config dataclass.
-        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text. Of
-            several for one field the last counts.
+        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text. If a
+            field occurs several times, the last value counts.
 
     Raises:
         ConfigError: a field does not exist (the nearest name is suggested) or a value is not allowed.
@@ -140,7 +140,7 @@ def every_field(config: Any, prefix: str = "") -> list[str]:
 
 
 def _parse(text: str, hint: Any, full: str) -> Any:
-    """Read a value as its annotation says; the dataclass then checks what is allowed."""
+    """Parse a value according to its annotation; the dataclass then checks whether it is allowed."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         by_text = {str(arg): arg for arg in args}
@@ -204,12 +204,12 @@ class Change:
         return f"{self.name}: {self.before!r} -> {self.after!r}"
 
     def override(self, prefix: str = "config.") -> str:
-        """What a shell takes to make the change: `--config.train.batch_size=16`."""
+        """The change as a command-line argument: `--config.train.batch_size=16`."""
         return shlex.quote(f"--{prefix}{self.name}={self.after}")
 
 
 def changed_fields(old: Any, new: Any, prefix: str = "") -> list[Change]:
-    """The fields in which two configs of a kind differ; in tuples of as many configs those of each."""
+    """The fields in which two configs of one type differ, also within tuples of equally many configs."""
     changes = []
     for item in dataclasses.fields(old):
         changes += _changes(getattr(old, item.name), getattr(new, item.name), f"{prefix}{item.name}")

@@ -1,4 +1,4 @@
-"""Writing files complete or not at all."""
+"""Atomic writing of files."""
 
 import uuid
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from etils import epath
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_path
 
-PARTIAL = ".partial"  # suffix of a file that is being written; what an interrupted run leaves
+PARTIAL = ".partial"  # suffix of a file that is being written; a killed run leaves it behind
 
 
 class OutputError(UserError):
@@ -18,15 +18,15 @@ class OutputError(UserError):
 
 
 def make_folder(folder: epath.PathLike) -> Path:
-    """Make a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
-        OutputError: it cannot be made or written to.
+        OutputError: it cannot be created or written to.
     """
     folder = as_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{uuid.uuid4().hex}{PARTIAL}"  # others may try the same folder at the same moment
+        probe = folder / f".{uuid.uuid4().hex}{PARTIAL}"  # other processes may probe the folder at the same time
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -35,10 +35,10 @@ def make_folder(folder: epath.PathLike) -> Path:
 
 
 def write_whole(path: epath.PathLike, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a file beside `path`, then rename it; what was there stays until then.
+    """Let `write` fill a temporary file next to `path`, then rename it; an existing file is kept until then.
 
     Raises:
-        OutputError: the disk does not take it.
+        OutputError: the file cannot be written.
     """
     path = as_path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -50,16 +50,16 @@ def write_whole(path: epath.PathLike, write: Callable[[BinaryIO], object]) -> No
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno is None:  # not the disk's but the encoder's; the caller knows what it was given
+        if error.errno is None:  # from the encoder, not the disk; the caller knows its input
             raise
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def write_text(path: epath.PathLike, text: str) -> None:
-    """Write text as `encode` makes it; errors as for `write_whole`."""
+    """Write text encoded by `encode`; errors as for `write_whole`."""
     write_whole(path, lambda file: file.write(encode(text)))
 
 
 def encode(text: str) -> bytes:
-    """UTF-8; bytes of file names that are no UTF-8, which Python keeps as surrogates, are written as escapes."""
+    """UTF-8; bytes in file names that are not UTF-8, which Python keeps as surrogates, are written as escapes."""
     return text.encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The one place where an implementation of the network is chosen, for training, de-raining, export and benchmarks."""
+"""Chooses the implementation of the network, for training, de-raining, export and benchmarks; nothing else does."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Implementation = Literal["fast", "reference"]
 
 @dataclass(frozen=True)
 class Network:
-    """A network as a pure function of its parameters, which are the same whatever the implementation.
+    """A network as a pure function of its parameters, which are the same for every implementation.
 
     Attributes:
         apply: `apply({"params": params}, rainy)` de-rains (B, H, W, 3) in [0, 1], see `MultifocalNet`.
@@ -36,14 +36,14 @@ def build_network(
     devices: int = 1,
     open_shape: bool = False,
 ) -> Network:
-    """The network of a config by one implementation, or by the reference where that one does not serve.
+    """Build the network of a config with one implementation, or with the reference if that one does not support it.
 
     Args:
         config: the architecture.
-        implementation: "fast", in less time and memory (`multifocal_jax.fast`), or "reference", as the paper writes it
-            (`multifocal_jax.models`).
+        implementation: "fast", for less time and memory (`multifocal_jax.fast`), or "reference", which follows the
+            paper block by block (`multifocal_jax.models`).
         dtype: of the computation; attention logits and softmax stay in float32 or wider.
-        devices: over which the rows of every picture are spread.
+        devices: number of devices over which the rows of every picture are split.
         open_shape: batch, height or width are symbolic (`jax.export`).
     """
     try:

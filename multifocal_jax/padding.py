@@ -1,4 +1,4 @@
-"""Enlarging pictures to the multiples of pixels that the network takes."""
+"""Padding of pictures to the multiples of pixels that the network requires."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def round_up(length: int, multiple: int) -> int:
 
 
 def pad_to_multiple(images: np.ndarray, multiple: int) -> np.ndarray:
-    """Reflect (B, H, W, C) at the right and the bottom up to the next multiple; without need it is not copied."""
+    """Pad (B, H, W, C) by reflection at the right and bottom to the next multiple; copies only if it must."""
     _, h, w, _ = images.shape
     bottom, right = round_up(h, multiple) - h, round_up(w, multiple) - w
     if not bottom and not right:

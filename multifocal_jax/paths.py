@@ -1,4 +1,4 @@
-"""Paths that may lie in a bucket (`gs://BUCKET/FOLDER`): pathlib's where they are local, etils' epath elsewhere."""
+"""Paths, local or in a bucket (`gs://BUCKET/FOLDER`): pathlib's if they are local, etils' epath otherwise."""
 
 import os
 import tempfile
@@ -12,11 +12,11 @@ from etils import epath
 from multifocal_jax.errors import UserError
 
 _SECONDS = 30  # between copies of files that grow
-_PACKAGES = {"gs": "'.[gcs]'", "s3": "s3fs"}  # that read addresses of these kinds
+_PACKAGES = {"gs": "'.[gcs]'", "s3": "s3fs"}  # needed for addresses of these kinds
 
 
 class PathError(UserError):
-    """A path cannot be used here. The message says what it takes."""
+    """A path cannot be used here. The message says what is needed."""
 
 
 def is_remote(path: epath.PathLike) -> bool:
@@ -25,7 +25,7 @@ def is_remote(path: epath.PathLike) -> bool:
 
 
 def as_path(path: epath.PathLike) -> Path:
-    """A path with pathlib's methods, whatever holds the file.
+    """A path with pathlib's methods, local or in a bucket.
 
     Raises:
         PathError: the package that reads addresses of this kind is not installed.
@@ -38,15 +38,15 @@ def as_path(path: epath.PathLike) -> Path:
     try:
         fsspec.get_filesystem_class("gcs" if scheme == "gs" else scheme)  # as epath names it
     except ImportError as error:
-        way_out = f"; run: pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else ""
-        raise PathError(f"{path} cannot be reached: {error}{way_out}") from None
+        fix = f"; run: pip install {_PACKAGES[scheme]}" if scheme in _PACKAGES else ""
+        raise PathError(f"{path} cannot be reached: {error}{fix}") from None
     except ValueError as error:
         raise PathError(f"{path} cannot be reached: {error}; take a local path, gs://… or s3://…") from None
     return cast(Path, epath.Path(path))
 
 
 def as_absolute(path: epath.PathLike) -> Path:
-    """`as_path`, independent of the working directory; epath's own `resolve` takes an address for a local path."""
+    """`as_path`, independent of the working directory; epath's own `resolve` mistakes an address for a local path."""
     path = as_path(path)
     return path if is_remote(path) else path.resolve()
 
@@ -70,20 +70,20 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 class Mirror:
-    """A local folder for files that grow: the wanted one itself, or one that is copied to a bucket now and then.
+    """A local folder for files that grow: the target itself, or one that is copied to a bucket regularly.
 
     Objects in a bucket can only be written whole.
 
     Attributes:
-        folder: to write into.
+        folder: the local folder to write into.
     """
 
     def __init__(self, target: epath.PathLike, *names: str) -> None:
         """Open a folder.
 
         Args:
-            target: where the files are wanted; exists.
-            names: of files in it that are to be appended to.
+            target: folder for the files; must exist.
+            names: of files in it that will be appended to.
         """
         self._target = self._temporary = None
         self.folder = Path(target)
@@ -96,7 +96,7 @@ class Mirror:
                     (self.folder / file.name).write_bytes(file.read_bytes())
 
     def update(self, at_once: bool = False) -> None:
-        """Copy to the bucket what was written, if the last copy is half a minute old; files must be flushed."""
+        """Copy the files to the bucket if the last copy is half a minute old; they must be flushed."""
         if self._target and (at_once or time.monotonic() - self._copied > _SECONDS):
             for file in self.folder.iterdir():
                 (self._target / file.name).write_bytes(file.read_bytes())

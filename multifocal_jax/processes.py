@@ -1,4 +1,4 @@
-"""Several processes as one program: how they meet, and what they tell each other."""
+"""Several processes as one program: how they connect, and what they exchange."""
 
 import contextlib
 import json
@@ -11,15 +11,14 @@ from typing import Any
 
 from multifocal_jax.rendezvous import ProcessesError, meet
 
-HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's own default is 100
-PATIENCE_SECONDS = 300  # that processes wait for each other at the start
-
-# What the libraries that connect processes say when the other end is gone.
+HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's default is 100
+PATIENCE_SECONDS = 300  # for which processes wait for each other at the start
+# What the communication libraries report when the other end is gone.
 _LOST = re.compile(r"gloo|nccl|closed by peer|connection reset|socket|unavailable|coordination service", re.IGNORECASE)
 
 
 class LostProcessError(RuntimeError):
-    """Another process of this program is gone. The message says how to go on."""
+    """Another process of this program is gone. The message says how to continue."""
 
 
 class _Group:
@@ -43,15 +42,15 @@ def join(
     When a process dies, JAX ends all others within `HEARTBEAT_SECONDS` and a few more, and says so.
 
     Args:
-        coordinator: HOST:PORT of process 0; None where Slurm, Kubernetes or Cloud TPU tell all three.
-        count: of processes.
-        index: of this process.
+        coordinator: HOST:PORT of process 0; None if Slurm, Kubernetes or Cloud TPU provide all three values.
+        count: number of processes.
+        index: number of this process.
         preemptible: SIGTERM is left to `multihost_utils.reached_preemption_sync_point`; otherwise it ends the process.
         patience: seconds to wait for the others.
 
     Raises:
-        ProcessesError: process 0 cannot listen, or another process does not come.
-        ValueError: nothing here tells what was left out.
+        ProcessesError: process 0 cannot listen, or another process does not connect.
+        ValueError: no cluster provides what was left out.
     """
     import jax
 
@@ -64,7 +63,7 @@ def join(
     jax.config.update("jax_enable_preemption_service", preemptible)
     notice = threading.Timer(10, print, ["waiting for the other processes"], {"file": sys.stderr, "flush": True})
     notice.daemon = True
-    if coordinator is None:  # where JAX finds the others by itself, and waits in silence
+    if coordinator is None:  # JAX then finds the others itself, and waits in silence
         notice.start()
     jax.distributed.initialize(
         coordinator,
@@ -80,19 +79,19 @@ def join(
 
 
 def index() -> int:
-    """Number of this process, 0 for one that is alone."""
+    """Number of this process; 0 if it is the only one."""
     return _group.index
 
 
 def count() -> int:
-    """How many processes the program has."""
+    """Number of processes of the program."""
     return _group.count
 
 
 def local_gpus() -> list[int] | None:
     """All GPUs of this machine for the only Slurm task on it; None leaves the choice to JAX.
 
-    Under Slurm JAX takes one GPU for every process, whatever number of processes and GPUs a machine has.
+    Under Slurm JAX uses one GPU per process, regardless of how many processes and GPUs a machine has.
     """
     tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     if "JAX_LOCAL_DEVICE_IDS" in os.environ or not re.fullmatch(r"1(\(x\d+\))?", tasks):
@@ -103,7 +102,7 @@ def local_gpus() -> list[int] | None:
 
 
 def check_joined() -> None:
-    """Refuse processes that JAX knows of and this module does not: each would take itself for the only one.
+    """Refuse processes that JAX knows but this module does not: each would believe it is the only one.
 
     Raises:
         ProcessesError: they were connected by other means than `join`.
@@ -134,10 +133,10 @@ def gather(value: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Let an error that one process meets in the block end all of them, each with its line.
+    """Make an error of one process in the block end all of them, each with its own line.
 
     Raises:
-        ProcessesError: another process met one.
+        ProcessesError: another process had an error.
     """
     problem = None
     try:

@@ -1,7 +1,7 @@
-"""How the processes of one program meet before JAX connects them.
+"""Lets the processes of one program find each other before JAX connects them.
 
-JAX waits for the others in silence, and ends the process from C++ when its time is up. Here every process says over
-plain TCP to process 0, at the address of JAX's coordinator, that it is there, and hears when all are.
+JAX waits for the others in silence, and aborts the process from C++ when the time is up. Here every process first
+reports to process 0 over plain TCP, at the address of JAX's coordinator, and is told when all are present.
 """
 
 import contextlib
@@ -14,27 +14,27 @@ from collections.abc import Iterable
 
 from multifocal_jax.errors import UserError
 
-_SILENT_SECONDS = 10  # until a line says who is waited for; the next ones take twice as long each
-_TURN_SECONDS = 0.5  # between looks at the clock
-_HELLO_SECONDS = 5  # that a newcomer has to say who it is
+_SILENT_SECONDS = 10  # until a line says who is missing; the interval doubles after each line
+_TURN_SECONDS = 0.5  # between checks of the clock
+_HELLO_SECONDS = 5  # in which a newcomer must identify itself
 _GO, _NO = b"go\n", b"no: "
 
 
 class ProcessesError(UserError):
-    """Processes cannot become one program, or one of them cannot go on."""
+    """Processes cannot become one program, or one of them cannot continue."""
 
 
 def meet(coordinator: str, count: int, index: int, patience: float) -> None:
-    """Return when all processes are there; from the tenth second on lines on stderr say who is waited for.
+    """Return when all processes are present; after ten seconds, lines on stderr say who is missing.
 
     Args:
         coordinator: HOST:PORT of process 0.
-        count: of processes.
-        index: of this one.
+        count: number of processes.
+        index: number of this process.
         patience: seconds to wait.
 
     Raises:
-        ProcessesError: process 0 cannot listen, one does not come in time, or two say that they are the same.
+        ProcessesError: process 0 cannot listen, a process does not connect in time, or two have the same number.
     """
     clock = _Patience(coordinator, count, patience)
     if index == 0:

@@ -1,4 +1,4 @@
-"""Weights as files: parameters with the architecture and a record of where they come from, in one `.safetensors`."""
+"""Weights files: parameters, architecture and a record of their origin in one `.safetensors`."""
 
 import dataclasses
 import hashlib
@@ -17,20 +17,20 @@ from multifocal_jax.files import write_whole
 
 Parameters = Mapping[str, Any]
 
-_PYTORCH_HEADS = (b"PK\x03\x04", b"\x80\x02\x8a")  # zip, and pickle from before it
+_PYTORCH_HEADS = (b"PK\x03\x04", b"\x80\x02\x8a")  # zip, and the older pickle format
 
 
 class WeightsError(UserError):
-    """A weights file cannot be used. The message names the file, what is wrong and the way out."""
+    """A weights file cannot be used. The message names the file, the problem and the fix."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Parameters together with the architecture that they belong to."""
+    """Parameters together with their architecture."""
 
-    params: dict[str, Any]  # nested dictionary of NumPy arrays, as Flax names them
+    params: dict[str, Any]  # nested dictionary of NumPy arrays, with Flax's names
     model: ModelConfig
-    record: dict[str, Any]  # where they come from: data, steps, seed, metrics; free form
+    record: dict[str, Any]  # their origin: data, steps, seed, metrics; free form
 
 
 def flatten(params: Parameters, prefix: str = "") -> dict[str, Any]:
@@ -55,15 +55,15 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = None) -> None:
-    """Write a `.safetensors` file, complete or not at all.
+    """Write a `.safetensors` file atomically.
 
     Args:
         path: file to write, local or in a bucket; its folder must exist.
         weights: what to write.
-        dtype: "float16" halves the size of a float32 file; None keeps the parameters' own.
+        dtype: "float16" halves the size of a float32 file; None keeps the type of the parameters.
 
     Raises:
-        OutputError: the disk does not take it.
+        OutputError: the file cannot be written.
         WeightsError: values are too large for the type.
     """
     from safetensors.numpy import save
@@ -79,13 +79,13 @@ def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = Non
 
 
 def cast(path: epath.PathLike, values: Parameters, dtype: str | None) -> dict[str, np.ndarray]:
-    """Arrays of this type, or of their own where it is None, to be written to `path`.
+    """Convert arrays to this type, or keep their own if it is None; `path` is for the message.
 
     Raises:
         WeightsError: a value is not finite in this type.
     """
     with np.errstate(over="ignore"):
-        # In C's order, as safetensors writes what lies in memory.
+        # In C order, as safetensors writes memory as it is.
         arrays = {name: np.asarray(value, dtype=dtype, order="C") for name, value in values.items()}
     broken = [name for name, array in arrays.items() if dtype and not np.isfinite(array).all()]
     if broken:
@@ -94,7 +94,7 @@ def cast(path: epath.PathLike, values: Parameters, dtype: str | None) -> dict[st
 
 
 def load_weights(path: epath.PathLike) -> Weights:
-    """Read a `.safetensors` file that `save_weights` wrote; half precisions come back as float32.
+    """Read a `.safetensors` file written by `save_weights`; half precision is returned as float32.
 
     Raises:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
@@ -117,7 +117,7 @@ def load_weights(path: epath.PathLike) -> Weights:
 
 
 def _array(path: epath.PathLike, name: str, entry: Mapping[str, Any]) -> np.ndarray:
-    """A tensor as `safetensors.deserialize` gives it; NumPy's own reader knows no bfloat16."""
+    """An array of an entry of `safetensors.deserialize`; safetensors' NumPy reader does not support bfloat16."""
     import ml_dtypes
 
     types = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
@@ -127,7 +127,7 @@ def _array(path: epath.PathLike, name: str, entry: Mapping[str, Any]) -> np.ndar
 
 
 def _unreadable(path: epath.PathLike, head: bytes, error: Exception) -> WeightsError:
-    """What to say of a file that is no `.safetensors`, by its name and its first bytes."""
+    """The error for a file that is not a `.safetensors`, judged by its name and its first bytes."""
     file = epath.Path(path)
     if file.suffix in (".pth", ".pt") or (file.suffix != ".safetensors" and head.startswith(_PYTORCH_HEADS)):
         convert = f"python convert_weights.py {path} {file.with_suffix('.safetensors')}"
@@ -137,16 +137,16 @@ def _unreadable(path: epath.PathLike, head: bytes, error: Exception) -> WeightsE
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a weights file says of itself."""
+    """The metadata of a weights file."""
 
     model: ModelConfig
     record: dict[str, Any]  # see `Weights`
-    parameters: int  # how many
+    parameters: int  # their number
     size: int  # of the file, in bytes
 
 
 def describe_weights(path: epath.PathLike) -> Description:
-    """Read the head of a file that `save_weights` wrote, not its parameters.
+    """Read the header of a file written by `save_weights`, without its parameters.
 
     Raises:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.

@@ -12,7 +12,7 @@ from multifocal_jax.paths import as_path
 from multifocal_jax.weights import Description, Weights, WeightsError, describe_weights, load_weights
 
 WORKDIR_FILE = "weights.safetensors"  # what training writes into its workdir
-DEFAULT_NAME = "general-small"  # packaged weights that `load()` and `derain` take
+DEFAULT_NAME = "general-small"  # packaged weights that `load()` and `derain` use by default
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PackagedWeights:
     about: Description
 
     def __str__(self) -> str:
-        """A few lines for people."""
+        """A description in a few lines."""
         model, record = self.about.model, self.about.record
         default = " (default)" if self.name == DEFAULT_NAME else ""
         lines = [
@@ -41,7 +41,7 @@ class PackagedWeights:
 
 
 def pretrained_folder() -> Path:
-    """Where the package keeps its weights."""
+    """The package's folder of weights."""
     return Path(str(files("multifocal_jax"))) / "pretrained"
 
 
@@ -51,17 +51,17 @@ def packaged_weights() -> dict[str, Path]:
 
 
 def list_weights() -> list[PackagedWeights]:
-    """What comes with the package, the default first; only the heads of the files are read."""
+    """The packaged weights, the default first; only the headers of the files are read."""
     found = [PackagedWeights(name, path, describe_weights(path)) for name, path in packaged_weights().items()]
     return sorted(found, key=lambda weights: weights.name != DEFAULT_NAME)
 
 
 def load_weights_for(name_or_path: epath.PathLike, model: ModelConfig) -> Weights:
-    """Weights of a certain architecture; arguments as for `find_weights`.
+    """Load weights that must have a certain architecture; arguments as for `find_weights`.
 
     Raises:
-        WeightsError: they cannot be found or read, or are of another architecture; the message has the overrides of a
-            config that fit.
+        WeightsError: they cannot be found or read, or have another architecture; the message gives the overrides that
+            fit.
     """
     path = find_weights(name_or_path)
     weights = load_weights(path)
@@ -75,14 +75,14 @@ def load_weights_for(name_or_path: epath.PathLike, model: ModelConfig) -> Weight
 
 
 def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
-    """The file of these weights.
+    """Find the file of weights.
 
     Args:
         name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights; looked up in
             this order.
 
     Raises:
-        WeightsError: there is nothing of this name; the message lists what there is.
+        WeightsError: nothing has this name; the message lists the packaged weights.
     """
     path = as_path(name_or_path)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""Starts a door several times on this machine, as one program of several processes."""
+"""Starts an entry point several times on this machine, as one program of several processes."""
 
 import os
 import socket
@@ -17,20 +17,20 @@ def free_port() -> int:
 
 
 def start(
-    door: str,
+    script: str,
     arguments: Sequence[str | Path] | Sequence[Sequence[str | Path]],
     processes: int,
     devices: int = 1,
     cwd: Path | None = None,
     slurm: bool = False,
 ) -> list["subprocess.Popen[str]"]:
-    """`python DOOR ARGUMENTS` in so many processes of so many devices each; stderr can be read.
+    """Run `python SCRIPT ARGUMENTS` in several processes with several devices each; stderr can be read.
 
-    They are told of each other by arguments, or by the variables that Slurm sets. `arguments` are those of all
-    processes, or a list for each.
+    They find each other by arguments, or by the variables that Slurm sets. `arguments` are those of all processes, or
+    a list for each.
     """
     environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # which an import of this process has set
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # set by an import in this process
     port, started = free_port(), []
     for index in range(processes):
         several = [f"--coordinator=127.0.0.1:{port}", f"--process-count={processes}", f"--process-id={index}"]
@@ -40,7 +40,7 @@ def start(
             environment["JAX_COORDINATOR_PORT"] = str(port)
             several = ["--distributed"]
         own = arguments if isinstance(arguments[0], str | Path) else arguments[index]
-        command = [sys.executable, str(ROOT / door), *map(str, own), *(several if processes > 1 else [])]
+        command = [sys.executable, str(ROOT / script), *map(str, own), *(several if processes > 1 else [])]
         started.append(
             subprocess.Popen(
                 command, env=environment, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

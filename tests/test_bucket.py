@@ -108,10 +108,10 @@ def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatc
     )
     command = ["evaluate.py", "--config", str(tmp_path / "config.py"), "--workdir", str(workdir), "--quiet"]
     monkeypatch.setattr(sys, "argv", [*command, "--config.eval.limit=2"])
-    door = runpy.run_path(str(ROOT / "evaluate.py"))["main"]
-    assert door() == 0
+    evaluate = runpy.run_path(str(ROOT / "evaluate.py"))["main"]
+    assert evaluate() == 0
     monkeypatch.setattr(sys, "argv", [*command, "--resume"])
-    assert door() == 0
+    assert evaluate() == 0
     folder = workdir / "evaluation"
     report = json.loads((folder / "report.json").read_text())
     assert report["count"] == 4

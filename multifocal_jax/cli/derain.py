@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multifocal_jax.media.derain_files import Derain
 
 _DESCRIPTION = """De-rain pictures, folders of pictures, and videos (with the extra `video`). Format, quality, bit
-depth, transparency and metadata are kept; a picture that its camera has marked as turned is written upright."""
+depth, transparency and metadata are kept; a picture that its camera marked as rotated is written upright."""
 _EPILOG = """Examples: `derain photo.jpg`, `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`,
 `derain 'holiday/**/*.png' -o out`, `cat photo.png | derain - > clean.png`. Exit status: 0 all done, 1 some files
 failed, 2 wrong usage."""
@@ -25,7 +25,7 @@ def derain(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
     Raises:
-        UserError: nothing was done, and why.
+        UserError: nothing was done; the message says why.
     """
     arguments = _parser().parse_args(argv)
     from multifocal_jax.media.derain_files import check_overwriting, derain_files, output_beside, plan
@@ -60,33 +60,33 @@ def _parser() -> argparse.ArgumentParser:
         "inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin"
     )
     parser.add_argument(
-        "-o", "--output", help="file, folder, or - for stdout; default: beside the input, with -derained in the name"
+        "-o", "--output", help="file, folder, or - for stdout; default: next to the input, with -derained in the name"
     )
     parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
-    parser.add_argument("--list-weights", action=_ListWeights, help="show the packaged weights and exit")
-    parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
-    parser.add_argument("--compare", type=Path, metavar="DIR", help="also write pictures of before and after into DIR")
+    parser.add_argument("--list-weights", action=_ListWeights, help="list the packaged weights and exit")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+    parser.add_argument("--compare", type=Path, metavar="DIR", help="also write before and after side by side into DIR")
     parser.add_argument(
-        "--niqe", action="store_true", help="tell the NIQE of pictures before and after; lower is better"
+        "--niqe", action="store_true", help="print the NIQE of pictures before and after; lower is better"
     )
     parser.add_argument(
         "--tile",
         type=int,
         metavar="PIXELS",
-        help="work in tiles of this side, 0: in none; default: in none where memory suffices, else 2048, 1024 or 512",
+        help="side of the tiles, 0 for none; default: none if the picture fits into memory, else 2048, 1024 or 512",
     )
-    parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="of the tiles; default: 32")
-    parser.add_argument("--ensemble", action="store_true", help="mean over 8 flips and turns, for weights so trained")
+    parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="overlap of the tiles; default: 32")
+    parser.add_argument("--ensemble", action="store_true", help="average over 8 flips and rotations")
     parser.add_argument(
         "--strength",
         type=float,
         default=1.0,
         metavar="S",
-        help="how much of the rain to take away, 0 to 1.5; default: 1, what the network finds",
+        help="how much of the rain to remove, 0 to 1.5; default: 1, what the network finds",
     )
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="spread every picture over N devices")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     return parser
 
 
@@ -104,7 +104,7 @@ class _ListWeights(argparse.Action):
 
 
 def _load(arguments: argparse.Namespace) -> "Derain":
-    """The de-rainer, whose errors name the option that helps."""
+    """Load the de-rainer; its errors name the option that helps."""
     from multifocal_jax.cli.cache import keep_programs
     from multifocal_jax.cli.progress import Display
     from multifocal_jax.evaluation.inference import InferenceError, TooLargeError, load
@@ -132,7 +132,7 @@ def _load(arguments: argparse.Namespace) -> "Derain":
 
 
 def _pipe(arguments: argparse.Namespace) -> int:
-    """One picture from stdin or to stdout."""
+    """De-rain one picture from stdin or to stdout."""
     from multifocal_jax.files import OutputError, write_whole
     from multifocal_jax.media.derain_files import InputError, derain_bytes
     from multifocal_jax.media.photographs import format_of

@@ -1,4 +1,4 @@
-"""What the doors share: `--config FILE`, `--config.FIELD=VALUE`, and errors of the user's as one line."""
+"""Shared by the entry points: `--config FILE`, `--config.FIELD=VALUE`, and user errors as one line."""
 
 import argparse
 import io
@@ -28,22 +28,22 @@ OVERRIDES_HELP = (
 def parse_experiment(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, default: ExperimentConfig | None = None
 ) -> tuple[ExperimentConfig, argparse.Namespace]:
-    """Add `--config` and the overrides to a door's own arguments, and read them all.
+    """Add `--config` and the overrides to an entry point's own arguments, and parse them all.
 
     Args:
-        parser: holds the door's own arguments; made with `allow_abbrev=False`.
-        argv: the command line without the program's name; None takes the process's.
-        default: the config where `--config` is left out; None takes that of the workdir which `--workdir` names.
+        parser: holds the entry point's own arguments; created with `allow_abbrev=False`.
+        argv: the command line without the program's name; None means the process's.
+        default: the config if `--config` is omitted; None means that of the `--workdir`.
 
     Returns:
-        The config with the overrides applied, and the door's own arguments; a `--workdir` that is left out is the one
-        whose `config.json` was named, or runs/NAME OF THE CONFIG.
+        The config with the overrides applied, and the entry point's own arguments; an omitted `--workdir` becomes the
+        folder of the given `config.json`, or runs/NAME OF THE CONFIG.
 
     Raises:
         ConfigError: the config file or an override is wrong, or there is no config.
     """
     parser.epilog = OVERRIDES_HELP
-    otherwise = f"; left out, the {WORKDIR_CONFIG} of --workdir" if default is None else ""
+    otherwise = f"; default: the {WORKDIR_CONFIG} of --workdir" if default is None else ""
     parser.add_argument(
         "--config", metavar="FILE[:ARGUMENT]", help=f"experiment, e.g. configs/demo.py or a {WORKDIR_CONFIG}{otherwise}"
     )
@@ -75,15 +75,15 @@ def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--distributed", action="store_true", help="join the processes that Slurm, Kubernetes or Cloud TPU started"
     )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, on plain machines")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, on plain machines")
     group.add_argument("--process-count", type=int, metavar="N", help="number of processes, on plain machines")
-    group.add_argument("--process-id", type=int, metavar="I", help="of this process, 0 to N - 1, on plain machines")
+    group.add_argument("--process-id", type=int, metavar="I", help="number of this process from 0, on plain machines")
     group.add_argument(
         "--wait",
         type=at_least(1),
         default=processes.PATIENCE_SECONDS,
         metavar="SECONDS",
-        help="for the other processes at the start; default: %(default)s",
+        help="time to wait for the other processes at the start; default: %(default)s",
     )
 
 
@@ -95,8 +95,8 @@ def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -
         preemptible: see `processes.join`.
 
     Raises:
-        ConfigError: the arguments for plain machines are incomplete or wrong, stand beside `--distributed`, or are
-            needed as nothing here starts processes.
+        ConfigError: the arguments for plain machines are incomplete or wrong, are combined with `--distributed`, or are
+            needed because no cluster is found.
         ProcessesError: see `processes.join`.
     """
     manual = (arguments.coordinator, arguments.process_count, arguments.process_id)
@@ -142,7 +142,7 @@ def _split_overrides(argv: Sequence[str], parser: argparse.ArgumentParser) -> tu
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
-    """What argparse takes for the type of a whole number from `smallest` up."""
+    """An argparse type for whole numbers of at least `smallest`."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < smallest:
@@ -153,12 +153,12 @@ def at_least(smallest: int) -> Callable[[str], int]:
 
 
 def exit_on_user_error(main: Callable[[], int]) -> None:
-    """Run a door; an error that the user can mend ends it as one line on stderr and status 2.
+    """Run an entry point; an error that the user can fix ends it with one line on stderr and status 2.
 
-    The rooms raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
-    defect of the program and keeps its traceback, but where `JAX_PLATFORMS` asks for what is not there. Ctrl-C ends at
-    once, with status 130. One of several processes that loses another ends with a line that says so and status 1; none
-    waits for the others after an error. What stdout's encoding lacks, such as × in ASCII, is printed as an escape.
+    The packages raise `UserError` for what a user can cause, and the system `OSError` with the path; anything else is a
+    bug and keeps its traceback, except a `JAX_PLATFORMS` that names a missing platform. Ctrl-C ends the program at once
+    with status 130. If one of several processes is lost, the others end with a line that says so and status 1; after an
+    error no process waits for the others. Characters that stdout's encoding lacks, such as × in ASCII, are escaped.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as Python's stderr does
@@ -166,18 +166,18 @@ def exit_on_user_error(main: Callable[[], int]) -> None:
         code = main()
         sys.stdout.flush()
         sys.exit(code)
-    except BrokenPipeError:  # who reads the output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141  # as shells tell of a program that SIGPIPE ends
+        status = 141  # as shells report a program ended by SIGPIPE
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one comes to the same
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one changes nothing
         print("interrupted", file=sys.stderr)
         for child in multiprocessing.active_children():
             child.terminate()
-        _end_at_once(130)  # JAX crashes where it is cleared away in the middle of its work, which may still go on
+        _end_at_once(130)  # JAX crashes if it is torn down while a background thread still computes
     except Exception as error:
         lost = str(error) if isinstance(error, processes.LostProcessError) else processes.loss_of_process(error)
         missing = missing_platform(error)
@@ -197,5 +197,5 @@ def _end_at_once(status: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if processes.index() == 0 and processes.count() > 1:
-        time.sleep(1)  # JAX ends the others as soon as this one is gone: time to say what they, too, have met
+        time.sleep(1)  # JAX ends the others as soon as this one is gone: give them time to report their own error
     os._exit(status)

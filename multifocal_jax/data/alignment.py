@@ -1,4 +1,4 @@
-"""Whether the two sides of a pair belong together: what rain can do to a picture, and what it cannot.
+"""Checks whether the two sides of a pair belong together, from what rain can and cannot do to a picture.
 
 Rain adds thin bright streaks; a veil or another exposure changes brightness slowly. Neither moves the picture, so
 phase correlation finds the two sides of a true pair at displacement 0 with a clear peak. Thresholds are measured: on
@@ -23,7 +23,7 @@ def find_fault(rainy: np.ndarray, clean: np.ndarray) -> tuple[str, str] | None:
         clean: likewise, of the same size.
 
     Returns:
-        "different", "misaligned" or "swapped", with details; None for a pair as it should be.
+        "different", "misaligned" or "swapped", with details; None for a sound pair.
     """
     wet, dry = rainy @ _LUMA, clean @ _LUMA
     if wet.std() < 1 or dry.std() < 1:

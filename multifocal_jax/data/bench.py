@@ -1,4 +1,4 @@
-"""How fast training batches come: crops per second in each mode, and the share of a step spent waiting for them."""
+"""Measures how fast training batches are made: crops per second in each mode, and the time a step waits for them."""
 
 import os
 import time
@@ -27,9 +27,9 @@ def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...])
 
     Args:
         data: opened in that mode. Pictures are decoded before the clock starts.
-        seconds: for which each figure is taken.
-        step_seconds: durations of the training step to find the waiting share for. The host sleeps during the step,
-            as it does while an accelerator computes.
+        seconds: duration of each measurement.
+        step_seconds: durations of the training step for which the waiting share is measured. The host sleeps during the
+            step, as it would while an accelerator computes.
     """
     rows = data.batch_size
     batches = data.batches(0)
@@ -43,12 +43,12 @@ def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...])
 
 
 def decoder_speed(load: Callable[[int], object], count: int, seconds: float) -> float:
-    """Pictures or pairs per second that Pillow decodes with a thread per core, which bounds streaming.
+    """Pictures or pairs per second that Pillow decodes with one thread per core, the limit for streaming.
 
     Args:
-        load: decodes number 0 to
-        count: (excluded).
-        seconds: for which to measure.
+        load: decodes a picture by number.
+        count: number of pictures.
+        seconds: duration of the measurement.
     """
     threads = os.cpu_count() or 1
     done, start = 0, time.perf_counter()

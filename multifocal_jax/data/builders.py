@@ -1,8 +1,8 @@
-"""TFDS builders of the published sets, from archives that one downloads oneself; TensorFlow is not imported.
+"""TFDS builders of the published sets, from archives that you download yourself; TensorFlow is not imported.
 
-Files are stored as they are (a two-sided picture as two PNGs), in the order of the sorted names and with checks that a
-folder does not have: every picture is decoded once and the number of pairs must be the published one. A prepared set
-appears under its final name when it is complete, so an interrupted build is never taken for a whole one.
+Files are stored as they are (a two-sided picture as two PNGs), in the order of the sorted names and with additional
+checks: every picture is decoded once, and the number of pairs must be the published one. A prepared set appears under
+its final name when it is complete, so an interrupted build is never mistaken for a complete one.
 
 This module imports tensorflow_datasets; everything else of the package works without it.
 """
@@ -29,7 +29,7 @@ _FILES = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 
 class RainyPairs(tfds.core.GeneratorBasedBuilder):
-    """Pairs of a published set. Examples hold "rainy" and "clean" pictures, their "name" and their "background"."""
+    """Pairs of a published set. Examples have "rainy" and "clean" pictures, a "name" and a "background"."""
 
     skip_registration = True  # this is no data set of its own
     code_path = epath.Path(__file__)  # TFDS 4.9.10 looks for it with importlib_resources, on which it does not depend
@@ -38,7 +38,7 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Pairs in the order of their names."}
 
     def __init__(self, *, any_size: bool = False, **options: Any):
-        """Args beside those of TFDS: `any_size` accepts other numbers of pairs, and one split alone."""
+        """In addition to TFDS's arguments: `any_size` accepts other numbers of pairs, or a single split."""
         self._any_size = any_size
         super().__init__(**options)
 
@@ -217,16 +217,16 @@ BUILDERS: dict[str, type[RainyPairs]] = {
 
 
 def prepare(name: str, root: str | Path, data_dir: str | Path, any_size: bool = False) -> dict[str, int]:
-    """Build a set as array_record files, complete or not at all.
+    """Build a set as array_record files, atomically.
 
     Args:
         name: a key of `BUILDERS`.
-        root: where its archives are unpacked.
-        data_dir: where prepared sets are kept, each in a folder of its name.
-        any_size: accept other numbers of pairs than the published ones, and one split alone.
+        root: folder of its unpacked archives.
+        data_dir: folder of prepared sets, each in a subfolder of its name.
+        any_size: accept other numbers of pairs than the published ones, or a single split.
 
     Returns:
-        The number of pairs of every split.
+        The number of pairs in every split.
 
     Raises:
         DataError: the set is unknown, incomplete, broken, or `data_dir` cannot be written to.

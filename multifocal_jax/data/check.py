@@ -1,4 +1,4 @@
-"""Looking for faults in data sets: what is broken, lonely, misaligned, swapped, doubled, or shared between sets."""
+"""Finds faults in data sets: broken, unpaired, misaligned, swapped, duplicate pictures, and overlaps of two sets."""
 
 import re
 from collections import Counter
@@ -20,7 +20,7 @@ from multifocal_jax.data.published import PUBLISHED
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong."""
+    """One fault."""
 
     kind: str  # unreadable, unpaired, sizes, different, misaligned, swapped, duplicate or overlap
     name: str  # the picture or pair
@@ -44,7 +44,7 @@ class CheckedSet:
 
 @dataclass
 class Comparison:
-    """Of the backgrounds of two splits or sets."""
+    """Comparison of the backgrounds of two splits or sets."""
 
     title: str  # "rain800 train with rain100l train"
     overlaps: list[Fault]
@@ -52,19 +52,19 @@ class Comparison:
 
 @dataclass
 class CheckReport:
-    """Of one or two sets."""
+    """The result for one or two sets."""
 
     sets: list[CheckedSet]
     comparisons: list[Comparison]
 
     @property
     def faults(self) -> list[Fault]:
-        """All that was found."""
+        """All faults found."""
         found = [*(checked.faults for checked in self.sets), *(item.overlaps for item in self.comparisons)]
         return [item for faults in found for item in faults]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The report as plain values."""
         shown = ("title", "folder", "kind", "count", "published", "sizes")
         sets = [
             {name: getattr(checked, name) for name in shown} | {"faults": [asdict(item) for item in checked.faults]}
@@ -73,7 +73,7 @@ class CheckReport:
         return {"sets": sets, "comparisons": [asdict(item) for item in self.comparisons]}
 
     def text(self, limit: int = 20) -> str:
-        """As lines to read; at most `limit` faults of each kind are shown."""
+        """The report as text; shows at most `limit` faults of each kind."""
         lines = []
         for checked in self.sets:
             published = "" if checked.published in (None, checked.count) else f" (published: {checked.published:,})"
@@ -106,8 +106,8 @@ def check(root: str | Path, dataset: str = "", against: str | Path = "", against
 
     Args:
         root: folder or list file.
-        dataset: a published set, "folder" or "clean"; told from the folder's name and layout where empty.
-        against: another set, which is only read for its backgrounds and what is broken in it.
+        dataset: a published set, "folder" or "clean"; if empty, recognised by the folder's name and layout.
+        against: another set, of which only backgrounds and broken pictures are checked.
         against_dataset: likewise for `against`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Batches of aligned crops, cut on the host from pictures that are kept in memory or read when they are needed.
+"""Batches of aligned crops, cut on the host from pictures that are kept in memory or read when needed.
 
 A `CropReader` gives batch t by random access and imports no JAX, so that it runs in threads and worker processes alike.
 """
@@ -21,12 +21,12 @@ Images = tuple[np.ndarray | None, np.ndarray]  # rainy (None where rain is synth
 Batch = dict[str, np.ndarray]
 Result = TypeVar("Result")
 
-_BLOCK = 64  # batches whose crop positions are worked out at once in "device" mode
+_BLOCK = 64  # batches whose crop positions are computed at once in "device" mode
 
 
 @dataclass(frozen=True)
 class TrainingPictures:
-    """The pictures to train on, numbered over all sources, and how often an epoch sees each."""
+    """The pictures to train on, numbered over all sources, and how often an epoch uses each."""
 
     sources: Sequence[Pairs | PhotographFiles]
     rain: Sequence[str]  # style of each source, "none" for real rain
@@ -55,9 +55,9 @@ class TrainingPictures:
         return None, pictures.load_clean(index)
 
     def stand_ins(self, number: int) -> Iterator[int]:
-        """The picture, and those that may take its place where it is broken: the next of its own source first.
+        """The picture, followed by those that may replace it if it is broken, the next of its own source first.
 
-        A pair of real rain is replaced by such pairs alone, as the step lays no rain over what comes in its place.
+        A pair with real rain is only replaced by other such pairs, as the step would not add rain to a replacement.
         """
         yield number
         source, others = self.table[number, 0], np.roll(np.arange(len(self)), -number)[1:]
@@ -68,7 +68,7 @@ class TrainingPictures:
 
 @dataclass
 class DecodedPictures:
-    """All pictures, decoded once. A broken one is replaced as `TrainingPictures.stand_ins` says."""
+    """All pictures, decoded once. A broken one is replaced according to `TrainingPictures.stand_ins`."""
 
     images: list[Images]
     broken: list[int]
@@ -79,7 +79,7 @@ class DecodedPictures:
 
         Raises:
             ImageError: a picture is unreadable and `skip_broken` is off.
-            DataError: a picture is smaller than the crop, or none can take the place of a broken one.
+            DataError: a picture is smaller than the crop, or none can replace a broken one.
         """
 
         def load(number: int) -> Images | None:
@@ -101,7 +101,7 @@ class DecodedPictures:
 
 @dataclass
 class StreamedPictures:
-    """Pictures decoded when they are needed. A broken one is replaced as `TrainingPictures.stand_ins` says."""
+    """Pictures decoded when needed. A broken one is replaced according to `TrainingPictures.stand_ins`."""
 
     pictures: TrainingPictures
     crop: int
@@ -113,7 +113,7 @@ class StreamedPictures:
 
         Raises:
             ImageError: it is unreadable and `skip_broken` is off.
-            DataError: it is smaller than the crop, or none can take its place.
+            DataError: it is smaller than the crop, or none can replace it.
         """
         for candidate in self.pictures.stand_ins(number):
             if candidate in self.broken:
@@ -126,7 +126,7 @@ class StreamedPictures:
 
 
 def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Result]:
-    """The results of `work` for 0 to `count` - 1, from as many threads as there are cores; the first error stops it."""
+    """The results of `work` for 0 to `count` - 1, computed with one thread per core; the first error stops it."""
     from tqdm import tqdm
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -139,7 +139,7 @@ def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Re
 
 
 def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken: bool) -> Images | None:
-    """Decode a picture; None where it is unreadable and `skip_broken` is on.
+    """Decode a picture; None if it is unreadable and `skip_broken` is on.
 
     Raises:
         ImageError: it is unreadable and `skip_broken` is off.
@@ -169,7 +169,7 @@ def _none_readable(name: str) -> Images:
 
 
 class CutBatch(NamedTuple):
-    """A batch as it comes from a worker."""
+    """A batch from a worker."""
 
     arrays: Batch  # "clean" and, where a source has real rain, "rainy": uint8 (b, crop, crop, 3)
     broken: tuple[int, ...]  # pictures found unreadable so far
@@ -204,7 +204,7 @@ class CropReader:
 
 
 def sample_fields(samples: Samples, plan: BatchPlan, pictures: TrainingPictures) -> Batch:
-    """What the device needs to know of every crop beside its pixels."""
+    """What the device needs to know about every crop in addition to its pixels."""
     fields: Batch = {}
     if plan.flips:
         fields["flip"] = samples.flip
@@ -218,10 +218,10 @@ def sample_fields(samples: Samples, plan: BatchPlan, pictures: TrainingPictures)
 
 
 class ResidentPictures:
-    """All pictures as flat rows of pixels, to be kept on the device, and batches that say where crops begin."""
+    """All pictures as flat rows of pixels, to be kept on the device, and batches of the crops' positions."""
 
     def __init__(self, plan: BatchPlan, pictures: TrainingPictures, store: DecodedPictures, crop: int):
-        """Lay the pictures out one after the other.
+        """Concatenate the pictures.
 
         Raises:
             DataError: there are more pixels than 32-bit positions can count.
@@ -244,10 +244,10 @@ class ResidentPictures:
             self.arrays["rainy"] = np.concatenate([side.reshape(-1, 3) for side in sides])
 
     def batches(self, start: int, rows: tuple[int, int]) -> Iterator[Batch]:
-        """Where the crops of `rows` of batches `start`, `start` + 1, … begin.
+        """The start positions of the crops of `rows` of batches `start`, `start` + 1, …
 
-        "offset" counts pixels and "width" is that of the picture; int32. Positions are worked out for many batches at
-        once, which leaves the host a few microseconds of work per batch.
+        "offset" counts pixels and "width" is that of the picture; int32. Positions are computed for many batches at
+        once, so that the host needs only a few microseconds per batch.
         """
         within = np.arange(*rows, dtype=np.int64)
         for first in itertools.count(start, _BLOCK):
@@ -271,12 +271,12 @@ class ResidentPictures:
 
 
 def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> Iterator[CutBatch]:
-    """Batches `start`, `start` + 1, … made ahead of their use by Grain.
+    """Batches `start`, `start` + 1, …, prefetched by Grain.
 
     Args:
-        batch: makes batch t; a whole batch is Grain's element, which costs far less than single crops.
+        batch: makes batch t; Grain's element is a whole batch, which costs far less than single crops.
         start: the first t.
-        workers: processes; 0 uses threads of this one.
+        workers: number of processes; 0 uses threads of this process.
     """
     import grain
 
@@ -287,7 +287,7 @@ def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> It
         from absl import flags
 
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's workers ask for a flag of its own, also where no door parsed any
+            flags.FLAGS.mark_as_parsed()  # Grain's workers read a flag of its own, even if no entry point parsed any
         ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=4))
     iterator = iter(ahead)
     try:

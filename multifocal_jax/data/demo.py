@@ -1,7 +1,7 @@
-"""The embedded demo: colour photographs that scikit-image carries in its wheel, so nothing is downloaded.
+"""The embedded demo: colour photographs from scikit-image's wheel, so nothing is downloaded.
 
 Training: an astronaut, a cup of coffee, a rocket, and the two views of the Middlebury motorcycle. Test: the cat Chelsea
-and a photograph through a microscope. The stereo views show one scene, so both are on the training side.
+and a microscope image. The stereo views show the same scene, so both are used for training.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def demo_photographs(split: str) -> list[Path]:
 
 
 def photographs(names: Iterable[str]) -> list[Path]:
-    """Files that scikit-image carries.
+    """Files of photographs in scikit-image.
 
     Raises:
         DataError: scikit-image is not installed, or its wheel lacks one of the photographs.

@@ -1,4 +1,4 @@
-"""Errors of this room. Every message is one line that says what is wrong, where, and the way out."""
+"""Errors of this package. Every message is one line that says what is wrong, where, and how to fix it."""
 
 from multifocal_jax.errors import UserError
 
@@ -16,4 +16,4 @@ class NoSplitError(DataError):
 
 
 class NoPairsError(DataError):
-    """A folder holds no pairs in any layout that is known. The message says where and what was expected."""
+    """A folder contains no pairs in any known layout. The message says where and what was expected."""

@@ -14,14 +14,14 @@ _CORRELATION = 0.95  # thumbnails of one scene correlate at least so much
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Of n pictures."""
+    """Fingerprints of n pictures."""
 
     hashes: np.ndarray  # uint64 (n,)
     thumbnails: np.ndarray  # float32 (n, 1024), of zero mean and unit length
 
     @classmethod
     def of(cls, thumbnails: list[np.ndarray]) -> "Fingerprints":
-        """From what `thumbnail` gave for each picture."""
+        """Compute them from the result of `thumbnail` for each picture."""
         stacked = np.asarray(thumbnails, np.float32).reshape(len(thumbnails), _SIDE, _SIDE)  # of none, too
         flat = stacked.reshape(len(stacked), _SIDE**2)
         flat = flat - flat.mean(axis=1, keepdims=True)
@@ -29,13 +29,13 @@ class Fingerprints:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Luma of a picture, uint8 (H, W, 3), averaged to 32×32 whatever its shape; float32."""
+    """Luma of a picture, uint8 (H, W, 3), averaged to 32×32 regardless of its shape; float32."""
     small = Image.fromarray(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32)
 
 
 def same_scene(one: Fingerprints, other: Fingerprints) -> Iterator[tuple[int, int]]:
-    """Pairs of indices whose pictures show one scene, also where one of them is mirrored left to right."""
+    """Pairs of indices whose pictures show the same scene, even if one of them is mirrored left to right."""
     mirrored = Fingerprints.of([flat.reshape(_SIDE, _SIDE)[:, ::-1] for flat in other.thumbnails])
     for index in range(len(one.hashes)):
         found: set[int] = set()

@@ -17,11 +17,11 @@ _PRINTED = 64  # pictures of a source that its fingerprint is made of
 def hold_out(
     sources: list[Pairs | PhotographFiles], config: DataConfig
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Set pictures aside, evenly spaced over the sorted names: of all sources one after the other, and of single ones.
+    """Hold out pictures, evenly spaced over the sorted names: over all sources in order, and within single sources.
 
     Returns:
-        The pictures held out and those to train on, as (source, index). Pictures with the background of one held out
-        (other rain over the same clean picture, in any source) are in neither, nor are those that a source excludes.
+        The pictures held out and those to train on, as (source, index). Pictures that share the background of a
+        held-out one (other rain over the same clean picture, in any source) are in neither, nor are excluded ones.
 
     Raises:
         DataError: nothing would be left to train on, or a name to exclude does not exist.
@@ -51,10 +51,10 @@ def _evenly(entries: list[tuple[int, int]], count: int, field: str) -> list[tupl
 
 
 def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Pairs | PhotographFiles]) -> set[tuple[int, int]]:
-    """Pictures of all sources with the background of one of `chosen`, themselves included.
+    """Pictures of all sources that share a background with one of `chosen`, including these.
 
-    Files are told by their paths, however a source spells them. Prepared sets hold names alone, which are compared
-    within a set, and between neighbours.
+    Files are compared by their resolved paths. Prepared sets store only names, which are compared within a set, and
+    between neighbours.
     """
     held_out = {scene for number, index in chosen for scene in sources[number].alike(index)}
     if not held_out:
@@ -64,10 +64,10 @@ def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Pairs | Pho
 
 
 def fingerprint(source: Pairs | PhotographFiles) -> dict[str, Any]:
-    """What a copy of a source, wherever it lies, is known by: the number of its pictures and a hash of some of them.
+    """Identify a source independently of its place: the number of its pictures and a hash of some of them.
 
-    Of up to 64 pictures, evenly spaced, the name and the bytes of the clean file are hashed, so that it is quick for
-    large sets and in buckets. Where the names are the same and in this order, `hold_out` sets the same ones aside.
+    The hash covers name and size of the clean file of up to 64 evenly spaced pictures, so it is quick for large sets
+    and in buckets. With the same names in this order, `hold_out` holds out the same pictures.
     """
     count = len(source)
     digest = hashlib.sha256()
@@ -78,10 +78,10 @@ def fingerprint(source: Pairs | PhotographFiles) -> dict[str, Any]:
 
 
 def _indices(source: Pairs | PhotographFiles, settings: SourceConfig, field: str) -> set[int]:
-    """Where the names that a source excludes are.
+    """Indices of the pictures that a source excludes by name.
 
     Raises:
-        DataError: there is no picture of such a name.
+        DataError: no picture has such a name.
     """
     if not settings.exclude:
         return set()

@@ -1,4 +1,4 @@
-"""Reading pictures of any common format as uint8 RGB, and finding files in folders."""
+"""Reads pictures of any common format as uint8 RGB, and finds files in folders."""
 
 import struct
 import zlib
@@ -41,20 +41,20 @@ PILLOW_ERRORS = (
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as uint8 RGB of shape (H, W, 3), turned as its orientation says.
+    """Read a picture as uint8 RGB of shape (H, W, 3), rotated according to its orientation.
 
     Greyscale is repeated over the channels, palettes are looked up, an alpha channel is dropped, CMYK is converted
-    without colour management, and of 16-bit values the high byte is kept. An animation gives its first frame.
+    without colour management, and of 16-bit values the high byte is kept. Of an animation the first frame is read.
 
     Raises:
-        ImageError: the file is missing, truncated, no picture, or of floating-point or 32-bit values.
+        ImageError: the file is missing, truncated, not a picture, or has floating-point or 32-bit values.
     """
     with _open(path) as file:
         return decode_image(file, str(path))
 
 
 def decode_image(file: BinaryIO, name: str) -> np.ndarray:
-    """`read_image` for a file that is open already; errors call it `name`."""
+    """`read_image` for an open file; errors call it `name`."""
     try:
         with Image.open(file) as picture:
             return np.array(_to_rgb(upright(picture), name))
@@ -65,17 +65,17 @@ def decode_image(file: BinaryIO, name: str) -> np.ndarray:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width that `read_image` will give, from the file's header alone.
+    """Height and width of the result of `read_image`, from the file's header alone.
 
     Raises:
-        ImageError: the file is missing or no picture.
+        ImageError: the file is missing or not a picture.
     """
     with _open(path) as file:
         return decode_size(file, str(path))
 
 
 def decode_size(file: BinaryIO, name: str) -> tuple[int, int]:
-    """`image_size` for a file that is open already; errors call it `name`."""
+    """`image_size` for an open file; errors call it `name`."""
     try:
         with Image.open(file) as picture:
             width, height = picture.size
@@ -86,9 +86,9 @@ def decode_size(file: BinaryIO, name: str) -> tuple[int, int]:
 
 
 def upright(picture: Image.Image) -> Image.Image:
-    """A picture, which is loaded, turned as its EXIF or else its XMP says.
+    """Rotate a loaded picture according to its EXIF or, failing that, its XMP.
 
-    `ImageOps.exif_transpose` also encodes the EXIF anew, at which odd entries fail.
+    `ImageOps.exif_transpose` would also re-encode the EXIF, which fails for odd entries.
     """
     picture.load()
     turn = _TURNS.get(picture.getexif().get(ORIENTATION, 1))
@@ -96,7 +96,7 @@ def upright(picture: Image.Image) -> Image.Image:
 
 
 def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
-    """Pictures in a folder (and below it), told by their suffix, sorted by path; hidden files are left out.
+    """Pictures in a folder (and its subfolders), by suffix, sorted by path; hidden files are left out.
 
     Raises:
         DataError: there is no such folder.
@@ -105,7 +105,7 @@ def find_images(folder: str | Path, recursive: bool = False) -> list[Path]:
 
 
 def find_files(folder: str | Path, suffixes: tuple[str, ...] = ("",), recursive: bool = True) -> list[Path]:
-    """Files in a folder (and below it) with one of some suffixes, sorted by path; hidden ones are left out.
+    """Files in a folder (and its subfolders) with one of `suffixes`, sorted by path; hidden ones are left out.
 
     Links to folders are followed, except back into a folder on the way there.
 
@@ -153,7 +153,7 @@ def _to_rgb(picture: Image.Image, name: str) -> Image.Image:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of Pillow's says."""
+    """The message of an error of Pillow in one line."""
     if isinstance(error, UnidentifiedImageError):
         return "it is of no known format"
     return " ".join(str(error).split()) or type(error).__name__

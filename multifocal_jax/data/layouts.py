@@ -1,7 +1,7 @@
-"""Which files belong together: pairs by name in every layout that de-raining sets come in.
+"""Matches files to pairs by name, in all common layouts of de-raining sets.
 
-Pairs are never made by sorted order, since one missing file would then shift all that follow. The side of a two-sided
-picture that is rainy is a property of the set and never guessed.
+Pairs are never matched by sorted order, since one missing file would shift all that follow. Which side of a two-sided
+picture is rainy is a property of the set and never guessed.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from multifocal_jax.paths import as_path, subfolders
 
 RAINY_FOLDERS = ("rain", "rainy", "input", "inputs", "rainy_image", "rainy_images", "rain_image")
 CLEAN_FOLDERS = ("norain", "no_rain", "clean", "target", "targets", "gt", "ground_truth", "groundtruth")
-# Folders of one-file pairs, whose names say the order of the sides.
+# Folders of two-sided pictures, whose names give the order of the sides.
 TWO_SIDED_FOLDERS: dict[str, Arrangement] = {"rainy_clean": "rainy_left", "clean_rainy": "clean_left"}
 FOLDER_LAYOUT = (
     "a folder of rainy pictures (rain, rainy, input, rainy_image) beside one of clean pictures (norain, clean, target, "
@@ -53,7 +53,7 @@ class Picture:
         return (height, width) if self.half == "whole" else (height, self._middle(width))
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        """This picture's part of the file's pixels."""
+        """The pixels of the file that belong to this picture."""
         if self.half == "whole":
             return image
         middle = self._middle(image.shape[1])
@@ -67,7 +67,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pair:
-    """A rainy picture with its clean one; `name` is unique in its set and fit for a file name."""
+    """A rainy picture with its clean one; `name` is unique in its set and can be used as a file name."""
 
     name: str
     rainy: Picture
@@ -101,7 +101,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found: pairs sorted by name, and one line for every picture without a partner."""
+    """Pairs sorted by name, and one line for every picture without a partner."""
 
     pairs: list[Pair]
     unpaired: list[str]
@@ -109,7 +109,7 @@ class Layout:
 
 
 def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
-    """Pairs of a published set or of a folder of one's own.
+    """Find the pairs of a published set or of your own folder.
 
     Args:
         dataset: a key of `PUBLISHED`, or "folder".
@@ -117,8 +117,8 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
         split: "train" or "test"; only published sets have splits.
 
     Raises:
-        DataError: nothing is there, or more than one reading is possible. The message names the folder looked in, the
-            layout expected and what to do.
+        DataError: there are no pairs, or the folder is ambiguous. The message names the folder searched, the expected
+            layout and what to do.
     """
     root = as_path(root)
     if not root.exists():
@@ -149,7 +149,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
 
 
 def complete_pairs(dataset: str, root: str | Path, split: str = "train") -> list[Pair]:
-    """The pairs of `find_pairs`, all of them partnered.
+    """The pairs of `find_pairs`, which must be complete.
 
     Raises:
         DataError: as `find_pairs`, or pictures have no partner; the message lists them by name.
@@ -188,7 +188,7 @@ def _is_split(name: str, split: str) -> bool:
 
 
 def _split_folder(dataset: str, root: Path, split: str) -> Path:
-    """The split's folder at or up to two levels below root; root itself where it has no such folder."""
+    """The split's folder at or up to two levels below root; root itself if it has no such folder."""
     other = "test" if split == "train" else "train"
     ignored = PUBLISHED[dataset].ignored
     children = [child for child in subfolders(root) if child.name not in ignored]
@@ -272,7 +272,7 @@ def _from_list(path: Path) -> Layout:
 
 
 def _from_folder(root: Path) -> Layout:
-    """Pairs of a folder of any layout that tells its sides by name."""
+    """Pairs of a folder of any layout whose names identify the sides."""
     if root.name.lower() in TWO_SIDED_FOLDERS:
         return _two_sided(root, TWO_SIDED_FOLDERS[root.name.lower()])
     folders = subfolders(root)
@@ -305,7 +305,7 @@ def _clean_word(stem: str) -> str:
 
 
 def clean_stems(rainy: str) -> Iterable[str]:
-    """Stems under which the clean partner of a rainy picture may be found, the likeliest first."""
+    """Possible stems of the clean partner of a rainy picture, the most likely first."""
     yield rainy
     plain = re.sub(r"x\d+$", "", rainy) if re.search(r"\dx\d+$", rainy) else rainy  # norain-17x2
     for stem in dict.fromkeys((plain, re.sub(r"_\d+$", "", plain))):  # 17_3, the third rain over picture 17
@@ -321,7 +321,7 @@ def clean_stems(rainy: str) -> Iterable[str]:
 
 
 def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folder: Path) -> Layout:
-    """Pair by name: within the same subfolder where both sides have it, over all of them otherwise."""
+    """Match by name: within the same subfolder if both sides have it, otherwise over all subfolders."""
     by_place: dict[tuple[str, str], Path] = {}
     by_stem: dict[str, list[Path]] = {}
     for path in clean:
@@ -359,7 +359,7 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
 
 
 def _suffix_in_use(pairs: list[Pair]) -> str:
-    """What follows the clean stem in the rainy names of this set, to name the file that is missing."""
+    """What follows the clean stem in this set's rainy names, to name a missing file."""
     for pair in pairs[:1]:
         if pair.rainy.path.stem.startswith(pair.clean.path.stem):
             return pair.rainy.path.stem[len(pair.clean.path.stem) :] + pair.rainy.path.suffix
@@ -373,7 +373,7 @@ def _named(pairs: list[Pair], folder: Path) -> list[Pair]:
     """Name pairs after their rainy files, sorted; with their folders where stems alone are not unique.
 
     Raises:
-        DataError: two pairs have one name nevertheless.
+        DataError: two pairs still have the same name.
     """
     names = unique_names([pair.rainy.path for pair in pairs], folder)
     named = [dataclasses.replace(pair, name=name) for pair, name in zip(pairs, names, strict=True)]

@@ -1,6 +1,6 @@
-"""From pictures to training batches: the same batch t in every mode, for any number of processes and workers.
+"""From pictures to training batches: batch t is the same in every mode, for any number of processes and workers.
 
-The host sends uint8 crops, or in "device" mode only their positions; `TrainingData.prepare` turns them into pairs
+The host sends uint8 crops or, in "device" mode, only their positions; `TrainingData.prepare` turns them into pairs
 inside the jitted step.
 """
 
@@ -46,8 +46,8 @@ _SIZED = 64  # pictures whose headers are read to estimate how much memory all o
 class TrainingData:
     """Random aligned crops of the training pictures.
 
-    Batch t, with its pictures, crop positions, turns and synthesised rain, is a function of (seed, t) alone. Pictures
-    are decoded at the first batch, so that opening a large set is quick.
+    Batch t, with its pictures, crop positions, rotations and synthesised rain, is a function of (seed, t) alone.
+    Pictures are decoded at the first batch, so that opening a large set is quick.
     """
 
     def __init__(
@@ -58,12 +58,13 @@ class TrainingData:
         Args:
             config: sources, crop size and where decoded pictures are kept.
             batch_size: pairs per step over all processes.
-            seed: of order, crops, turns and rain.
-            process_index: this process, of
-            process_count: processes, which share every batch evenly.
+            seed: of order, crops, rotations and rain.
+            process_index: number of this process.
+            process_count: number of processes, which share every batch evenly.
 
         Raises:
-            DataError: a source is missing or incomplete, too many pictures are held out, or the batch does not divide.
+            DataError: a source is missing or incomplete, too many pictures are held out, or the batch does not divide
+                evenly.
         """
         if batch_size % process_count:
             raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
@@ -99,23 +100,23 @@ class TrainingData:
 
     @property
     def pictures(self) -> int:
-        """Pictures per epoch, repeats counted and those held out left out."""
+        """Pictures per epoch, including repeats, without those held out."""
         return self._plan.entries
 
     @cached_property
     def fingerprints(self) -> list[dict[str, Any]]:
-        """Of each source, for the record of the weights; see `held_out.fingerprint`."""
+        """Fingerprint of each source, for the record of the weights; see `held_out.fingerprint`."""
         return [fingerprint(source) for source in self._sources]
 
     def held_out_of(self, number: int) -> ScoredPairs:
-        """Those of `held_out` that belong to `config.train[number]`."""
+        """The pictures of `held_out` that belong to `config.train[number]`."""
         return self._held_out_of[number]
 
     def check_held_out(self, smallest: int) -> None:
-        """Decode every held-out picture once, so that one that cannot be scored is known before training.
+        """Decode every held-out picture once, so that one that cannot be scored is found before training.
 
         Args:
-            smallest: pixels that height and width must have.
+            smallest: smallest height and width in pixels.
 
         Raises:
             ImageError: a picture cannot be read.
@@ -134,12 +135,12 @@ class TrainingData:
 
     @property
     def skipped(self) -> int:
-        """Pictures found broken so far, where on_broken is "skip"."""
+        """Number of broken pictures found so far, if on_broken is "skip"."""
         return len(self._broken)
 
     @cached_property
     def mode(self) -> Mode:
-        """Where decoded pictures are kept; "auto" is decided by their size and the accelerator at hand."""
+        """Where decoded pictures are kept; "auto" decides by their size and the accelerator."""
         if self._config.mode != "auto":
             return self._config.mode
         pixels = self._estimate_pixels()
@@ -148,11 +149,11 @@ class TrainingData:
             return "stream"
         if jax.default_backend() == "cpu" or pixels >= 2**31:
             return "memory"
-        room = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-        return "memory" if room is not None and 3 * pixels * sides > room // 4 else "device"
+        limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+        return "memory" if limit is not None and 3 * pixels * sides > limit // 4 else "device"
 
     def _estimate_pixels(self) -> int:
-        """Pixels of one side of all pictures, from the headers of some."""
+        """Estimate the pixels of one side of all pictures from the headers of some."""
         count = len(self._pictures)
         pixels = []
         for number in np.linspace(0, count - 1, min(count, _SIZED)).astype(int):
@@ -174,7 +175,7 @@ class TrainingData:
     @cached_property
     def _resident(self) -> ResidentPictures:
         resident = ResidentPictures(self._plan, self._pictures, self._decoded, self._config.crop_size)
-        del self._decoded  # the flat copy takes its place
+        del self._decoded  # replaced by the flat copy
         return resident
 
     @property
@@ -183,7 +184,7 @@ class TrainingData:
         return self._resident.arrays if self.mode == "device" else ()
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """This process's share of batches `start`, `start` + 1, … without end; what `prepare` takes.
+        """This process's share of batches `start`, `start` + 1, …, without end; the input of `prepare`.
 
         Raises:
             ImageError: a picture is unreadable and on_broken is "stop".
@@ -209,7 +210,7 @@ class TrainingData:
             yield batch.arrays
 
     def prepare(self, resident: Any, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
-        """Make pairs of a batch, or of one device's share of it. Pure; to be called inside the jitted step.
+        """Turn a batch, or one device's share of it, into pairs. Pure; called inside the jitted step.
 
         Args:
             resident: `self.resident`, on this device.
@@ -236,7 +237,7 @@ class TrainingData:
         return jax.vmap(jax.vmap(row))(starts)
 
     def _add_rain(self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
-        """Pairs of the crops whose source synthesises rain, rounded to 8 bits as a file would hold them."""
+        """Add rain to the crops whose source synthesises it; the rainy side is rounded to 8 bits, as in a file."""
         clean, styles = photographs, self._pictures.rain
         for style in dict.fromkeys(style for style in styles if style not in ("none", IDENTITY)):
 
@@ -256,7 +257,7 @@ class TrainingData:
 
 
 def _turn(crops: jax.Array, batch: dict[str, Any]) -> jax.Array:
-    """Mirror crops left to right, then turn them by quarters anticlockwise, each as the batch says."""
+    """Mirror crops left to right, then rotate them anticlockwise by multiples of 90°, as the batch says."""
 
     def where(choice: jax.Array, turned: jax.Array, crops: jax.Array) -> jax.Array:
         return jnp.where(choice[:, None, None, None], turned, crops)

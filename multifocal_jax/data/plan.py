@@ -1,8 +1,8 @@
-"""What every training batch holds, as a function of (seed, t) alone.
+"""The contents of every training batch, as a function of (seed, t) alone.
 
-Plain NumPy with random access in t: no state is carried from batch to batch, so a run resumes at any step, any process
-computes its own share, and the number of workers cannot matter. Random numbers are hashes of what they are for
-(seed, purpose, index) rather than draws from a generator: they stay the same with every version of NumPy.
+Plain NumPy with random access in t: there is no state between batches, so a run can resume at any step, every process
+computes its own share, and the number of workers does not matter. Random numbers are hashes of (seed, purpose, index)
+rather than draws from a generator, so they are the same with every version of NumPy.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def hash_bits(seed: int, purpose: int, group: int, index: np.ndarray) -> np.ndar
     Args:
         seed: of the run, 0 or more.
         purpose: what the bits are for.
-        group: a number that sets whole arrays apart, such as the epoch.
+        group: a number that distinguishes whole arrays, such as the epoch.
         index: integers of any shape.
 
     Returns:
@@ -64,11 +64,11 @@ class Samples:
 class BatchPlan:
     """Which crops are in batch t.
 
-    Crops are numbered from the start of training; batch t holds numbers t·B to (t + 1)·B − 1, so every entry is seen
-    exactly once in every epoch and a batch may reach from one epoch into the next.
+    Crops are numbered from the start of training; batch t contains numbers t·B to (t + 1)·B − 1, so every entry is used
+    exactly once per epoch, and a batch may extend into the next epoch.
     """
 
-    entries: int  # pictures per epoch, repeats counted
+    entries: int  # pictures per epoch, including repeats
     batch_size: int  # over all processes
     seed: int
     flips: bool = False

@@ -1,4 +1,4 @@
-"""Sets that their TFDS builders prepared, read by random access and without TensorFlow."""
+"""Sets prepared by their TFDS builders, read with random access and without TensorFlow."""
 
 import io
 from functools import cached_property
@@ -13,13 +13,13 @@ from multifocal_jax.paths import as_absolute
 
 
 class PreparedPairs:
-    """Pairs of a prepared set, in the order of their names. May be sent to worker processes."""
+    """Pairs of a prepared set, in the order of their names. Can be sent to worker processes."""
 
     def __init__(self, dataset: str, data_dir: Path, split: str):
         """Open a set.
 
         Raises:
-            DataError: it is not prepared there or lacks the split, or tensorflow_datasets is not installed.
+            DataError: the set is not prepared there or lacks the split, or tensorflow_datasets is not installed.
         """
         self._where = (dataset, data_dir, split)
         self._records = _open_records(*self._where)
@@ -43,7 +43,7 @@ class PreparedPairs:
         return self._record(index)["background"].decode()
 
     def scene(self, index: int) -> tuple[object, ...]:
-        """The set and the index in it, as reading every name would read every record."""
+        """The set and the index in it, because reading every name would read every record."""
         return *self._set, index
 
     @cached_property
@@ -52,7 +52,7 @@ class PreparedPairs:
         return dataset, as_absolute(data_dir), split
 
     def alike(self, index: int) -> set[tuple[object, ...]]:
-        """Of the picture, and of those beside it in the order of the names that share its background."""
+        """The scenes of the picture and of its neighbours in the order of the names that share its background."""
         background, scenes = self.background(index), {self.scene(index)}
         for step in (-1, 1):
             other = index + step
@@ -62,7 +62,7 @@ class PreparedPairs:
         return scenes
 
     def weight(self, index: int) -> int:
-        """Bytes of the clean picture as it is stored."""
+        """Size of the stored clean picture in bytes."""
         return len(self._record(index)["clean"])
 
     def size(self, index: int) -> tuple[int, int]:
@@ -135,7 +135,7 @@ def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
             f"{dataset} in {data_dir} has no {split} split, only {', '.join(builder.info.splits)}; prepare it again "
             "from a folder that has both"
         )
-    # Pictures are decoded by this package alone, so that both readers give the same pixels.
+    # Pictures are decoded only by this package, so that both readers return the same pixels.
     undecoded = {name: tfds.decode.SkipDecoding() for name in ("rainy", "clean")}
     try:
         # A decorator of TFDS hides the signature from the type checker.

@@ -14,14 +14,12 @@ from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
 from multifocal_jax.paths import as_absolute, as_path, is_remote
 
-# Of the rain over pictures that are scored. No seed that a training run is likely to have, as the run's crop i would be
-# under the very rain of test picture i.
+# Seed of the rain over test pictures. A training run is unlikely to use it: its crop i would get the same rain as test
+# picture i.
 FROZEN_SEED = 0x7E57_5EED
 
-IDENTITY = "identity"  # the style of `SourceConfig.rain` that lays nothing over a clean picture
-
-
-Scene = tuple[object, ...]  # tells one clean picture from all others; equal wherever a config finds the same file
+IDENTITY = "identity"  # the style of `SourceConfig.rain` that adds no rain
+Scene = tuple[object, ...]  # identifies a clean picture; equal wherever a config finds the same file
 
 
 class PairSource(Protocol):
@@ -43,10 +41,10 @@ class PairSource(Protocol):
 
 
 class Checked(Protocol):
-    """Pictures to score whose faults can be found before any work, and of which it can be told what they show."""
+    """Pictures to score, whose faults can be found beforehand and whose scenes can be identified."""
 
     def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width, from the files' headers or, where `whole` is set, after decoding them.
+        """Height and width, from the files' headers or, if `whole` is set, after decoding them.
 
         Raises:
             ImageError: a file cannot be read, or the two sides differ in size.
@@ -54,7 +52,7 @@ class Checked(Protocol):
         ...
 
     def alike(self, index: int) -> set[Scene]:
-        """Scenes under which a training may have seen the clean picture; none where there is no clean picture."""
+        """Scenes under which a training may have used the clean picture; empty if there is no clean picture."""
         ...
 
 
@@ -72,7 +70,7 @@ class RainySource(Protocol):
         ...
 
     def load(self, index: int) -> tuple[np.ndarray, None]:
-        """Rainy, uint8 (H, W, 3), and None in the place of its ground truth.
+        """Rainy, uint8 (H, W, 3), and None instead of its ground truth.
 
         Raises:
             ImageError: the picture cannot be read.
@@ -81,7 +79,7 @@ class RainySource(Protocol):
 
 
 class Photographs(Protocol):
-    """Clean pictures in the order of their names, to synthesise rain over."""
+    """Clean pictures in the order of their names, to which rain is added."""
 
     def __len__(self) -> int: ...
 
@@ -94,11 +92,11 @@ class Photographs(Protocol):
         ...
 
     def alike(self, index: int) -> set[Scene]:
-        """All scenes that show the same clean picture under one rain or another, as far as they can be told."""
+        """All scenes known to show the same clean picture, under any rain."""
         ...
 
     def weight(self, index: int) -> int:
-        """Bytes of the clean picture's file, by which a copy of a set is known."""
+        """Size of the clean picture's file in bytes, by which a copy of a set is recognised."""
         ...
 
     def size(self, index: int) -> tuple[int, int]:
@@ -115,7 +113,7 @@ class Photographs(Protocol):
 
 
 class Pairs(ScoredPairs, Photographs, Protocol):
-    """Pairs on disk, whose clean sides can be read alone."""
+    """Pairs on disk, whose clean sides can be read separately."""
 
 
 class PairFiles:
@@ -223,9 +221,9 @@ class RainyFiles:
 
 
 class FrozenRain:
-    """Photographs under synthesised rain that is the same at every reading: a function of seed and index.
+    """Photographs with synthesised rain that is always the same: a function of seed and index.
 
-    The clean side is the photograph, or what the camera of the style "real" made of it.
+    The clean side is the photograph, with the style "real" as its camera saw it.
     """
 
     def __init__(self, photographs: Photographs, style: str, seed: int = FROZEN_SEED):
@@ -270,7 +268,7 @@ class Selection:
         return len(self._entries)
 
     def name(self, index: int) -> str:
-        """Name of the pair, after the number of its source where there are several."""
+        """Name of the pair, prefixed with the number of its source if there are several."""
         source, entry = self._entries[index]
         name = self._sources[source].name(entry)
         return name if len(self._sources) == 1 else f"{source}-{name}"
@@ -303,7 +301,7 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
     """The pictures of a source as they are on disk, before any rain is synthesised.
 
     Raises:
-        DataError: the source is not there or is incomplete; the message says where it was looked for and what to do.
+        DataError: the source is missing or incomplete; the message says where it was searched and what to do.
     """
     root = place_of(source, data_root)
     if source.dataset == "demo":
@@ -331,7 +329,7 @@ def open_rainy(source: SourceConfig, data_root: str = "") -> RainyFiles:
 
 
 def place_of(source: SourceConfig, data_root: str = "") -> Path:
-    """Where a source lies: its root, which counts from `DataConfig.root` unless it is absolute."""
+    """The folder of a source: its root, relative to `DataConfig.root` unless it is absolute."""
     return as_path(source.root if is_remote(source.root) else os.path.join(data_root, source.root))
 
 
@@ -343,7 +341,7 @@ def _open_folder(dataset: str, root: Path) -> PhotographFiles:
 
 
 def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> ScoredPairs:
-    """Pairs to score: as they are on disk, or under rain that never changes where the source synthesises it."""
+    """Pairs to score: as they are on disk or, if the source synthesises rain, with rain that never changes."""
     if source.rain != "none":
         return FrozenRain(pictures, source.rain)
     assert not isinstance(pictures, PhotographFiles)  # SourceConfig refuses photographs without rain
@@ -351,13 +349,13 @@ def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) ->
 
 
 def open_source(source: SourceConfig, data_root: str = "") -> ScoredPairs:
-    """Pairs of a source, to be scored or looked at.
+    """Open a source's pairs, to score or show them.
 
     Args:
-        source: what to open; its root counts from `data_root` unless it is absolute.
+        source: what to open; its root is relative to `data_root` unless it is absolute.
         data_root: `DataConfig.root`.
 
     Raises:
-        DataError: the source is not there or is incomplete; the message says where it was looked for and what to do.
+        DataError: the source is missing or incomplete; the message says where it was searched and what to do.
     """
     return with_frozen_rain(open_photographs(source, data_root), source)

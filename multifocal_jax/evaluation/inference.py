@@ -27,25 +27,25 @@ from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
 MOST_STRENGTH = 1.5
-TILES = (2048, 1024, 512)  # sides in pixels, of which the largest that fits is taken where a whole picture does not
-_KEPT_PROGRAMS = 32  # the latest used
+TILES = (2048, 1024, 512)  # sides in pixels; the largest that fits is used if the whole picture does not fit
+_KEPT_PROGRAMS = 32  # the most recently used
 _WORTH = {"cpu": 700_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 5.6 s
 _WORTH_ELSEWHERE = 1_000_000_000
-_LEAST = 0.97  # of the bytes per pixel of one size are those of another
-_TELLING = 1.0  # seconds that a run takes at least for its speed to be remembered: shorter ones tell of starting
+_LEAST = 0.97  # bytes per pixel of any size are at least this share of those of another size
+_TELLING = 1.0  # shortest run, in seconds, whose speed is remembered: start-up dominates shorter ones
 
 
 class InferenceError(UserError):
-    """A picture cannot be de-rained as asked. The message says why and what would do."""
+    """A picture cannot be de-rained as asked. The message says why, and what is possible."""
 
 
 class TooLargeError(InferenceError):
-    """Memory does not suffice for a picture.
+    """A picture does not fit into memory.
 
     Attributes:
-        needed: bytes that it needs, beside what the process holds.
-        free: bytes that there are; None where the device does not say.
-        side: side in pixels of the tiles that would fit, a multiple of 64; 0 if none would.
+        needed: bytes that it needs in addition to what the process already uses.
+        free: bytes available; None if the device does not report it.
+        side: side in pixels of the largest tile that fits, a multiple of 64; 0 if none does.
     """
 
     def __init__(self, message: str, needed: int, free: int | None, side: int) -> None:
@@ -53,19 +53,19 @@ class TooLargeError(InferenceError):
         self.needed, self.free, self.side = needed, free, side
 
     def advice(self, option: str) -> str:
-        """The message, with the tile that would fit as a value of what the entry point calls `option`."""
+        """The message, with the tile that fits as a value of the entry point's `option`."""
         return f"{self} ({option}{self.side})" if self.side else str(self)
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """What goes through the network.
+    """A picture or batch on its way through the network.
 
     Attributes:
-        own: height and width as it came.
-        shape: (B, H, W, 3) with sides of multiples.
+        own: height and width before padding.
+        shape: (B, H, W, 3), padded to multiples.
         dtype: of its values.
-        tile: side of its tiles; 0: whole.
+        tile: side of its tiles; 0 if it is processed whole.
     """
 
     own: Size
@@ -75,7 +75,7 @@ class _Picture:
 
     @property
     def cut(self) -> Size:
-        """Height and width of what goes through at once."""
+        """Height and width of the picture or of one tile."""
         _, height, width, _ = self.shape
         return (min(self.tile, height), min(self.tile, width)) if self.tile else (height, width)
 
@@ -83,31 +83,31 @@ class _Picture:
 class Derainer:
     """De-rains pictures: `derainer(image) -> image`.
 
-    Pictures are reflected at the right and bottom to the next multiple of `model.multiple` (8 by default) and cut
-    back. The network is compiled on first use, for the size of the picture. A program is told the size of what it is
-    given, and makes of a smaller picture what a program of that size would, up to rounding; so pictures of many sizes
-    share programs (`Sizes` says which). `programs.keep_in` keeps them from run to run, as does JAX's own
+    Pictures are padded by reflection at the right and bottom to the next multiple of `model.multiple` (8 by default),
+    and the result is cropped. The network is compiled on first use, for the size of the picture. A program is told the
+    size of its picture and computes for a smaller one what a program of that size would, up to rounding; so pictures of
+    many sizes share programs (`Sizes` decides which). `programs.keep_in` caches them on disk, as does JAX's own
     `JAX_COMPILATION_CACHE_DIR`.
 
     Args:
         params: the network's parameters, nested as Flax names them.
         model: the architecture.
         precision: of the computation. "float32" means float32 on every platform; a GPU's TF32 is not used.
-        tile: side in pixels of the tiles that a picture is cut into to need less memory; 0 takes it whole. None takes
-            it whole where memory suffices, else in the largest of `TILES` that fit; pictures of one size, such as the
-            frames of a video, are taken alike, in smaller tiles only if memory becomes too small for the first. The
-            network pools over what it sees, so tiles change the result slightly.
+        tile: side in pixels of the tiles into which a picture is split to save memory; 0 processes it whole. None
+            processes it whole if memory allows, otherwise in the largest of `TILES` that fit; pictures of the same
+            size, such as the frames of a video, are treated alike, and get smaller tiles only if memory runs short. The
+            network pools over its whole input, so tiles change the result slightly.
         overlap: pixels by which tiles overlap.
-        ensemble: mean over the eight flips and quarter turns, eight times as slow. Weights that were trained without
-            flips and rotations know rain as it falls: for them the mean is worse than the picture as it is.
-        strength: s of B̂ = O − s·R, 0 to 1.5: 0 leaves a picture as it is, 1 takes away the rain that the network finds.
-        devices: spread the rows of every picture over so many devices; must divide `model.multiple`.
-        platform: of these devices, such as "cpu"; None takes JAX's default.
-        progress: is called with what is being done; see `multifocal_jax.evaluation.progress`. What it raises ends the
-            call.
+        ensemble: average over the eight flips and quarter turns, eight times as slow. It makes results worse for
+            weights trained without flips and rotations, which only know rain that falls downwards.
+        strength: s of B̂ = O − s·R, 0 to 1.5: 0 leaves a picture as it is, 1 removes the rain that the network finds.
+        devices: split the rows of every picture over this many devices; must divide `model.multiple`.
+        platform: of these devices, such as "cpu"; None means JAX's default.
+        progress: called with what is being done; see `multifocal_jax.evaluation.progress`. An exception that it raises
+            ends the call.
 
     Raises:
-        InferenceError: there can be no such tiles, overlap, strength or devices.
+        InferenceError: the tile, overlap, strength or number of devices is not possible.
     """
 
     def __init__(
@@ -148,28 +148,28 @@ class Derainer:
         self._programs: dict[Any, Compiled] = {}
         self._sizes: dict[Any, Sizes] = {}
         self._network = build_network(model, dtype=self._dtype_of_computation, devices=devices)
-        self._chosen: dict[Any, int] = {}  # tiles of the pictures of a size, where they are chosen here
-        self._least: dict[Any, float] = {}  # bytes per pixel that a program takes, from the one seen last
+        self._chosen: dict[Any, int] = {}  # automatic tile of each picture size
+        self._least: dict[Any, float] = {}  # bytes per pixel of a program, from the most recent one
         known = programs.speed((model, precision), self._devices)
-        self._speed = [] if known is None else [known]  # seconds per pixel of the last run that tells
+        self._speed = [] if known is None else [known]  # seconds per pixel of the last run that was long enough
         self._report: Report = progress or _ignore
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
-        """The same with other parameters; programs that are compiled already are shared."""
+        """A copy with other parameters that shares the compiled programs."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._params = self._place(params)
         return other
 
     def planned_memory(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> int:
-        """Bytes per device that a whole picture (H, W, 3) of this dtype takes, beside what the process holds already.
+        """Bytes per device for a whole picture (H, W, 3) of this dtype, in addition to what the process already uses.
 
-        That is the compiler's plan for a program of its size, weights included, and what comes on top of it. A larger
-        program needs more, and is not used where memory does not suffice.
+        That is the compiler's plan for a program of this size, including weights, and memory beyond that plan. A larger
+        shared program needs more, and is not used if it does not fit.
 
         Raises:
-            TooLargeError: there is less memory than that.
+            TooLargeError: less memory is available.
         """
         height, width = (round_up(side, self.model.multiple) for side in shape[:2])
         picture = _Picture((shape[0], shape[1]), (1, height, width, 3), np.dtype(dtype), 0)
@@ -179,14 +179,14 @@ class Derainer:
         """De-rain a picture or a batch.
 
         Args:
-            image: (H, W, 3) or (B, H, W, 3) RGB from 1×1 up; uint8, uint16, or a float in [0, 1].
+            image: (H, W, 3) or (B, H, W, 3) RGB, 1×1 or larger; uint8, uint16, or floats in [0, 1].
 
         Returns:
             A NumPy array of the same shape and dtype; floats are clipped to [0, 1], integers rounded.
 
         Raises:
-            InferenceError: the shape or dtype is another.
-            TooLargeError: memory does not suffice; one of the former, too.
+            InferenceError: the shape or dtype is not supported.
+            TooLargeError: the picture does not fit into memory; a subclass of `InferenceError`.
         """
         image = np.asarray(image)
         if image.ndim not in (3, 4) or image.shape[-1] != 3 or 0 in image.shape:
@@ -199,7 +199,7 @@ class Derainer:
         return _finish(self.unclipped(batch), image.dtype).reshape(image.shape)
 
     def unclipped(self, batch: np.ndarray) -> np.ndarray:
-        """What `__call__` clips and rounds: floats of the shape of the batch (B, H, W, 3)."""
+        """The result before `__call__` clips and rounds it: floats of the batch's shape (B, H, W, 3)."""
         return self._ensemble(batch) if self.ensemble else self._padded(batch)
 
     def _ensemble(self, batch: np.ndarray) -> np.ndarray:
@@ -212,7 +212,7 @@ class Derainer:
         return total / 8
 
     def _padded(self, batch: np.ndarray) -> np.ndarray:
-        """(B, H, W, 3) of any size to floats, not clipped."""
+        """De-rain (B, H, W, 3) of any size; floats, not clipped."""
         height, width = batch.shape[1:3]
         if batch.dtype not in (np.uint8, np.uint16):
             batch = batch.astype(self._dtype)
@@ -223,7 +223,7 @@ class Derainer:
 
     def _in_tiles_that_fit(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
         count, *sides, _ = batch.shape
-        key = count, *sorted(sides), str(batch.dtype)  # turned, a picture is taken like itself
+        key = count, *sorted(sides), str(batch.dtype)  # portrait and landscape are treated alike
         while True:
             tile = self._chosen.get(key, 0)
             try:
@@ -237,7 +237,7 @@ class Derainer:
                 self._report(Tiling(*picture.own, smaller, error.needed, error.free))
 
     def _in_tiles(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
-        """(B, H, W, 3) with sides of multiples to floats."""
+        """De-rain (B, H, W, 3) padded to multiples; floats."""
         own = picture.cut
         times = math.prod(
             len(starts(length, side, self.overlap, self.model.multiple))
@@ -252,10 +252,10 @@ class Derainer:
             sizes.discard(size)
             if size == own:
                 raise
-        return self._through(own, batch, picture, times)  # for which the memory may suffice
+        return self._through(own, batch, picture, times)  # a smaller program, which may fit
 
     def _through(self, size: Size, batch: np.ndarray, picture: _Picture, times: int) -> np.ndarray:
-        """Through the program for a size (height, width) that is not below that of the picture or of its tiles."""
+        """De-rain with the program for a size (height, width) at least that of the picture or its tiles."""
         program = self._program(picture, size)
         pixels = times * len(batch) * size[0] * size[1]
         expected = pixels * self._speed[0] if self._speed else None
@@ -297,7 +297,7 @@ class Derainer:
             return np.asarray(program(self._params, placed, np.array([height, width], np.int32)))[:, :height, :width]
 
     def _program(self, picture: _Picture, size: Size) -> Compiled:
-        """The network compiled for a picture or its tiles at this size; refused if memory does not suffice."""
+        """The network compiled for a picture or its tiles at this size; refused if it does not fit into memory."""
         count, dtype, pixels = picture.shape[0], picture.dtype, picture.shape[0] * size[0] * size[1]
         key = (count, *size, 3), str(dtype)
         program = self._programs.pop(key, None)
@@ -310,7 +310,7 @@ class Derainer:
             if len(self._programs) >= _KEPT_PROGRAMS:
                 del self._programs[next(iter(self._programs))]
         self._programs[key] = program
-        if pixels >= min(TILES) ** 2:  # in smaller ones the weights weigh too much
+        if pixels >= min(TILES) ** 2:  # in smaller ones the weights dominate
             self._least[str(dtype)] = _LEAST * (self._needed(program) - fixed) / pixels
         self._check(picture, size, self._needed(program))
         return program
@@ -330,16 +330,16 @@ class Derainer:
         return memory.needed(program, self._devices[0])
 
     def _beside(self, picture: _Picture) -> int:
-        """Bytes for a picture that the program does not know of; on a CPU they are of the same memory."""
+        """Bytes for a picture outside the program; on a CPU they come from the same memory."""
         if self._platform != "cpu":
             return 0
         values = math.prod(picture.shape)
-        copies = 2 * picture.dtype.itemsize  # reflected, and filled up for a larger program
+        copies = 2 * picture.dtype.itemsize  # one padded by reflection, one for a larger program
         floats = 4 / 3 * bool(picture.tile) + 2 * self.ensemble  # sums and weights of tiles; sum of views, and one
         return round(values * (copies + floats * self._dtype.itemsize))
 
     def _check(self, picture: _Picture, size: Size, needed: int) -> None:
-        shares = len(self._devices) if self._platform == "cpu" else 1  # devices of one memory
+        shares = len(self._devices) if self._platform == "cpu" else 1  # which share one memory
         free = memory.lack(self._devices[0], shares * needed + self._beside(picture))
         if free is not None:
             raise self._too_large(picture, size, shares * needed, free)
@@ -362,7 +362,7 @@ class Derainer:
 
     @property
     def _dtype(self) -> Any:
-        """Of images inside: float32, or float64 for that precision."""
+        """Type of images inside: float32, or float64 for that precision."""
         return jnp.promote_types(self._dtype_of_computation, jnp.float32)
 
     @property
@@ -393,15 +393,15 @@ def load(
     devices: int = 1,
     progress: Report | None = None,
 ) -> Derainer:
-    """A `Derainer` with stored weights: `clean = load("weights.safetensors")(rainy)`.
+    """Load weights into a `Derainer`: `clean = load("weights.safetensors")(rainy)`.
 
     Args:
         name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
-        tile: see `Derainer`; left out, a picture is cut into tiles only where memory does not suffice for it.
+        tile: see `Derainer`; by default, a picture is tiled only if it does not fit into memory.
         precision, overlap, ensemble, strength, devices, progress: see `Derainer`.
 
     Raises:
-        WeightsError: there are no such weights or the file is damaged.
+        WeightsError: the weights do not exist or the file is damaged.
         InferenceError: see `Derainer`.
     """
     weights = load_weights(find_weights(name_or_path))
@@ -419,11 +419,11 @@ def load(
 
 
 def _ignore(_: Any) -> None:
-    """No progress is wanted."""
+    """Ignore progress."""
 
 
 def _forward(network: Network, dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:
-    """(B, H, W, 3) of integers or floats, of which (height, width) are picture, to floats, not clipped."""
+    """De-rain (B, H, W, 3) integers or floats, of which (height, width) are the picture; floats, not clipped."""
     scale = jnp.iinfo(batch.dtype).max if jnp.issubdtype(batch.dtype, jnp.integer) else 1
     sizes = (size,) if network.takes_size else ()
     return network.apply({"params": params}, batch.astype(dtype) / scale, *sizes)

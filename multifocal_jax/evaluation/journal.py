@@ -1,4 +1,4 @@
-"""Scores on disk as soon as they are known, so that an interrupted evaluation can go on."""
+"""Scores on disk as soon as they are known, so that an interrupted evaluation can be resumed."""
 
 import json
 import time
@@ -14,26 +14,26 @@ FILE = "scores.jsonl"
 
 
 class JournalError(UserError):
-    """The scores on disk are those of something else."""
+    """The scores on disk belong to another evaluation."""
 
 
 class Journal:
     """`scores.jsonl`: one line that says what is scored, then one line per picture.
 
-    Of several processes all but the first write into files of their own beside it, which the first takes over.
+    All processes but the first write their own files next to it, which the first merges.
 
     Attributes:
-        done: the pictures that are there already, by name.
-        taken_over: whether another file holds what this one does, so that it is removed at the end.
+        done: pictures scored already, by name.
+        taken_over: whether another file has the contents of this one, so that it is removed at the end.
 
     Args:
-        folder: of the file; None keeps nothing.
+        folder: of the file; None writes nothing.
         record: what is scored; JSON types.
-        resume: go on with the files that are there; otherwise they are begun anew.
+        resume: continue the existing files; otherwise they are started afresh.
         process: number of the process.
 
     Raises:
-        JournalError: `resume` finds the scores of something else.
+        JournalError: `resume` finds the scores of another evaluation.
     """
 
     def __init__(self, folder: Path | None, record: dict[str, Any], resume: bool, process: int = 0) -> None:

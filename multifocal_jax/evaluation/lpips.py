@@ -1,4 +1,4 @@
-"""LPIPS by TorchMetrics, on PyTorch's CPU, with torchvision's AlexNet; both are imported when it is asked for."""
+"""LPIPS by TorchMetrics, on PyTorch's CPU, with torchvision's AlexNet; both are imported only when needed."""
 
 from typing import Any
 from urllib.error import URLError
@@ -16,8 +16,9 @@ class Lpips:
     """The learned perceptual image patch similarity (Zhang et al., CVPR 2018), version 0.1, AlexNet.
 
     Raises:
-        MetricError: TorchMetrics or torchvision are not installed or do not fit PyTorch, or the backbone's weights are
-            neither in PyTorch's cache nor to be downloaded.
+        MetricError: TorchMetrics or torchvision are not installed or do not match PyTorch, or the backbone's weights
+        are
+            not in PyTorch's cache and cannot be downloaded.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Lpips:
             ) from None
         self._torch: Any = torch
         try:
-            # Its network alone: the metric around it keeps what it has seen, and pictures come from several threads.
+            # Only its network: the metric around it accumulates state, and pictures come from several threads.
             self._net: Any = LearnedPerceptualImagePatchSimilarity(net_type="alex").net
         except (URLError, OSError, RuntimeError) as error:
             place = f"{torch.hub.get_dir()}/checkpoints/{BACKBONE}"
@@ -55,7 +56,7 @@ class Lpips:
             clean: its ground truth, likewise.
 
         Raises:
-            MetricError: the picture is smaller than the network can look at.
+            MetricError: the picture is too small for the network.
         """
         check_size(*picture.shape[:2])
         with self._torch.no_grad():
@@ -67,10 +68,10 @@ class Lpips:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse pictures that are too small.
+    """Refuse sizes that are too small.
 
     Raises:
-        MetricError: one of this size is.
+        MetricError: a picture of this size is too small.
     """
     if min(height, width) < LEAST_SIDE:
         raise MetricError(f"a picture of {width}x{height} pixels is too small for LPIPS; {LEAST_SIDE} are needed")

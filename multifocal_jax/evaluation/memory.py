@@ -1,4 +1,4 @@
-"""How much memory a computation needs and how much there is, so that too large a picture is refused beforehand."""
+"""How much memory a computation needs and how much is free, so that a picture that does not fit is refused first."""
 
 import os
 import time
@@ -8,21 +8,21 @@ from typing import Any
 import psutil
 from jax.stages import Compiled
 
-# What a run on a CPU takes beside XLA's plan: operands that convolutions pack, and what each thread's heap does not
-# give back. The process grew by 80 MB more than a plan of 226 MB, by 141, 266 and 265 MB more than 879, 1,315 and 2,543
+# What a run on a CPU needs beyond XLA's plan: operands that convolutions pack, and what the threads' heaps do not
+# return. The process grew by 80 MB more than a plan of 226 MB, by 141, 266 and 265 MB more than 879, 1,315 and 2,543
 # with two threads; by 106, 265 and 314 MB more than 879 with 1, 8 and 32, and by 418 MB more than 1,315 with 8 virtual
 # devices (`general-small`, 2026-11-28).
 _BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 40_000_000, 16
 _PATIENCE = (
     5,
     0.1,
-)  # further looks and seconds before each: XLA frees what a run took a moment after the result is there
+)  # seconds before each further look: XLA frees the memory of a run only a moment after its result is ready
 
 
 def needed(compiled: Compiled, device: Any) -> int:
-    """Bytes per device that a compiled function takes while it runs on such devices; 0 if unknown.
+    """Bytes per device that a compiled function needs while it runs on such devices; 0 if unknown.
 
-    That is the compiler's plan, and on a CPU what is known to come on top of it.
+    That is the compiler's plan and, on a CPU, what is known to be needed beyond it.
     """
     plan = compiled.memory_analysis()
     if plan is None:
@@ -32,7 +32,7 @@ def needed(compiled: Compiled, device: Any) -> int:
 
 
 def fixed(device: Any) -> int:
-    """Of `needed`, the bytes that any function takes, whatever its size."""
+    """The part of `needed` in bytes that does not depend on the function."""
     if device.platform != "cpu":
         return 0
     threads = max(os.cpu_count() or 1, device.client.device_count())
@@ -40,7 +40,7 @@ def fixed(device: Any) -> int:
 
 
 def available(device: Any) -> int | None:
-    """Bytes that are free on one of `jax.devices()`; None where the platform does not say."""
+    """Free bytes on one of `jax.devices()`; None if the platform does not report them."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
@@ -48,7 +48,7 @@ def available(device: Any) -> int | None:
 
 
 def lack(device: Any, size: int) -> int | None:
-    """Bytes that are free on a device if they are fewer than `size`; None if they suffice or nobody knows."""
+    """Free bytes on a device if they are fewer than `size`; None if they suffice or are unknown."""
     looks, pause = _PATIENCE
     free = available(device)
     while free is not None and free < size and looks:
@@ -58,16 +58,16 @@ def lack(device: Any, size: int) -> int | None:
 
 
 def available_on_host() -> int:
-    """Bytes of main memory that this process can still have, within the limits of its control groups."""
+    """Bytes of main memory that this process can still use, within the limits of its control groups."""
     return max(0, min([psutil.virtual_memory().available, *left_in_groups()]))
 
 
 def left_in_groups(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Bytes that are left in each limited control group of this process: a container's, a Slurm job's.
+    """Bytes left in each limited control group of this process, such as a container's or a Slurm job's.
 
     Args:
-        root: where the groups are mounted: those of version 2 themselves, those of version 1 in a folder `memory`.
-        membership: says which group this process is in, as `0::/PATH` in version 2 and `4:memory:/PATH` in version 1.
+        root: where the groups are mounted: version 2 directly, version 1 in a folder `memory`.
+        membership: names the group of this process, as `0::/PATH` in version 2 and `4:memory:/PATH` in version 1.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -85,7 +85,7 @@ def left_in_groups(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path(
 
 
 def _left(root: Path, group: str, usage: str, limit: str, cache: str) -> list[int]:
-    """The same for one hierarchy; a container sees its own group at the root, whatever path it is told."""
+    """The same for one hierarchy; a container sees its own group at the root, whatever its path is."""
     own = root / group.lstrip("/")
     left = []
     for folder in (folder for folder in (own, *own.parents) if folder.is_relative_to(root)):

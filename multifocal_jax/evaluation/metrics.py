@@ -25,7 +25,7 @@ from multifocal_jax.errors import UserError
 
 Family = Literal["uint8", "double", "rgb"]
 FAMILIES: tuple[Family, ...] = ("uint8", "double", "rgb")
-# What an equal picture may count as, in dB, where a mean is wanted: about that of 481×321 with one value off by one.
+# The PSNR in dB that an equal picture counts as in a mean: about that of 481×321 with one value off by one.
 UNCHANGED = 100.0
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
@@ -138,10 +138,10 @@ def _check(image: np.ndarray, reference: np.ndarray) -> None:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse pictures that cannot be compared with any.
+    """Refuse sizes for which there is no SSIM.
 
     Raises:
-        MetricError: one of this size cannot.
+        MetricError: a picture of this size is too small.
     """
     if min(height, width) < 2 * _RADIUS + 1:
         raise MetricError(f"a picture of {width}x{height} pixels is smaller than SSIM's window of 11x11")

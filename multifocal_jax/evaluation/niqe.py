@@ -1,9 +1,9 @@
-"""NIQE, the natural image quality evaluator: how far a picture's statistics are from those of unspoilt photographs.
+"""NIQE, the natural image quality evaluator: how far a picture's statistics are from those of pristine photographs.
 
 Mittal, Soundararajan and Bovik, "Making a completely blind image quality analyzer", IEEE Signal Processing Letters
 20(3), 2013. Needs no ground truth. Follows the authors' MATLAB release (LIVE, The University of Texas at Austin), with
-its own model of unspoilt photographs: `niqe_pristine.npz` holds that release's `mu_prisparam` and `cov_prisparam` as
-BasicSR 1.4.2 (Apache-2.0) distributes them. Libraries that are kept up download this model.
+its own model of pristine photographs: `niqe_pristine.npz` contains that release's `mu_prisparam` and `cov_prisparam` as
+distributed by BasicSR 1.4.2 (Apache-2.0). Maintained libraries download this model.
 """
 
 from functools import lru_cache
@@ -16,7 +16,7 @@ from scipy.special import gamma
 from multifocal_jax.evaluation.metrics import MetricError
 
 BLOCK = 96  # pixels; the model was estimated on blocks of this size
-LEAST_BLOCKS = 2  # a covariance needs as many
+LEAST_BLOCKS = 2  # the minimum for a covariance
 
 _GREY = np.array([0.298936021293775, 0.587043074451121, 0.114020904255103])  # MATLAB's rgb2gray
 _NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -25,13 +25,13 @@ _WINDOW /= _WINDOW.sum()
 
 
 def niqe(image: np.ndarray) -> float:
-    """Distance from unspoilt photographs, about 2 to 5 for good ones; lower is better.
+    """Distance from pristine photographs, about 2 to 5 for good ones; lower is better.
 
     Args:
-        image: (H, W, 3) uint8 RGB. Of H and W the largest multiples of 96 are looked at.
+        image: (H, W, 3) uint8 RGB; cropped to the largest multiples of 96.
 
     Raises:
-        MetricError: it is not (H, W, 3) uint8, holds less than two blocks of 96×96 pixels, or is flat.
+        MetricError: it is not (H, W, 3) uint8, has fewer than two blocks of 96×96 pixels, or is flat.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise MetricError(f"the picture is {image.dtype} {image.shape}; NIQE needs uint8 (height, width, 3)")
@@ -49,10 +49,10 @@ def niqe(image: np.ndarray) -> float:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse pictures that are too small.
+    """Refuse sizes that are too small.
 
     Raises:
-        MetricError: one of this size is.
+        MetricError: a picture of this size is too small.
     """
     if (height // BLOCK) * (width // BLOCK) < LEAST_BLOCKS:
         raise MetricError(
@@ -63,7 +63,7 @@ def check_size(height: int, width: int) -> None:
 
 @lru_cache(maxsize=1)
 def _pristine() -> tuple[np.ndarray, np.ndarray]:
-    """Mean (36,) and covariance (36, 36) of the features of unspoilt photographs."""
+    """Mean (36,) and covariance (36, 36) of the features of pristine photographs."""
     with (files("multifocal_jax.evaluation") / "niqe_pristine.npz").open("rb") as file, np.load(file) as model:
         return model["mean"], model["covariance"]
 
@@ -102,7 +102,7 @@ def _asymmetric_gaussian(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
 @lru_cache(maxsize=1)
 def _shapes() -> tuple[np.ndarray, np.ndarray]:
-    """Shape parameters that are tried, and E|x|² / E x² of a Gaussian of each."""
+    """Candidate shape parameters, and E|x|² / E x² of a Gaussian of each."""
     shapes = np.arange(0.2, 10.001, 0.001)
     return shapes, gamma(2 / shapes) ** 2 / (gamma(1 / shapes) * gamma(3 / shapes))
 

@@ -17,7 +17,7 @@ from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Repor
 from multifocal_jax.files import encode, write_whole
 
 PAGE = "report.html"
-MOST_PICTURES = 200  # the worst that a page shows; more would make a file that browsers struggle with
+MOST_PICTURES = 200  # the worst ones that a page shows; browsers struggle with larger files
 _WEBP_QUALITY = 88
 _WEBP_SIDE = 16383  # pixels, the most that WebP holds; larger pictures are shown reduced
 
@@ -29,9 +29,9 @@ def write_page(report: Report, source: PairSource | RainySource, folder: Path) -
     page shows the worst 200 pictures at most, and the scores of all of them.
 
     Args:
-        report: of the evaluation.
-        source: that was evaluated.
-        folder: of the evaluation; holds `images/NAME.png`.
+        report: the evaluation's report.
+        source: the pictures that were evaluated.
+        folder: the evaluation's folder, with `images/NAME.png`.
 
     Raises:
         OutputError: the page cannot be written.

@@ -1,4 +1,4 @@
-"""Metrics that are measured when asked for: LPIPS against the ground truth, NIQE without any."""
+"""Optional metrics: LPIPS against the ground truth, NIQE without any."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -26,7 +26,7 @@ def open_measures(names: Sequence[Perceptual], truth: bool) -> dict[Perceptual, 
         truth: whether there is ground truth.
 
     Raises:
-        MetricError: a metric needs ground truth, and there is none; or its library or weights are not to be had.
+        MetricError: a metric needs ground truth and there is none, or its library or weights are not available.
     """
     if "lpips" in names and not truth:
         raise MetricError("LPIPS compares with the ground truth, which these pictures lack; leave lpips out")
@@ -34,10 +34,10 @@ def open_measures(names: Sequence[Perceptual], truth: bool) -> dict[Perceptual, 
 
 
 def check_size(names: Sequence[Perceptual], truth: bool, height: int, width: int) -> None:
-    """Refuse pictures that one of the metrics cannot look at, or PSNR and SSIM where there is ground truth.
+    """Refuse sizes that are too small for one of the metrics, or for PSNR and SSIM if there is ground truth.
 
     Raises:
-        MetricError: pictures of this size are too small.
+        MetricError: a picture of this size is too small.
     """
     if truth:
         metrics.check_size(height, width)

@@ -1,8 +1,8 @@
-"""Compiled programs kept on disk, so that a second start neither traces nor compiles the network again.
+"""A disk cache of compiled programs, so that a second start neither traces nor compiles the network again.
 
-JAX's own persistent cache keeps what XLA makes, but asks for the traced network to find it; tracing takes longer than
-de-raining a picture. Here a program is found by what it was made from: the code of this package, the versions, the
-machine, the architecture and the shape.
+JAX's own persistent cache stores XLA's programs, but needs the traced network to look them up; tracing takes longer
+than de-raining a picture. Here the key of a program consists of the code of this package, the versions, the machine,
+the architecture and the shape.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from typing import Any
 import jax
 from jax.stages import Compiled
 
-# What programs are made from, below the package.
+# The package's code that determines programs.
 _SOURCES = ("config.py", "networks.py", "models", "ops", "fast", "evaluation/inference.py")
 _PACKAGES = ("jax", "jaxlib", "flax")
-_KEPT = 64  # files, the latest used
+_KEPT = 64  # files, the most recently used
 
 _folder: Path | None = None
-_code = ""  # digest of what the programs are made from, as it was when this process began to keep them
+_code = ""  # digest of the code that determines programs, taken when this process began to cache them
 
 
 def keep_in(folder: str | Path | None) -> None:
-    """Keep programs in this folder from now on; None keeps none, as from the start.
+    """Cache programs in this folder from now on; None, the initial state, caches none.
 
-    The folder must be the user's own: who can write into it can run code in the user's name.
+    The folder must belong to the user: whoever can write to it can run code as the user.
     """
     global _folder, _code
     _folder = None if folder is None else Path(folder)
@@ -39,14 +39,14 @@ def keep_in(folder: str | Path | None) -> None:
 
 
 def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: Callable[[], Compiled]) -> Compiled:
-    """The program from disk, or compiled and kept.
+    """Load the program from disk, or compile and store it.
 
-    A file that is damaged is replaced and a folder that cannot be written is done without: neither is an error.
+    A damaged file is replaced, and a folder that cannot be written is ignored: neither is an error.
 
     Args:
-        ingredients: what distinguishes the program from others that this package makes; told apart by their `repr`.
-        devices: that it runs on.
-        compile_program: makes it. Where JAX's persistent compilation cache is on, that one is used instead.
+        ingredients: what distinguishes the program from others of this package, by their `repr`.
+        devices: the devices on which it runs.
+        compile_program: compiles it. If JAX's persistent compilation cache is on, that is used instead.
     """
     if _folder is None or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return compile_program()
@@ -59,7 +59,7 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
 
 
 def speed(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> float | None:
-    """What `keep_speed` was given last, in this run or an earlier one; None if there is nothing."""
+    """The speed stored last by `keep_speed`, in this run or an earlier one; None if there is none."""
     try:
         return float(_speed_file(ingredients, devices).read_text()) if _folder else None
     except (OSError, ValueError):
@@ -67,7 +67,7 @@ def speed(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> float | None:
 
 
 def keep_speed(ingredients: tuple[Any, ...], devices: Sequence[Any], seconds: float) -> None:
-    """Keep how many seconds a pixel takes beside the programs; where these are not kept, nothing is."""
+    """Store the seconds per pixel next to the programs, if these are cached."""
     if _folder:
         with contextlib.suppress(OSError):
             file = _speed_file(ingredients, devices)
@@ -99,7 +99,7 @@ def _digest_of_code() -> str:
 
 
 def processor() -> str:
-    """Kind of CPU with its instruction sets: a program for another one may not run here."""
+    """The CPU model with its instruction sets: a program for another one may not run here."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -116,7 +116,7 @@ def _read(file: Path, devices: Sequence[Any]) -> Compiled | None:
         file.touch()
     except OSError:
         return None
-    except Exception:  # whatever a damaged file makes the pickle, JAX or XLA raise: it is written anew
+    except Exception:  # whatever pickle, JAX or XLA raise for a damaged file: it is written again
         return None
     return program
 
@@ -132,6 +132,6 @@ def _write(file: Path, program: Compiled) -> None:
         partial.replace(file)
         for old in sorted(file.parent.glob("*.program"), key=lambda path: path.stat().st_mtime)[:-_KEPT]:
             old.unlink(missing_ok=True)
-    except (OSError, ValueError, NotImplementedError):  # no room, or a platform whose programs cannot be kept
+    except (OSError, ValueError, NotImplementedError):  # disk full, or a platform whose programs cannot be stored
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -1,11 +1,11 @@
-"""What a `Derainer` tells of its work while it works, and how it stays open to Ctrl-C meanwhile."""
+"""Progress reports of a `Derainer`, which also responds to Ctrl-C while it works."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-_TICK = 1.0  # seconds between two looks at what is under way
+_TICK = 1.0  # seconds between progress reports
 
 T = TypeVar("T")
 
@@ -20,13 +20,13 @@ class Compiling:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Pictures of this size are cut into tiles from now on, as there is not the memory to take them whole.
+    """Pictures of this size are tiled from now on, because they do not fit into memory whole.
 
     Attributes:
         height, width: of the pictures, in pixels.
-        tile: side of the tiles.
-        needed: bytes that the picture, or one of the larger tiles taken so far, would need.
-        free: bytes that there are; None where the device does not say.
+        tile: side of the tiles in pixels.
+        needed: bytes that the whole picture, or one of the larger tiles used so far, would need.
+        free: bytes available; None if the device does not report it.
     """
 
     height: int
@@ -38,13 +38,13 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Running:
-    """A picture is going through the network; told at the start, after every tile, about every second, and at the end.
+    """A picture is being de-rained; reported at the start, after every tile, about every second, and at the end.
 
     Attributes:
         height, width: of the picture, in pixels.
-        done, total: tiles; one for a picture that is taken whole.
+        done, total: number of tiles; one for a picture processed whole.
         seconds: since the start.
-        expected: seconds that it will take in all, from its pixels and the last speed; None before there is one.
+        expected: estimated total seconds, from the pixels and the last speed; None if no speed is known.
     """
 
     height: int
@@ -60,13 +60,14 @@ Report = Callable[[Progress], None]
 
 
 def in_background(function: Callable[[], T], tick: Callable[[], None] = lambda: None) -> T:
-    """The result of a function that runs in a thread of its own, while this one waits.
+    """Run a function in a separate thread, wait for it and return its result.
 
-    Ctrl-C while JAX traces or XLA compiles or computes would be heard at their end only, and crashes the process where
-    it interrupts the building of a program. So this thread hears it, at once, and the other goes on to its end.
+    Ctrl-C while JAX traces or XLA compiles or computes would only take effect when they finish, and crashes the process
+    if it interrupts the construction of a program. This way the waiting thread handles it at once, and the other one
+    runs to its end.
 
     Args:
-        function: may use JAX, but for this thread's context managers.
+        function: may use JAX, but does not see this thread's context managers.
         tick: called about every second.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="multifocal")
@@ -74,7 +75,7 @@ def in_background(function: Callable[[], T], tick: Callable[[], None] = lambda: 
     executor.shutdown(wait=False)
     while True:
         try:
-            return future.result(timeout=_TICK)  # with a limit, as Windows hears no Ctrl-C without one
+            return future.result(timeout=_TICK)  # with a timeout, as Windows would not handle Ctrl-C without one
         except TimeoutError:
             if future.done():  # just now, or the function raised it
                 return future.result()

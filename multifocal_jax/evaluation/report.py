@@ -1,4 +1,4 @@
-"""The scores of a set of pictures, and how they are written down: text, Markdown, CSV, JSON."""
+"""The scores of a set of pictures, written as text, Markdown, CSV or JSON."""
 
 import csv
 import io
@@ -34,9 +34,9 @@ class PictureScores:
     Attributes:
         name: of the picture, without suffix.
         width, height: in pixels.
-        input: of the rainy picture against its ground truth, by family; empty where there is none.
-        result: of the de-rained picture, likewise.
-        perceptual: of the rainy and of the de-rained picture, by metric; those that were asked for.
+        input: scores of the rainy picture against its ground truth, by family; empty if there is none.
+        result: the same for the de-rained picture.
+        perceptual: values of the rainy and of the de-rained picture, for each requested metric.
     """
 
     name: str
@@ -47,7 +47,7 @@ class PictureScores:
     perceptual: dict[Perceptual, tuple[float, float]] = field(default_factory=dict)
 
     def gain(self, family: Family) -> float:
-        """Decibels won; 0 where both are perfect."""
+        """Gain in dB; 0 if both are perfect."""
         return _gain(self.input[family], self.result[family])
 
 
@@ -59,8 +59,8 @@ class Report:
         pictures: in the order of the set.
         family: of the headline figures.
         record: what was scored: config, weights, options; JSON types.
-        trained_on: names of the pictures that the weights were trained on; None where nobody has looked.
-        unknown: why more of them may have been, in words; empty where all is known.
+        trained_on: names of the pictures that the weights were trained on; None if this was not checked.
+        unknown: why the weights may have been trained on more of them, in words; empty if all is known.
         left_out: pictures of the set that could not be scored: name and reason.
     """
 
@@ -86,7 +86,7 @@ class Report:
 
     @property
     def perceptual(self) -> list[Perceptual]:
-        """The metrics that were measured beside PSNR and SSIM."""
+        """The metrics that were measured in addition to PSNR and SSIM."""
         return [name for name in PERCEPTUAL if all(name in picture.perceptual for picture in self.pictures)]
 
     def mean_perceptual(self, metric: Perceptual) -> tuple[float, float]:
@@ -96,7 +96,7 @@ class Report:
         return before, after
 
     def count(self) -> str:
-        """How many pictures the means are of, and how many of them the weights were trained on: `20 pictures`."""
+        """Number of pictures in the means, and how many of them the weights were trained on: `20 pictures`."""
         trained_on = f", {len(self.trained_on)} of them trained on" if self.trained_on else ""
         return f"{len(self.pictures)} picture{'s' * (len(self.pictures) != 1)}{trained_on}"
 
@@ -109,7 +109,7 @@ class Report:
         return picture.name in (self.trained_on or ())
 
     def facts(self) -> list[tuple[str, str]]:
-        """What a reader of the scores has to know: the record's values, what was trained on, what was left out."""
+        """Facts for readers of the scores: the record's values, pictures trained on, pictures left out."""
         facts = [(name, str(value)) for name, value in self.record.items() if isinstance(value, str | int | float)]
         if self.trained_on is not None:
             known = f"{len(self.trained_on)} of {len(self.pictures)} pictures"
@@ -117,7 +117,7 @@ class Report:
         return facts + [("left out", f"{name} ({reason})") for name, reason in self.left_out.items()]
 
     def worst_first(self) -> list[PictureScores]:
-        """Pictures by ascending PSNR of the result; without ground truth by descending NIQE, or else as they come."""
+        """Pictures by ascending PSNR of the result; without ground truth by descending NIQE, else as given."""
         if self.has_truth:
             return sorted(self.pictures, key=lambda picture: picture.result[self.family].psnr)
         if "niqe" in self.perceptual:
@@ -125,7 +125,7 @@ class Report:
         return list(self.pictures)
 
     def order(self) -> str:
-        """What `worst_first` did, in words."""
+        """The order of `worst_first` in words."""
         return "worst first" if self.has_truth or "niqe" in self.perceptual else "in the order of their names"
 
     def means(self) -> list[tuple[str, str, list[str]]]:
@@ -147,7 +147,7 @@ class Report:
         return columns + [f"{metric.upper()} {side}" for metric in self.perceptual for side in ("rainy", "de-rained")]
 
     def cells(self, picture: PictureScores) -> list[str]:
-        """A picture's cells below `columns`, PSNR and SSIM in the headline family."""
+        """A picture's cells for `columns`, PSNR and SSIM in the headline family."""
         cells = []
         if self.has_truth:
             before, after = picture.input[self.family], picture.result[self.family]
@@ -296,9 +296,9 @@ def picture_from_dict(values: dict[str, Any]) -> PictureScores:
 
 
 def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
-    """Several evaluations in one Markdown table, a line each; the rainy input leads those that have the same.
+    """Several evaluations in one Markdown table, a line each; evaluations of the same input follow its scores.
 
-    Below it stands in what the evaluations differ from the first: `differences`.
+    Below the table, `differences` lists how the evaluations differ from the first.
 
     Args:
         reports: pairs of a title and a report.
@@ -333,7 +333,7 @@ def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
 
 
 def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
-    """In what evaluations differ from the first beside the weights: architecture, options, set, pictures; a line each.
+    """How evaluations differ from the first, apart from the weights: architecture, options, set, pictures; a line each.
 
     Args:
         reports: pairs of a title and a report.
@@ -371,7 +371,7 @@ def _options(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_input(one: PictureScores, other: PictureScores) -> bool:
-    """Whether two pictures of a name are one: equal rainy inputs score alike."""
+    """Whether two pictures with the same name are the same: equal rainy inputs have equal scores."""
     size = (one.width, one.height) == (other.width, other.height)
     scores = ((one.input[family].psnr, other.input[family].psnr) for family in one.input if family in other.input)
     return size and all(before == after or math.isclose(before, after, abs_tol=1e-6) for before, after in scores)
@@ -388,7 +388,7 @@ def _score_from_dict(values: dict[str, float | None]) -> Score:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first column to the left and the others to the right."""
+    """Lines with the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 

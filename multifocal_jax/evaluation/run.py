@@ -1,4 +1,4 @@
-"""What `evaluate.py` does: scores one or more weights on the pictures of a config and writes the reports."""
+"""The work of `evaluate.py`: score one or more weights on the pictures of a config and write the reports."""
 
 import dataclasses
 import hashlib
@@ -43,15 +43,15 @@ def run(
 ) -> list[tuple[str, Report]]:
     """Evaluate weights, print the tables, write `report.{json,csv,md,html}`, `scores.jsonl` and the pictures.
 
-    Several processes share the pictures; all return the reports, and process 0 alone prints and writes them.
+    Several processes share the pictures; all return the reports, and only process 0 prints and writes them.
 
     Args:
-        config: pictures, `EvalConfig`, and the architecture that the weights must have where they are alone.
+        config: pictures, `EvalConfig`, and the architecture that a single weights file must have.
         weights: one or more files, workdirs or packaged names.
-        output: folder of the reports; each of several weights has a folder of its own in it.
-        metrics: to be measured beside PSNR and SSIM.
-        resume: go on with an interrupted evaluation.
-        devices: over which the rows of a picture are spread.
+        output: folder of the reports; several weights get a subfolder each.
+        metrics: measured in addition to PSNR and SSIM.
+        resume: continue an interrupted evaluation.
+        devices: number of devices over which the rows of a picture are split.
         mark_trained_on: score pictures as held out that weights were trained on, and mark them; refused otherwise. Such
             pictures of a test source are always scored and marked.
         quiet: print nothing.
@@ -65,7 +65,7 @@ def run(
     processes.check_joined()
     truth = config.eval.split != "test" or config.data.test.dataset != "rainy"
     measures = open_measures(metrics, truth=truth)
-    # Side by side every network has the architecture that it was trained with.
+    # With several weights, every network has the architecture that it was trained with.
     alone = len(weights) == 1
     loaded = [load_weights_for(name, config.model) if alone else load_weights(find_weights(name)) for name in weights]
     titles = _titles(weights)
@@ -117,7 +117,7 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
 
 
 def _shorten(place: str) -> str:
-    """The workdir where a report lies at its usual place: `runs/rain200h/evaluation` → `runs/rain200h`."""
+    """The workdir, for a report in its usual place: `runs/rain200h/evaluation` → `runs/rain200h`."""
     path = Path(place)
     path = path.parent if path.name == REPORT else path
     return str(path.parent if path.name in ("evaluation", "photographs") and path.parent.name else path)
@@ -213,7 +213,7 @@ def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
 
 
 def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
-    """Refuse results below a folder of photographs, which is read with all that lies below it the next time."""
+    """Refuse results inside the folder of photographs, whose subfolders would be read the next time."""
     if config.eval.split == "test" and config.eval.save_images and config.data.test.dataset in ("rainy", "clean"):
         read = as_absolute(place_of(config.data.test, config.data.root))
         if as_absolute(folder / "images").is_relative_to(read):
@@ -224,7 +224,7 @@ def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
 
 
 def _spell_trained_on(found: TrainedOn, name: str, count: int, config: ExperimentConfig, marked: bool) -> str:
-    """What there is to say of weights and the pictures to score that they were trained on; empty if nothing is.
+    """The warning about pictures to score that the weights were trained on; empty if there are none.
 
     Raises:
         EvaluationError: such pictures would be scored as held out, and `marked` does not allow it.
@@ -246,7 +246,7 @@ def _spell_trained_on(found: TrainedOn, name: str, count: int, config: Experimen
 
 
 def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
-    """What decides the scores: an evaluation with an equal record may be resumed."""
+    """Everything that determines the scores: an evaluation with an equal record may be resumed."""
     options = to_dict(config.eval)
     return {
         "name": config.name,
@@ -270,7 +270,7 @@ def _dataset(config: ExperimentConfig) -> str:
 
 
 def _titles(places: Sequence[str]) -> list[str]:
-    """Short names of weights or reports: as little of each path's end as tells them apart."""
+    """Short names of weights or reports: the shortest end of each path that distinguishes them."""
     named = [str(as_absolute(place)).removesuffix(".safetensors").removesuffix(".json") for place in places]
     parts = [[part for part in Path(place).parts if part != "/"] for place in named]
     for length in range(1, max(len(part) for part in parts) + 1):

@@ -1,4 +1,4 @@
-"""Scoring a de-rainer on pairs of rainy and clean pictures."""
+"""Scores a de-rainer on pairs of rainy and clean pictures."""
 
 import contextlib
 import itertools
@@ -26,8 +26,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Pair = tuple[str, np.ndarray, np.ndarray | None]
 
-_THREADS = 2  # that decode, encode and score beside the network
-_AHEAD = 4  # pictures that wait before and behind the network
+_THREADS = 2  # that decode, encode and score while the network runs
+_AHEAD = 4  # pictures queued before and after the network
 
 
 class EvaluationError(UserError):
@@ -50,26 +50,26 @@ def evaluate(
 ) -> Report:
     """De-rain the pictures of a source and compare them with their ground truth.
 
-    A picture is clamped, scaled and rounded to 8 bits as it is written, and that is scored. Several processes
-    (`processes.join`) share the pictures; process 0 keeps all scores, and every one returns the same report.
+    A result is clamped, scaled and rounded to 8 bits, as for writing, and then scored. Several processes
+    (`processes.join`) share the pictures; process 0 stores all scores, and all return the same report.
 
     Args:
         derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
-        source: of the pairs, or of rainy pictures without ground truth.
-        family: of the report's headline figures; every family is measured.
+        source: the pairs, or rainy pictures without ground truth.
+        family: metric family of the report's headline figures; every family is measured.
         measures: further metrics, from `open_measures`.
-        limit: score at most so many pictures; 0 scores all.
+        limit: score at most this many pictures; 0 scores all.
         batch_size: pictures of equal size that are de-rained together.
-        output: folder for `images/NAME.png` and `scores.jsonl`, which holds every score as soon as it is known; None
-            writes nothing.
+        output: folder for `images/NAME.png` and `scores.jsonl`, to which every score is written at once; None writes
+            nothing.
         save_images: write the pictures.
-        resume: take scores from `scores.jsonl` where they are there, if it was made with the same `record`.
+        resume: reuse the scores in `scores.jsonl` if it was written with the same `record`.
         progress: show a bar on stderr.
         record: what is scored, for the report.
 
     Raises:
         EvaluationError: there are no pictures, or pictures that no evaluation wrote would be replaced.
-        JournalError: `resume` finds scores of something else.
+        JournalError: `resume` finds scores with another record.
         ImageError: a picture cannot be read.
         MetricError: a pair cannot be compared; names the picture.
         OutputError: the output cannot be written.
@@ -145,7 +145,7 @@ def evaluate(
 
 
 def _keep_what_is_not_ours(images: Path, names: list[str]) -> None:
-    """Refuse to write over pictures that no evaluation has written."""
+    """Refuse to overwrite pictures that no evaluation has written."""
     if (images.parent / FILE).exists():
         return
     foreign = [name for name in names if (images / f"{name}.png").exists()]
@@ -161,7 +161,7 @@ def _complete(name: str, images: Path | None) -> bool:
 
 
 def _derain(derain: Callable[[np.ndarray], np.ndarray], batch: list[Pair], batch_size: int) -> np.ndarray:
-    """The batch's results; a batch that is not full is filled up, so that no other size is compiled for it."""
+    """De-rain a batch; an incomplete one is filled up, so that no other size has to be compiled."""
     rainy = [pair[1] for pair in batch]
     return derain(np.stack(rainy + rainy[-1:] * (batch_size - len(rainy))))
 
@@ -199,13 +199,13 @@ def score_picture(
     clean: np.ndarray | None,
     measures: Mapping[Perceptual, Measure],
 ) -> PictureScores:
-    """Score a rainy picture and what became of it.
+    """Score a rainy picture and its de-rained result.
 
     Args:
         name: of the picture.
         rainy: (H, W, 3) uint8.
-        result: likewise, de-rained.
-        clean: likewise, the ground truth; None where there is none, and then PSNR and SSIM are left out.
+        result: the de-rained picture, likewise.
+        clean: the ground truth, likewise; if None, PSNR and SSIM are left out.
         measures: further metrics, from `open_measures`.
 
     Raises:

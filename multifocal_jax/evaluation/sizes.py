@@ -1,21 +1,21 @@
-"""Which sizes the network is compiled for, so that a folder of mixed sizes does not compile for each."""
+"""Chooses the sizes for which the network is compiled, so that a folder of mixed sizes needs few compilations."""
 
 Size = tuple[int, int]
 
-_AS_THEY_ARE = 2  # sizes: the upright and the lying pictures of one camera
+_AS_THEY_ARE = 2  # sizes: portrait and landscape pictures of one camera
 _BUCKET = 64  # sides of further programs are multiples of this
 
 
 class Sizes:
-    """Decides for one picture after the other which size of program it goes through: its own, or a larger one.
+    """Decides picture by picture which program size to use: the picture's own, or a larger one.
 
-    The first two sizes have programs of their own. A further one goes through the smallest program that holds it, if
-    that has at most `worth` pixels more; if there is none, through one for its sides rounded up to multiples of 64.
-    A size that has been padded with `worth` pixels in all has a program of its own from then on. So padding never costs
-    much more than compiling would have, nor compiling much more than padding.
+    The first two sizes get their own programs. A further size uses the smallest program that holds it, if that has at
+    most `worth` pixels more; if there is none, one for its sides rounded up to multiples of 64. A size that has been
+    padded by `worth` pixels in total gets its own program from then on. So padding never costs much more than compiling
+    would have, nor compiling much more than padding.
 
     Args:
-        worth: pixels that are de-rained in the time of compiling a program.
+        worth: number of pixels that can be de-rained in the time of compiling a program.
     """
 
     def __init__(self, worth: int) -> None:
@@ -24,7 +24,7 @@ class Sizes:
         self._padding: dict[Size, int] = {}
 
     def program_for(self, size: Size, times: int = 1) -> Size:
-        """The size of the program for a picture of this (height, width), or for so many tiles of it."""
+        """The program size for a picture of this (height, width), or for `times` tiles of this size."""
         height, width = size
         padding = self._padding.get(size, 0)
         if size in self._programs or len(self._programs) < _AS_THEY_ARE or padding >= self._worth:
@@ -39,5 +39,5 @@ class Sizes:
         return found
 
     def discard(self, size: Size) -> None:
-        """Do not offer the program of this size any more."""
+        """No longer offer the program of this size."""
         self._programs.discard(size)

@@ -1,4 +1,4 @@
-"""Cutting a picture into overlapping tiles and blending their results without seams."""
+"""Splitting a picture into overlapping tiles and blending the results without seams."""
 
 import math
 from collections.abc import Callable
@@ -25,9 +25,9 @@ def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
 
 
 def side_within(pixels: int, height: int, width: int) -> int:
-    """Side of the largest tile of a picture that has at most so many pixels, a multiple of 64; may be 0.
+    """Side of the largest tile of a picture with at most this many pixels, a multiple of 64; may be 0.
 
-    Of a tile larger than a side of the picture only what is in the picture counts.
+    Only the part of a tile inside the picture counts.
     """
     short = min(height, width)
     side = math.isqrt(pixels) if pixels < short**2 else pixels // short
@@ -37,7 +37,7 @@ def side_within(pixels: int, height: int, width: int) -> int:
 def blend_tiles(
     function: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, tile: int, overlap: int, multiple: int
 ) -> np.ndarray:
-    """Apply a function tile by tile; where tiles overlap, their results fade into each other linearly.
+    """Apply a function tile by tile; where tiles overlap, their results are blended linearly.
 
     Args:
         function: maps (B, h, w, 3) to (B, h, w, 3) floats.

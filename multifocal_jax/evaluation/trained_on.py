@@ -1,4 +1,4 @@
-"""Which of the pictures to score weights were trained on, told from the config in their record."""
+"""Which of the pictures to score the weights were trained on, according to the config in their record."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ Opened = Pairs | PhotographFiles
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What is known of weights and pictures.
+    """What is known about weights and pictures.
 
     Attributes:
         indices: of the pictures that the weights were trained on.
-        unknown: why more of them may have been, in words; empty where all is known.
-        changed: where the pictures to score lie and are not those of the training any more; empty otherwise.
-        advice: what makes `split="held_out"` score the pictures that the training set aside.
+        unknown: why the weights may have been trained on more of them, in words; empty if all is known.
+        changed: the place of pictures to score that have changed since the training; empty otherwise.
+        advice: how to make `split="held_out"` score the pictures that the training held out.
     """
 
     indices: frozenset[int]
@@ -45,9 +45,9 @@ class _Training:
 def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, here: DataConfig) -> TrainedOn:
     """Which of the first `count` pictures weights with this record were trained on.
 
-    The training's sources are looked for where it read them and, as data moves, where `here` has the same published set
-    or a copy with the same fingerprint. Weights that do not say what they were trained on are taken as trained on what
-    `here` trains on. Weights that a training started from count as well.
+    The training's sources are searched where it read them and, in case the data has moved, where `here` has the same
+    published set or a copy with the same fingerprint. Weights without a record are assumed to be trained on the
+    training sources of `here`. Weights from which a training started count as well.
 
     Args:
         record: of the weights.
@@ -74,7 +74,7 @@ def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, he
 
 
 def _trainings(record: Mapping[str, Any]) -> tuple[list[_Training], list[str]]:
-    """The training of a record and those before it, the last first; and what cannot be told of them."""
+    """The training of a record and those before it, the last first; and what is not known about them."""
     trainings: list[_Training] = []
     start, files = "", set()
     while True:

@@ -1,4 +1,4 @@
-"""Which pictures can be scored, told from the files' headers before any work."""
+"""Checks from the files' headers, before any work, which pictures can be scored."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ _LISTED = 20  # faults in one message
 def usable(
     source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
 ) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
-    """The first pictures of a source, as far as they can be scored.
+    """The usable ones among the first pictures of a source.
 
     Args:
         source: of the pictures.
-        count: of them to look at.
-        metrics: that will be measured beside PSNR and SSIM.
-        skip: leave out what cannot be scored, for which every picture is decoded; otherwise it is refused, and faults
-            behind the headers are known when the picture is scored.
+        count: number of pictures to check.
+        metrics: to be measured in addition to PSNR and SSIM.
+        skip: decode every picture and leave out those that cannot be scored; otherwise these are refused, and faults
+            beyond the headers are only found when the picture is scored.
 
     Returns:
-        The pictures, and those left out: name and reason.
+        The usable pictures, and those left out with the reason, by name.
 
     Raises:
         EvaluationError: pictures cannot be scored; all of them are listed.
@@ -56,7 +56,7 @@ def _spell(left_out: Mapping[str, str], count: int, option: str) -> str:
     reasons = list(left_out.values())
     if len(reasons) == 1 and option:
         return f"{reasons[0]} ({option} scores the others)"
-    advice = f"mend or remove them, or score the others with {option}" if option else "there is nothing left to score"
+    advice = f"repair or remove them, or score the others with {option}" if option else "there is nothing left to score"
     more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
     lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
     return "\n  ".join(lines)

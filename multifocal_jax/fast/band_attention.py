@@ -1,4 +1,4 @@
-"""Attention to a few anchors in every wavelet band, M_k V_k of eqs. 4 and 5, in the products that XLA computes well."""
+"""Attention to a few anchors in every wavelet band, M_k V_k of eqs. 4 and 5, as products that XLA computes well."""
 
 import jax
 import jax.numpy as jnp
@@ -25,15 +25,15 @@ def attend(queries: list[Queries], keys: list[Anchors], values: list[Anchors]) -
         powers = jnp.exp(logits - logits.max(-1, keepdims=True))
         product = jnp.einsum("bns,bsd->bnd", powers.astype(value.dtype), value, preferred_element_type=logits.dtype)
         out.append((product / powers.sum(-1, keepdims=True)).astype(value.dtype))
-    # Without the barriers the CPU compiler works out the sum that this goes into number by number.
+    # Without the barriers the CPU compiler computes the sum that uses this element by element.
     return jax.lax.optimization_barrier(jnp.concatenate(jax.lax.optimization_barrier(out), axis=-1))
 
 
 def attend_gradients(
     queries: list[Queries], keys: list[Anchors], values: list[Anchors], gradient: Float[Array, "b n c"]
 ) -> tuple[list[Queries], Float[Array, "b s c"], Float[Array, "b s c"]]:
-    """Of `attend`, with the softmax's gradient p∘(g Vᵀ − Σ g∘o) written out so that a CPU computes it well:
-    JAX's own takes half as long again (docs/performance.md).
+    """Gradients of `attend`, with the softmax's gradient p∘(g Vᵀ − Σ g∘o) written out so that a CPU computes it fast:
+    JAX's own takes half as long again (docs/performance-log.md).
 
     Args:
         queries: as in `attend`.
@@ -42,7 +42,7 @@ def attend_gradients(
         gradient: (B, N, C), of the result.
 
     Returns:
-        Of the queries (B, N, D) of every band, and of the keys and the values (B, S, C).
+        The gradients of the queries (B, N, D) of every band, and of the keys and the values (B, S, C).
     """
     maps = [jax.nn.softmax(_logits(query, key), axis=-1) for query, key in zip(queries, keys, strict=True)]
     out = [jnp.einsum("bns,bsd->bnd", p.astype(v.dtype), v) for p, v in zip(maps, values, strict=True)]

@@ -1,4 +1,4 @@
-"""Convolutions with PyTorch's padding, computed in the way that the platform is best at."""
+"""Convolutions with PyTorch's padding, computed in the way that is fastest on the platform."""
 
 import math
 from collections.abc import Callable
@@ -16,8 +16,8 @@ Map = Float[Array, "b h w c"]
 Kernel = Float[Array, "k k c f"]
 Small = Float[Array, "b h2 w2 f"]
 
-# What pays on a CPU (docs/performance.md): pixels of a strip; pixels and channels below which strips are slower;
-# products per pixel and tap from which Winograd's transforms of the input gradient are worth their time.
+# Tuned on a CPU (docs/performance-log.md): pixels of a strip; pixels and channels below which strips are slower;
+# products per pixel and tap from which Winograd's transforms of the input gradient pay off.
 _STRIP = 2048
 _FEWEST_PIXELS = 1024
 _FEWEST_CHANNELS = 16
@@ -43,12 +43,12 @@ def convolve(x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1) 
 
 
 def convolve_rows(x: Map, kernel: Float[Array, "3 3 c f"], cpu: bool) -> Float[Array, "b h-2 w f"]:
-    """3×3 convolution of rows that come with the row above and the row below, zero-padded at the sides only.
+    """3×3 convolution of rows that include the row above and the row below, zero-padded at the sides only.
 
     Args:
         x: (B, H, W, C).
         kernel: (3, 3, C, F).
-        cpu: whether it is computed on a CPU, where Winograd's products pay.
+        cpu: whether it is computed on a CPU, where Winograd's products pay off.
 
     Returns:
         (B, H − 2, W, F), without bias.
@@ -108,7 +108,7 @@ def _has_quick_gradients(stride: int, x: Map, kernel: Kernel) -> bool:
 
 
 def _quick_gradients(x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kernel]:
-    """Of a convolution at stride 1: Winograd's, strip by strip."""
+    """Gradients of a convolution at stride 1: Winograd's products, strip by strip."""
     _, _, inputs, features = kernel.shape
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
     if inputs * features < _MANY_PRODUCTS:
@@ -123,7 +123,7 @@ def _quick_gradients(x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kern
 
 
 def _convolve_image(transformed: Array, image: Float[Array, "h w c"]) -> Float[Array, "h w f"]:
-    """Winograd's 3×3 convolution of one image by strips."""
+    """Winograd's 3×3 convolution of one image, strip by strip."""
     h, w, _ = image.shape
     rows = strip_height(h, w, _STRIP)
 
@@ -134,11 +134,10 @@ def _convolve_image(transformed: Array, image: Float[Array, "h w c"]) -> Float[A
 
 
 def _quick_gradients_of_half(x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kernel]:
-    """Of a convolution at stride 2 and even sizes.
+    """Gradients of a convolution at stride 2 and even sizes.
 
-    The gradient of the input is a convolution at stride 1 that makes the four pixels of each 2×2 block: the upper ones
-    are seen by tap 1 of their own output, the lower ones by tap 2 of it and by tap 0 of the one below; columns
-    likewise.
+    The gradient of the input is a convolution at stride 1 that yields the four pixels of each 2×2 block: tap 1 of their
+    own output covers the upper ones, tap 2 of it and tap 0 of the output below cover the lower ones; columns likewise.
     """
     _, _, inputs, features = kernel.shape
     w = gradient.shape[2]

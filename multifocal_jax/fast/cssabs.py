@@ -1,4 +1,4 @@
-"""Both CSSABs (sections 3.2 and 3.3) from their parameters, in the order of computation that costs least."""
+"""Both CSSABs (sections 3.2 and 3.3) from their parameters, in the cheapest order of computation."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from multifocal_jax.fast.pooling import pool_phases, pool_recalibrated, spatial_
 from multifocal_jax.fast.spatial_attention import add_spatial_attention
 from multifocal_jax.ops import channel_attention_maps, recalibrate, spatial_attention, spatial_attention_maps
 
-Params = Any  # of a block, as `models` names them
+Params = Any  # of a block, with the names of `models`
 Large = Float[Array, "b h w c"]
 Small = Float[Array, "b h2 w2 c"]
 
 
 def convolution(params: Params, x: Float[Array, "b h w c"], stride: int = 1, extent: Extent | None = None) -> Array:
-    """`models.layers.Conv`; the padding of a padded map is zero to it."""
+    """`models.layers.Conv`, which sees zeros in the padding of a padded map."""
     kernel, bias = params["kernel"], params["bias"]
     if kernel.shape[0] == 3 and stride == 1:  # stride 2 ends at the picture's last pixel
         x = zero_beyond(x, extent)
@@ -42,7 +42,7 @@ def spatial_cssab(
     Returns:
         (B, H, W, C).
     """
-    if config.projection_kernel != 1:  # which does not pool before it projects
+    if config.projection_kernel != 1:  # cannot pool before projecting
         query = recalibrate(convolution(params["query"], large, extent=of_large))
         key, value = (
             spatial_pyramid_pool(
@@ -93,5 +93,5 @@ def channel_cssab(
 
 
 def _matrix(params: Params) -> tuple[Float[Array, "c f"], Float[Array, " f"]]:
-    """Of a 1×1 convolution."""
+    """Kernel and bias of a 1×1 convolution."""
     return params["kernel"][0, 0], params["bias"]

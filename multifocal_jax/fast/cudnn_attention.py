@@ -1,4 +1,4 @@
-"""Attention to a few anchors in every wavelet band by cuDNN, for NVIDIA GPUs; the same as `band_attention`.
+"""Attention to a few anchors in every wavelet band with cuDNN, for NVIDIA GPUs; equivalent to `band_attention`.
 
 cuDNN reads a query once and writes its result once; the S numbers per query between the two products never leave the
 chip. The four bands are its heads.
@@ -17,14 +17,14 @@ Anchors = Float[Array, "b s d"]
 
 @cache
 def serves(dtype: DTypeLike, depth: int) -> bool:
-    """Whether cuDNN takes an attention of this dtype and depth, numbers per query, on the NVIDIA GPU of this process.
+    """Whether cuDNN supports attention of this dtype and depth (numbers per query) on this process's NVIDIA GPU.
 
-    It takes float16 and bfloat16 and depths in multiples of 8; not every GPU and version of it does.
+    It supports float16 and bfloat16 and depths in multiples of 8, but not on every GPU and in every version.
     """
     query, anchors = jax.ShapeDtypeStruct((1, 64, depth), dtype), jax.ShapeDtypeStruct((1, 64, depth), dtype)
     try:
         jax.eval_shape(attend_gradients, [query], [anchors], [anchors], query)
-    except (RuntimeError, NotImplementedError):  # no cuDNN; a dtype, depth or GPU that it does not take
+    except (RuntimeError, NotImplementedError):  # no cuDNN, or an unsupported dtype, depth or GPU
         return False
     return True
 

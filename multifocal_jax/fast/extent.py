@@ -1,8 +1,8 @@
 """Pictures in padded maps, so that one compiled program takes many sizes.
 
 A map of a fixed shape holds the picture at its top left; how large the picture is, is known only when the program runs.
-What an operation makes of the picture is what it makes of it without the padding. What it makes of the padding means
-nothing, but is finite as long as the padding is.
+An operation computes for the picture what it would without the padding. Its values in the padding are meaningless, but
+finite as long as the padding is.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class Extent(NamedTuple):
 def zero_beyond(
     x: Float[Array, "b h w c"], extent: Extent | None, first_row: int | jax.Array = 0
 ) -> Float[Array, "b h w c"]:
-    """The rows of a map from `first_row` on with zeros below and right of the picture; as they are without extent."""
+    """Zero the rows of a map, from `first_row` on, below and right of the picture; unchanged without an extent."""
     if extent is None:
         return x
     rows, columns = first_row + jnp.arange(x.shape[1]), jnp.arange(x.shape[2])

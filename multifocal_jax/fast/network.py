@@ -1,4 +1,4 @@
-"""The whole network as functions of its parameters; block by block what `models.network` is."""
+"""The whole network as functions of its parameters; the same blocks as in `models.network`."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,19 +22,19 @@ Features = list[Float[Array, "b _ _ c"]]  # of every level, the largest first
 def derain(
     config: ModelConfig, dtype: DTypeLike, variables: Any, rainy: Float[Array, "..."], size: Any = None
 ) -> Float[Array, "..."]:
-    """`MultifocalNet(config, dtype).apply(variables, rainy)` by another computation: the same up to rounding.
+    """Equivalent to `MultifocalNet(config, dtype).apply(variables, rainy)` up to rounding.
 
     Args:
         config: the architecture.
         dtype: of the computation; attention logits and softmax stay in float32 or wider.
-        variables: `{"params": …}` as `MultifocalNet.init` makes them.
+        variables: `{"params": …}` as from `MultifocalNet.init`.
         rainy: (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
-        size: two int32 in an array or tuple, height and width of the pictures where `rainy` is padded at the bottom
-            and the right, with anything; multiples of `config.multiple`. One program then takes many sizes, and makes
-            of each what it makes of it without the padding, up to rounding.
+        size: two int32 in an array or tuple, height and width of the pictures if `rainy` is padded at the bottom and
+            the right, with any values; multiples of `config.multiple`. One program then serves many sizes, with the
+            results that it would give without the padding, up to rounding.
 
     Returns:
-        (B, H, W, 3) in the dtype of `rainy`, not clipped; without meaning where it is padded.
+        (B, H, W, 3) in the dtype of `rainy`, not clipped; meaningless in the padding.
 
     Raises:
         ValueError: the shape is not as above.
@@ -60,7 +60,7 @@ class _Blocks:
     size: Any
 
     def extent(self, x: Float[Array, "b h w c"]) -> Extent | None:
-        """Of the pictures in a map of any level, which is padded in the same proportion."""
+        """Extent of the pictures in a map of any level, which is padded in the same proportion."""
         return None if self.size is None else Extent(*self.size).shrunk(self.rows // x.shape[1])
 
     def convolution(self, params: Params, x: Float[Array, "b h w c"], stride: int = 1) -> Float[Array, "b _ _ f"]:
@@ -87,10 +87,10 @@ class _Blocks:
         return reduce(zero_beyond(image, self.extent(image)))
 
     def modules(self, params: list[Params], features: Features) -> Features:
-        """All basic modules: in a loop, which makes a smaller program that takes less time to compile and to load.
+        """All basic modules, in a loop: the program is smaller, and compiles and loads faster.
 
-        A gradient of the loop would copy every module's maps into arrays of all modules', so it is taken one module
-        after the other.
+        The gradient of the loop would copy every module's maps into arrays for all modules, so gradients are computed
+        module by module.
         """
 
         def in_turn(params: list[Params], features: Features) -> Features:

@@ -1,4 +1,4 @@
-"""Blocks of 2×2 pixels as runs of channels: a pixel shuffle without its shuffle of single channels."""
+"""Blocks of 2×2 pixels as runs of channels: a pixel shuffle that moves whole runs instead of single channels."""
 
 from jaxtyping import Array, Float
 
@@ -17,7 +17,7 @@ def by_phase(weights: Float[Array, "... c"]) -> Float[Array, "... c"]:
 
 
 def join_phases(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c//4"]:
-    """Lay four runs of channels out as blocks of 2×2 pixels: run 2i + j becomes pixel (2h + i, 2w + j).
+    """Arrange four runs of channels as blocks of 2×2 pixels: run 2i + j becomes pixel (2h + i, 2w + j).
 
     Args:
         x: (B, H, W, C), C a multiple of 4.

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling (SPP, section 3.2) in few products, and of a map before it is projected and re-calibrated."""
+"""Spatial pyramid pooling (SPP, section 3.2) in few products, also of a map before projection and re-calibration."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -35,10 +35,10 @@ def spatial_pyramid_pool(
 
 
 def _pick_grids(x: Array, axis: int, sizes: Sequence[int]) -> Array:
-    """The bins of every size, in one axis, out of those of all sizes along rows (`axis`) and columns (the next axis).
+    """Select the bins of every size, in one axis, from those of all sizes along rows (`axis`) and columns (the next).
 
-    What has its rows from one size and its columns from another is left out. That is two thirds of it, and still one
-    product for all sizes takes no longer than a small one for each (docs/performance.md).
+    Bins whose rows and columns belong to different sizes are dropped. These are two thirds, and still one product for
+    all sizes takes no longer than a small one for each (docs/performance-log.md).
     """
     grids, start = [], 0
     for size in sizes:
@@ -50,11 +50,11 @@ def _pick_grids(x: Array, axis: int, sizes: Sequence[int]) -> Array:
 
 
 class PooledPhases(NamedTuple):
-    """The sums over a map that hold SPP(FRCB(·)) of every 1×1 convolution of it, see `pool_phases`.
+    """The sums over a map that determine SPP(FRCB(·)) of any 1×1 convolution of it, see `pool_phases`.
 
     Attributes:
-        bands: (B, S, 4, 2, 2, C): mean over a bin of the wavelet band's values at the bin's places (i, j).
-        places: (S, 2, 2): share of the places (i, j) in a bin.
+        bands: (B, S, 4, 2, 2, C): mean over a bin of the wavelet band's values at positions (i, j) of its blocks.
+        places: (S, 2, 2): share of the positions (i, j) in a bin.
     """
 
     bands: Float[Array, "b s 4 2 2 c"]
@@ -62,11 +62,11 @@ class PooledPhases(NamedTuple):
 
 
 def pool_phases(x: Float[Array, "b h w c"], sizes: Sequence[int], extent: Extent | None = None) -> PooledPhases:
-    """Pool before projecting: what `pool_recalibrated` needs of a map, for any number of projections.
+    """Pool before projecting: the input of `pool_recalibrated`, for any number of projections of a map.
 
-    1×1 convolution, FRCB and SPP are linear. The FRCB makes of the four pixels of a 2×2 block the values of four bands
-    at the same four places, so the four pixels are pooled with the weights of the four places: 16 sums per bin, and
-    neither the projected nor the re-calibrated map is made.
+    1×1 convolution, FRCB and SPP are linear. The FRCB turns the four pixels of a 2×2 block into the values of four
+    bands at the same four positions, so the four pixels are pooled with the weights of the four positions: 16 sums per
+    bin, and neither the projected nor the re-calibrated map is stored.
 
     Args:
         x: (B, H, W, C), H and W even.

@@ -1,4 +1,4 @@
-"""Bilinear up-sampling by rows and by columns, of pictures in padded maps, too."""
+"""Bilinear up-sampling by rows and by columns, also of pictures in padded maps."""
 
 from typing import Any
 

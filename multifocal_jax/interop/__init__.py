@@ -1,1 +1,1 @@
-"""PyTorch and JAX, verified against each other. Beside LPIPS the only room that imports torch."""
+"""PyTorch and JAX, verified against each other. Apart from LPIPS, only this package imports torch."""

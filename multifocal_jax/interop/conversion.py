@@ -1,4 +1,4 @@
-"""Weights from PyTorch to JAX and back, every tensor accounted for."""
+"""Conversion of weights between PyTorch and JAX, with every tensor accounted for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Converted:
-    """Weights with one line for each thing worth knowing about how they were read."""
+    """Weights, with notes on how they were read."""
 
     weights: Weights
     notes: tuple[str, ...] = ()
-    tensors: dict[str, np.ndarray] | None = None  # of a PyTorch source as they were, by the PyTorch network's names
+    tensors: dict[str, np.ndarray] | None = None  # those of a PyTorch source, by the PyTorch network's names
 
 
 def read_weights(
@@ -46,20 +46,20 @@ def read_weights(
     key: str | None = None,
     band_order: BandOrder = OUR_ORDER,
 ) -> Converted:
-    """Read weights from wherever they are.
+    """Read weights from any source.
 
     Args:
         source: a project `.safetensors`, a training workdir, the name of packaged weights, or a PyTorch checkpoint
             (`.pth`, `.pt`, `.safetensors`).
-        renaming: names of another code base; this and the two last ones are for PyTorch checkpoints only.
-        overrides: pairs of a `ModelConfig` field and its value as text, for what no tensor shows.
-        key: entry of a PyTorch checkpoint that holds the tensors; None finds it.
-        band_order: order in which the network that was trained concatenates its wavelet bands.
+        renaming: maps the names of another code base; like the last two, for PyTorch checkpoints only.
+        overrides: pairs of a `ModelConfig` field and its value as text, for what the tensors do not show.
+        key: entry of a PyTorch checkpoint that holds the tensors; None searches for it.
+        band_order: order in which the trained network concatenates its wavelet bands.
 
     Raises:
-        ConversionError: the tensors are not those of one network of ours; all that are missing, extra or of another
-            shape are listed. Or an argument does not suit the source.
-        WeightsError: there is nothing of this name, or a project file cannot be used.
+        ConversionError: the tensors do not form one of our networks (all that are missing, extra or of another shape
+            are listed), or an argument does not fit the source.
+        WeightsError: nothing has this name, or a project file cannot be used.
         ConfigError: an override is not allowed.
     """
     path = find_weights(source)
@@ -101,7 +101,7 @@ def from_torch(
     overrides: Sequence[tuple[str, str]] = (),
     band_order: BandOrder = OUR_ORDER,
 ) -> Converted:
-    """The JAX network's weights from a PyTorch checkpoint; arguments and errors as `read_weights`."""
+    """Convert a PyTorch checkpoint to the JAX network's weights; arguments and errors as for `read_weights`."""
     tensors, notes = checkpoint.tensors, list(checkpoint.notes)
     if renaming is not None:
         tensors, used = renaming.apply(checkpoint.path, tensors)
@@ -142,7 +142,7 @@ def from_torch(
 
 
 def describe(model: ModelConfig) -> str:
-    """The fields in which an architecture differs from the paper's, and its size in channels and modules."""
+    """Describe an architecture by channels, modules and the fields that differ from the paper's."""
     default = ModelConfig()
     rest = [
         f"{name}={getattr(model, name)}"
@@ -159,7 +159,7 @@ def account(
     model: ModelConfig,
     hint: str = "",
 ) -> None:
-    """Compare names and shapes; `hint` says what can be done about extra tensors.
+    """Compare names and shapes; `hint` says what to do about extra tensors.
 
     Raises:
         ConversionError: any differ; lists every missing, extra and misshapen tensor.
@@ -174,15 +174,15 @@ def account(
     if not (missing or extra or misshapen):
         return
     lines = [f"{path} does not hold the network of {describe(model)}; nothing was written"]
-    for title, names, way_out in (("missing", missing, ""), ("extra", extra, hint), ("misshapen", misshapen, "")):
+    for title, names, fix in (("missing", missing, ""), ("extra", extra, hint), ("misshapen", misshapen, "")):
         if names:
-            lines.append(f"  {title} ({len(names)}):{way_out}")
+            lines.append(f"  {title} ({len(names)}):{fix}")
             lines += [f"    {name}" for name in names]
     raise ConversionError("\n".join(lines))
 
 
 def _check_values(path: Path, tensors: Mapping[str, Any]) -> None:
-    """Refuse what are no floating-point numbers, and values that are not finite."""
+    """Refuse tensors that are not floating-point, and values that are not finite."""
     for name, value in tensors.items():
         if not np.issubdtype(value.dtype, np.floating):
             raise ConversionError(
@@ -210,7 +210,7 @@ def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def to_state_dict(weights: Weights) -> dict[str, np.ndarray]:
-    """PyTorch's state dictionary of JAX's parameters, as NumPy arrays, kernels OIHW."""
+    """Convert JAX's parameters to PyTorch's state dictionary: NumPy arrays, kernels OIHW."""
     flat = flatten(weights.params)
     return {p.torch: to_torch_layout(np.asarray(flat[p.flax])) for p in parameters(weights.model)}
 
@@ -223,26 +223,26 @@ def write_weights(
     renaming: Renaming | None = None,
     band_order: BandOrder = OUR_ORDER,
 ) -> Path:
-    """Write weights in the form that the destination's name asks for, complete or not at all.
+    """Write weights atomically, in the format given by the destination's name.
 
     Args:
-        destination: `.safetensors` for the project's format, `.pth` or `.pt` for PyTorch; a name without suffix makes
-            a folder with `weights.safetensors`, which counts as a workdir.
+        destination: `.safetensors` for the project's format, `.pth` or `.pt` for PyTorch; a name without suffix creates
+            a folder with `weights.safetensors`, which can be used as a workdir.
         weights: what to write.
-        dtype: "float16" halves the size; None keeps the parameters' own.
-        renaming: to the names of another code base; this and the last one are for `.pth` and `.pt` only.
+        dtype: "float16" halves the size; None keeps the type of the parameters.
+        renaming: to the names of another code base; like `band_order`, for `.pth` and `.pt` only.
         band_order: order in which the other code base concatenates its wavelet bands.
 
     Returns:
         The file written.
 
     Raises:
-        ConversionError: nothing can be written there, see `check_destination`, or the renaming does not fit.
+        ConversionError: the destination cannot be written, see `check_destination`, or the renaming does not fit.
         WeightsError: values are too large for the type.
     """
     path = check_destination(destination)
     if path.suffix in (".pth", ".pt"):
-        # Two bands trade places, so that what leads to our order leads back, too.
+        # Two bands are swapped, so the same permutation converts in both directions.
         theirs = replace(weights, params=reorder_bands(weights.params, weights.model, band_order))
         state = to_state_dict(theirs)
         if renaming is not None:
@@ -251,7 +251,7 @@ def write_weights(
         write_pth(path, cast(path, state, dtype), weights)
         return path
     if not path.suffix:
-        cast(path, flatten(weights.params), dtype)  # what cannot be written leaves no folder
+        cast(path, flatten(weights.params), dtype)  # fails before the folder is created
         path.mkdir(exist_ok=True)
         path = path / WORKDIR_FILE
     save_weights(path, weights, dtype)
@@ -259,11 +259,11 @@ def write_weights(
 
 
 def check_destination(destination: str | Path) -> Path:
-    """The path where `write_weights` can write.
+    """Check that `write_weights` can write to a destination, and return its path.
 
     Raises:
-        ConversionError: the suffix is another one, the folder does not exist, a folder has the file's name or a file
-            the folder's, or PyTorch is needed and missing.
+        ConversionError: the suffix is not supported, the folder does not exist, the name is taken by a folder or file,
+            or PyTorch is needed and missing.
     """
     path = Path(destination)
     if path.suffix not in (".safetensors", ".pth", ".pt", ""):
@@ -290,7 +290,7 @@ def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, n
     Args:
         weights: parameters of the JAX network, and the architecture.
         fused: see `torch_network.TorchNet`.
-        tensors: take these instead of converting the parameters back.
+        tensors: use these instead of converting the parameters back.
 
     Raises:
         ConversionError: PyTorch is not installed.

@@ -4,4 +4,4 @@ from multifocal_jax.errors import UserError
 
 
 class ConversionError(UserError):
-    """Weights cannot be carried over. The message names file and tensors, says what is wrong and the way out."""
+    """Weights cannot be carried over. The message names file and tensors, the problem and the fix."""

@@ -25,7 +25,7 @@ KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
 
 
 class ExportError(UserError):
-    """A network cannot be exported. The message says why, and the way out."""
+    """A network cannot be exported. The message says why, and how to fix it."""
 
 
 def forward(

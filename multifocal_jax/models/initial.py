@@ -1,4 +1,4 @@
-"""Random parameters to start from."""
+"""Random initial parameters."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from multifocal_jax.models.network import MultifocalNet
 
 
 def initial_parameters(config: ModelConfig, seed: int, dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
-    """What `MultifocalNet.init` draws, without compiling it: uniform in ±1/√fan_in, as PyTorch starts.
+    """Initial parameters as of `MultifocalNet.init`, without compiling it: uniform in ±1/√fan_in, PyTorch's default.
 
-    One draw is cut up into all parameters in the order of their names, which takes a second where compiling `init`
-    takes minutes.
+    One draw is split among all parameters in the order of their names. This takes a second; compiling `init` takes
+    minutes.
 
     Args:
         config: the architecture.
-        seed: the same parameters for the same seed, on every platform.
+        seed: gives the same parameters on every platform.
         dtype: of the parameters.
 
     Returns:
-        Nested dictionaries of NumPy arrays, as `network.init(…)["params"]`.
+        Nested dictionaries of NumPy arrays, named as in `network.init(…)["params"]`.
     """
     shapes = parameter_shapes(config)
     total = sum(int(np.prod(shape.shape)) for shape in jax.tree.leaves(shapes))

@@ -1,4 +1,4 @@
-"""What every level gives to the next: the CSSABs of the paper and the alternatives of its table 1."""
+"""Interaction between adjacent levels: the CSSABs of the paper and the alternatives of its table 1."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ from multifocal_jax.ops import upsample_bilinear
 
 
 class ConvolutionInteraction(Block):
-    """Model-4 of table 1, in the place of a CSSAB: F_out = F_in + ReLU(conv3×3([F_in, up(F_small)]))."""
+    """Model-4 of table 1, which replaces a CSSAB: F_out = F_in + ReLU(conv3×3([F_in, up(F_small)]))."""
 
     @nn.compact
     def __call__(self, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]) -> Float[Array, "b h w c"]:

@@ -1,4 +1,4 @@
-"""Convolutions that start as PyTorch's do, and what all blocks have in common."""
+"""Convolutions initialised as in PyTorch, and the base class of all blocks."""
 
 import math
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ SomeBlock = TypeVar("SomeBlock", bound="Block")
 class Conv(nn.Module):
     """2-D convolution with bias, zero-padded by kernel_size // 2 on every side, as PyTorch's `Conv2d`.
 
-    Weight and bias start uniform in ±1/√fan_in, so that training starts where the paper's did.
+    Weight and bias are initialised uniformly in ±1/√fan_in, PyTorch's default, which the paper used.
 
     Attributes:
         features: output channels.
@@ -70,7 +70,7 @@ class Block(nn.Module):
         return self.conv(name, self.config.channels, self.config.projection_kernel)
 
     def block(self, name: str, block_type: type[SomeBlock], **fields: Any) -> SomeBlock:
-        """A block inside this one, of the same architecture and precision."""
+        """A nested block with the same architecture and precision."""
         return block_type(self.config, self.dtype, self.param_dtype, name=name, **fields)
 
     def capture(self, **tensors: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pure functions without parameters, as the paper writes them: pyramid, wavelet, shuffle, pooling and attention.
+"""Pure functions without parameters that follow the paper: pyramid, wavelet, shuffle, pooling and attention.
 
 All arrays are channels-last, (batch, height, width, channels).
 """

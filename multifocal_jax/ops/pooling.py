@@ -11,14 +11,14 @@ from jaxtyping import Array, Float
 def pooling_matrix(length: Any, bins: int, dtype: DTypeLike, positions: Any = None) -> Float[Array, "{bins} _"]:
     """Row i averages positions ⌊i·length/bins⌋ … ⌈(i+1)·length/bins⌉ − 1, as PyTorch's `AdaptiveAvgPool2d` does.
 
-    Bins overlap where `bins` does not divide `length`. Built from iota, so that it is a constant where the length is
-    known and still works where it is symbolic (`jax.export`), or traced.
+    Bins overlap where `bins` does not divide `length`. Built from iota, so that it is a constant if the length is known
+    and also works if the length is symbolic (`jax.export`) or traced.
 
     Args:
         length: number of positions that are averaged.
         bins: number of rows.
         dtype: of the matrix.
-        positions: number of columns, zero from `length` on; None takes `length`.
+        positions: number of columns, zero from `length` on; None means `length`.
     """
     row = jnp.arange(bins)[:, None]
     column = jnp.arange(length if positions is None else positions)[None, :]

@@ -1,4 +1,4 @@
-"""The fixed pyramids of table 1, in the place of eq. 2's learned filter."""
+"""The fixed pyramids of table 1, which replace eq. 2's learned filter."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What the network takes and gives: rainy pictures, and what they are made of."""
+"""The network's input and output: rainy pictures, and their background."""
 
 from jaxtyping import Array, Float
 
@@ -17,10 +17,10 @@ def background(observed: Float[Array, "b h w 3"], residual: Float[Array, "b h w 
 
 
 def check_images(rainy: Array, multiple: int) -> None:
-    """Refuse what is not (B, H, W, 3) with H and W multiples of `multiple`.
+    """Require the shape (B, H, W, 3) with H and W multiples of `multiple`.
 
     Raises:
-        ValueError: the message says what the shape is and what it may be.
+        ValueError: any other shape; the message gives it and the shapes allowed.
     """
     shape = rainy.shape
     if len(shape) != 4 or shape[-1] != 3 or shape[1] % multiple or shape[2] % multiple:

@@ -1,4 +1,4 @@
-"""Enlarging: pixel shuffle and bilinear up-sampling."""
+"""Up-sampling: pixel shuffle and bilinear interpolation."""
 
 import jax
 from jaxtyping import Array, Float

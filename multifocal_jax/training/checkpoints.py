@@ -49,7 +49,7 @@ SCORING = ("train.eval_limit", "eval.family", "eval.tile", "eval.overlap")
 
 
 class CheckpointError(UserError):
-    """A workdir's checkpoints cannot be used. The message names the workdir, what is wrong and the way out."""
+    """A workdir's checkpoints cannot be used. The message names the workdir, the problem and the fix."""
 
 
 def newest_step(workdir: epath.PathLike) -> int | None:

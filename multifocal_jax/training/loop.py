@@ -34,23 +34,23 @@ from multifocal_jax.training.validation import SMALLEST, Validation
 from multifocal_jax.weights import flatten
 from multifocal_jax.weights_lookup import load_weights_for
 
-IN_FLIGHT = 2  # steps that the device may be behind: enough to keep it busy, few enough to stop soon
+IN_FLIGHT = 2  # steps that the device may lag behind: enough to keep it busy, few enough to stop quickly
 
 
 class TrainingError(UserError):
-    """Training cannot go on. The message says at which step, why, and what was saved."""
+    """Training cannot continue. The message says at which step, why, and what was saved."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run ended with.
+    """The outcome of a run.
 
     Attributes:
         step: the last step taken.
-        finished: False if a signal ended the run early; a restart goes on from there.
-        scores: of the held-out pictures when they were scored last, empty if they were not.
-        weights: the file with the best weights so far or, where no pictures are held out, the last ones; None if the
-            run ended early and none were written.
+        finished: False if a signal ended the run early; a restart resumes from there.
+        scores: the latest scores of the held-out pictures; empty if they were not scored.
+        weights: the file with the best weights so far or, if no pictures are held out, the last ones; None if the run
+            ended early and none were written.
     """
 
     step: int
@@ -60,26 +60,27 @@ class TrainingResult:
 
 
 def total_steps(config: ExperimentConfig, pictures: int) -> int:
-    """Length of the run: `train.steps`, or those that show `pictures` `train.epochs` times, to the nearest step."""
+    """Length of the run: `train.steps`, or `train.epochs` passes over `pictures`, to the nearest step."""
     return config.train.steps or max(1, round(config.train.epochs * pictures / config.train.batch_size))
 
 
 def train(
     config: ExperimentConfig, workdir: epath.PathLike, quiet: bool = False, stop: Stop | None = None
 ) -> TrainingResult:
-    """Train until the end of the schedule, going on from the workdir's newest checkpoint if it has one.
+    """Train until the end of the schedule, resuming from the workdir's newest checkpoint if there is one.
 
-    The start is, in this order: the workdir's own checkpoint, `train.init_weights`, random weights from the seed.
+    Training starts from the first of these that exists: the workdir's checkpoint, `train.init_weights`, random weights
+    from the seed.
 
     Args:
         config: the experiment.
-        workdir: where checkpoints, logs and weights go; created if need be.
+        workdir: folder for checkpoints, logs and weights; created if necessary.
         quiet: print nothing.
         stop: asks the run to save and end early.
 
     Raises:
-        UserError: the data, the workdir or the config cannot be used, another training has the workdir, or loss,
-            gradients or parameters are not finite any more.
+        UserError: the data, the workdir or the config cannot be used, another training uses the workdir, or loss,
+            gradients or parameters are no longer finite.
         LostProcessError: another process of this program is gone.
     """
     processes.check_joined()
@@ -138,7 +139,7 @@ def train(
             saved = last or stopped or scored or _every(options.checkpoint_every, step)
             pictured = last or _every(options.image_every, step) if options.image_every else scored
             if saved or pictured or _every(options.log_every, step):
-                recorder.log(step)  # which ends the run before anything that is not finite is kept
+                recorder.log(step)  # ends the run before anything that is not finite is saved
             if scored:
                 _score(best, recorder, checkpoints, state, step)
             if saved:
@@ -151,7 +152,7 @@ def train(
                 break
 
         finished = step >= total
-        if finished and validation and not best.scores:  # the run had its last step, but maybe not its score
+        if finished and validation and not best.scores:  # the last step was taken, but perhaps not scored
             _score(best, recorder, checkpoints, state, step)
         checkpoints.wait()
         if finished and (validation is None or not best.file.exists()):
@@ -168,7 +169,7 @@ def _first_state(
     restored: TrainState | None,
     workdir: epath.Path,
 ) -> TrainState:
-    """The state to go on from, announced."""
+    """The initial or restored state; says which."""
     if restored is not None:
         state, origin = restored, f"going on from step {int(restored.step)} of {workdir}"
     elif config.train.init_weights:
@@ -185,7 +186,7 @@ def _first_state(
 
 
 def _score(best: BestWeights, recorder: Recorder, checkpoints: Checkpoints, state: TrainState, step: int) -> None:
-    """Score the held-out pictures. Where that fails, in all processes alike, what was trained is saved nevertheless."""
+    """Score the held-out pictures; if that fails, in all processes alike, save the training all the same."""
     try:
         recorder.scores(step, best.score(state))
     except Exception:
@@ -196,7 +197,7 @@ def _score(best: BestWeights, recorder: Recorder, checkpoints: Checkpoints, stat
 
 @contextlib.contextmanager
 def _explained(workdir: epath.Path) -> Iterator[None]:
-    """Say for errors of the machine what is left, and how to go on."""
+    """For errors of the machine, say what was saved and how to resume."""
     try:
         yield
     except Exception as error:
@@ -218,5 +219,5 @@ def _explained(workdir: epath.Path) -> Iterator[None]:
 
 
 def _every(steps: int, step: int) -> bool:
-    """Whether something that is due every so many steps, or never where that is 0, is due at this one."""
+    """Whether something that happens every `steps` steps (never if 0) is due at this step."""
     return bool(steps) and step % steps == 0

@@ -113,9 +113,9 @@ def test_processes_that_cannot_be_joined(argv, message, monkeypatch):
         start_distributed(parser.parse_args(argv))
 
 
-@pytest.mark.parametrize("door", ["train.py", "evaluate.py"])
-def test_doors_report_a_missing_data_set_in_one_line(door, tmp_path):
-    command = [sys.executable, ROOT / door, "--config", ROOT / "configs" / "rain200h.py", "--workdir", tmp_path / "w"]
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_entry_points_report_a_missing_data_set_in_one_line(script, tmp_path):
+    command = [sys.executable, ROOT / script, "--config", ROOT / "configs" / "rain200h.py", "--workdir", tmp_path / "w"]
     command.append(f"--config.data.root={tmp_path / 'nowhere'}")
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2

@@ -157,7 +157,8 @@ def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
     for side in ("rain", "norain"):
         Image.new("RGB", (9, 24)).save(f"pairs/{side}/d.png")
     faults = [
-        "3 of 6 pictures cannot be scored; mend or remove them, or score the others with --config.data.on_broken=skip:",
+        "3 of 6 pictures cannot be scored; repair or remove them, or score the others with "
+        "--config.data.on_broken=skip:",
         "picture pairs/norain/b.png cannot be read: it is of no known format; replace or remove it",
         "pair c: pairs/rain/c.png is 30x24 but pairs/norain/c.png is 32x24; the two sides must be of one size",
         "d: a picture of 9x24 pixels is smaller than SSIM's window of 11x11",

@@ -564,13 +564,13 @@ def test_float16_halves_the_file(tmp_path):
     assert {value.dtype for value in state.values()} == {torch.float16}
 
 
-def test_the_door_converts_and_reports_errors_as_one_line(tmp_path):
+def test_the_entry_point_converts_and_reports_errors_as_one_line(tmp_path):
     source = save(tmp_path / "in.pth", twin(small(modules=0)).state_dict())
-    door = [sys.executable, str(ROOT / "convert_weights.py"), source]
-    done = subprocess.run([*door, str(tmp_path / "o.safetensors")], capture_output=True, text=True)
+    command = [sys.executable, str(ROOT / "convert_weights.py"), source]
+    done = subprocess.run([*command, str(tmp_path / "o.safetensors")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "wrote" in done.stdout
-    failed = subprocess.run(door, capture_output=True, text=True)
+    failed = subprocess.run(command, capture_output=True, text=True)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: nothing to do")
     assert len(failed.stderr.splitlines()) == 1
