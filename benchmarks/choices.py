@@ -59,8 +59,8 @@ def run(config: ExperimentConfig) -> dict[str, Any]:
     import jax
 
     from multifocal_jax.data.sources import open_source
-    from multifocal_jax.evaluation.evaluate import evaluate
     from multifocal_jax.evaluation.inference import Derainer
+    from multifocal_jax.evaluation.scoring import evaluate
     from multifocal_jax.training.loop import train
     from multifocal_jax.weights import load_weights
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 (as all PyTorch code calls it)
 from torch import Tensor
 
 from benchmarks.work import SideConfig, Task, Work, resident_peak
-from multifocal_jax.interop.torch_network import MultifocalNet, derain
+from multifocal_jax.interop.torch_network import TorchNet, derain
 
 
 def make_task(work: Work, side: SideConfig) -> Task:
@@ -45,7 +45,7 @@ class _Network(_Twin):
         super().__init__(work)
         torch.manual_seed(0)
         self.format = torch.channels_last if side.channels_last else torch.contiguous_format
-        self.network = MultifocalNet(work.model, fused=side.fused).to(self.device, memory_format=self.format)  # pyright: ignore[reportCallIssue]
+        self.network = TorchNet(work.model, fused=side.fused).to(self.device, memory_format=self.format)  # pyright: ignore[reportCallIssue]
         self.call: Callable[[Tensor], Tensor] = torch.compile(self.network) if side.compiled else self.network
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:

@@ -1,7 +1,11 @@
 """A bucket in memory in the place of Google Cloud Storage, behind the very layer (fsspec) that epath finds gcsfs by."""
 
+from contextlib import contextmanager
+
 import fsspec
+from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 
 class Bucket(MemoryFileSystem):
@@ -28,8 +32,14 @@ class Bucket(MemoryFileSystem):
         return super().open(path, mode, **options)
 
 
-def install():
-    """Let gs:// mean an empty bucket in memory."""
+@contextmanager
+def installed():
+    """Let gs:// mean an empty bucket in memory for a while."""
     Bucket.store.clear()
     Bucket.pseudo_dirs[:] = [""]
     fsspec.register_implementation("gcs", Bucket, clobber=True)
+    try:
+        yield
+    finally:
+        _registry.pop("gcs")
+        backend.fsspec_backend._get_filesystem.cache_clear()

@@ -1,11 +1,16 @@
 """Shared by all tests: virtual devices, shape checks, the torch-less mode."""
 
 import os
+from pathlib import Path
 
 # Several devices in every session, so that sharding is always exercised. Must precede the import of JAX.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MULTIFOCAL_CACHE"] = "off"  # tests neither read nor fill the user's folder of compiled programs
+# What one test has compiled serves the others, of both workers, and later runs.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**31))  # with a limit JAX locks the folder, too
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jaxtyping
 import numpy as np

@@ -29,16 +29,16 @@ def pairs(rng):
     """Four pairs in gs://data/set."""
     from PIL import Image
 
-    bucket.install()
-    root = epath.Path("gs://data/set")
-    for side in ("rain", "norain"):
-        (root / side).mkdir(parents=True, exist_ok=True)
-    for number in range(4):
-        clean = rng.integers(0, 200, (24, 32, 3)).astype(np.uint8)
-        for side, picture in (("norain", clean), ("rain", clean + np.uint8(30))):
-            image = Image.fromarray(picture)
-            write_whole(root / side / f"{number}.png", lambda file, image=image: image.save(file, "png"))
-    return root
+    with bucket.installed():
+        root = epath.Path("gs://data/set")
+        for side in ("rain", "norain"):
+            (root / side).mkdir(parents=True, exist_ok=True)
+        for number in range(4):
+            clean = rng.integers(0, 200, (24, 32, 3)).astype(np.uint8)
+            for side, picture in (("norain", clean), ("rain", clean + np.uint8(30))):
+                image = Image.fromarray(picture)
+                write_whole(root / side / f"{number}.png", lambda file, image=image: image.save(file, "png"))
+        yield root
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def test_addresses_that_no_package_here_reads_are_refused_with_the_way_out(monke
 
 
 def test_checkpoints_of_a_workdir_in_a_bucket_go_there(config, tmp_path, monkeypatch):
-    bucket.install()
     opened = []
     monkeypatch.setattr(orbax.checkpoint, "CheckpointManager", lambda folder, **_: opened.append(str(folder)))
     monkeypatch.chdir(tmp_path)
-    Checkpoints(epath.Path("gs://runs/first"), config)
+    with bucket.installed():
+        Checkpoints(epath.Path("gs://runs/first"), config)
     Checkpoints("runs/first", config)
     assert opened == ["gs://runs/first/checkpoints", str(tmp_path / "runs" / "first" / "checkpoints")]
 

@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="overlap of the tiles; default: 32")
     parser.add_argument("--ensemble", action="store_true", help="average over 8 flips and rotations")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="how much of the rain to remove, 0 to 1.5; default: 1, what the network finds",
+    )
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
@@ -110,6 +117,7 @@ def _load(arguments: argparse.Namespace) -> "Derain":
         tile=arguments.tile,
         overlap=arguments.overlap,
         ensemble=arguments.ensemble,
+        strength=arguments.strength,
         devices=arguments.devices,
         progress=None if arguments.quiet else Display(),
     )

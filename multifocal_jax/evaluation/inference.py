@@ -26,6 +26,7 @@ from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import load_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
+MOST_STRENGTH = 1.5
 TILES = (2048, 1024, 512)  # sides in pixels; the largest that fits is used if the whole picture does not fit
 _KEPT_PROGRAMS = 32  # the most recently used
 _WORTH = {"cpu": 700_000}  # pixels that are de-rained in the time of compiling: 8 µs each against 5.6 s
@@ -99,13 +100,14 @@ class Derainer:
         overlap: pixels by which tiles overlap.
         ensemble: average over the eight flips and quarter turns, eight times as slow. It makes results worse for
             weights trained without flips and rotations, which only know rain that falls downwards.
+        strength: s of B̂ = O − s·R, 0 to 1.5: 0 leaves a picture as it is, 1 removes the rain that the network finds.
         devices: split the rows of every picture over this many devices; must divide `model.multiple`.
         platform: of these devices, such as "cpu"; None means JAX's default.
         progress: called with what is being done; see `multifocal_jax.evaluation.progress`. An exception that it raises
             ends the call.
 
     Raises:
-        InferenceError: the tile, overlap or number of devices is not possible.
+        InferenceError: the tile, overlap, strength or number of devices is not possible.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Derainer:
         tile: int | None = 0,
         overlap: int = 32,
         ensemble: bool = False,
+        strength: float = 1.0,
         devices: int = 1,
         platform: str | None = None,
         progress: Report | None = None,
@@ -126,6 +129,9 @@ class Derainer:
         self.tile = None if tile is None else round_up(tile, model.multiple)
         self.overlap = overlap
         self.ensemble = ensemble
+        self.strength = strength
+        if not 0 <= strength <= MOST_STRENGTH:
+            raise InferenceError(f"strength {strength}; allowed: 0 to {MOST_STRENGTH}")
         smallest = min(TILES) if tile is None else tile
         if smallest < 0 or overlap < 0 or (smallest and overlap >= smallest):
             raise InferenceError(f"tile {smallest} with overlap {overlap}: tiles must be larger than their overlap")
@@ -364,6 +370,9 @@ class Derainer:
         return jnp.dtype(self.precision)
 
     def _place(self, params: Any) -> Any:
+        if self.strength != 1:  # R is the result of a convolution, which is linear in its kernel and bias
+            weaker = jax.tree.map(lambda value: value * self.strength, params["fusion"]["residual"])
+            params = params | {"fusion": params["fusion"] | {"residual": weaker}}
         with self._settings():
             return jax.device_put(jax.tree.map(lambda value: np.asarray(value, self._dtype), params), self._everywhere)
 
@@ -380,6 +389,7 @@ def load(
     tile: int | None = None,
     overlap: int = 32,
     ensemble: bool = False,
+    strength: float = 1.0,
     devices: int = 1,
     progress: Report | None = None,
 ) -> Derainer:
@@ -388,7 +398,7 @@ def load(
     Args:
         name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
         tile: see `Derainer`; by default, a picture is tiled only if it does not fit into memory.
-        precision, overlap, ensemble, devices, progress: see `Derainer`.
+        precision, overlap, ensemble, strength, devices, progress: see `Derainer`.
 
     Raises:
         WeightsError: the weights do not exist or the file is damaged.
@@ -402,6 +412,7 @@ def load(
         tile=tile,
         overlap=overlap,
         ensemble=ensemble,
+        strength=strength,
         devices=devices,
         progress=progress,
     )

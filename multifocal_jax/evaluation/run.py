@@ -15,11 +15,11 @@ from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.errors import NoPairsError
 from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, open_source, place_of
-from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
+from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
 from multifocal_jax.evaluation.usable import usable
 from multifocal_jax.files import make_folder, write_text

@@ -6,9 +6,9 @@ from typing import Any
 from multifocal_jax.data.crops import in_threads
 from multifocal_jax.data.errors import ImageError
 from multifocal_jax.data.sources import RainyFiles, ScoredPairs, Selection
-from multifocal_jax.evaluation.evaluate import EvaluationError
 from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.perceptual import Perceptual, check_size
+from multifocal_jax.evaluation.scoring import EvaluationError
 
 _LISTED = 20  # faults in one message
 

@@ -29,17 +29,17 @@ _OUR_NAMES = re.compile(
 
 
 def our_names(names: Iterable[str]) -> list[str]:
-    """Names that a tensor of `torch_network.MultifocalNet` may have."""
+    """Names that a tensor of `torch_network.TorchNet` may have."""
     return [name for name in names if _OUR_NAMES.fullmatch(name)]
 
 
 def are_ours(names: Collection[str]) -> bool:
-    """Whether most tensors are named as in `torch_network.MultifocalNet`."""
+    """Whether most tensors are named as in `torch_network.TorchNet`."""
     return 2 * len(our_names(names)) > len(names)
 
 
 def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> Architecture:
-    """Infer the architecture of tensors that are named as in `torch_network.MultifocalNet`.
+    """Infer the architecture of tensors that are named as in `torch_network.TorchNet`.
 
     Width, depth, levels, the kind of pyramid and of interaction, residual blocks and projections are inferred. Heads,
     SPP sizes, the softmax's axis, the global skip and `single_scale` leave no trace in tensors: the paper's values are

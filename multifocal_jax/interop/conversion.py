@@ -26,7 +26,7 @@ from multifocal_jax.weights import Weights, WeightsError, cast, flatten, load_we
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
-    from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
+    from multifocal_jax.interop.torch_network import TorchNet
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, n
 
     Args:
         weights: parameters of the JAX network, and the architecture.
-        fused: see `torch_network.MultifocalNet`.
+        fused: see `torch_network.TorchNet`.
         tensors: use these instead of converting the parameters back.
 
     Raises:
@@ -298,10 +298,10 @@ def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, n
     require_torch("the PyTorch network")
     import torch
 
-    from multifocal_jax.interop.torch_network import MultifocalNet
+    from multifocal_jax.interop.torch_network import TorchNet
 
     values = to_state_dict(weights) if tensors is None else tensors
     state: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
-    network = MultifocalNet(weights.model, fused).to(next(iter(state.values())).dtype)
+    network = TorchNet(weights.model, fused).to(next(iter(state.values())).dtype)
     network.load_state_dict(state)
     return network.eval()

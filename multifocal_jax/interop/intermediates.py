@@ -16,7 +16,7 @@ from multifocal_jax.config import ModelConfig
 from multifocal_jax.models import MultifocalNet
 
 if TYPE_CHECKING:
-    from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
+    from multifocal_jax.interop.torch_network import TorchNet
 
 Layout = Literal["image", "anchors", "map"]
 

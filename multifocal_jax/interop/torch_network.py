@@ -3,7 +3,7 @@
 Written from the paper in idiomatic PyTorch, independently of the Flax modules. Everything worth comparing is the output
 of a submodule, so that plain forward hooks see it. Images are (B, 3, H, W) in [0, 1].
 
-    network = MultifocalNet(ModelConfig())
+    network = TorchNet(ModelConfig())
     network.load_state_dict(torch.load("multifocal.pth", weights_only=True)["state_dict"])
     clean = derain(network.eval(), rainy)
 
@@ -236,7 +236,7 @@ class Fusion(nn.Module):
         return self.residual(self.merge(torch.cat(large, dim=1)))
 
 
-class MultifocalNet(nn.Module):
+class TorchNet(nn.Module):
     """The whole network (figure 2): B̂ = O − R.
 
     Args:
@@ -280,7 +280,7 @@ class MultifocalNet(nn.Module):
         return rainy - self.fusion(features)
 
 
-def derain(network: MultifocalNet, rainy: Tensor) -> Tensor:
+def derain(network: TorchNet, rainy: Tensor) -> Tensor:
     """De-rain a batch of any size: reflect-pad at the right and the bottom, run the network, crop back.
 
     Args:

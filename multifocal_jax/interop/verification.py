@@ -19,7 +19,7 @@ from multifocal_jax.interop.programs import DERAINED, TorchSide, compare_program
 from multifocal_jax.padding import pad_to_multiple
 
 if TYPE_CHECKING:
-    from multifocal_jax.interop.torch_network import MultifocalNet as TorchNet
+    from multifocal_jax.interop.torch_network import TorchNet
 
 
 def verify(

@@ -9,9 +9,9 @@ import numpy as np
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.sources import PairSource, open_source
-from multifocal_jax.evaluation.evaluate import evaluate
 from multifocal_jax.evaluation.metrics import FAMILIES, UNCHANGED
 from multifocal_jax.evaluation.report import Report, Side
+from multifocal_jax.evaluation.scoring import evaluate
 
 Derain = Callable[[np.ndarray], np.ndarray]
 Figures = dict[str, tuple[float, float]]  # metric family → mean PSNR in dB and mean SSIM

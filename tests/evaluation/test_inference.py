@@ -126,6 +126,18 @@ def test_rows_over_devices_give_the_same():
     np.testing.assert_allclose(over_devices(image), alone, atol=1e-6)
 
 
+def test_strength_scales_the_rain_that_is_taken_away(params, derainer):
+    image = picture(16, 24, "float32")
+    rain = image - derainer.unclipped(image[None])[0]
+    assert np.abs(rain).max() > 0.05
+    for strength in (0.0, 0.7, 1.5):
+        weaker = Derainer(params, MODEL, strength=strength)
+        np.testing.assert_allclose(weaker(image), np.clip(image - strength * rain, 0, 1), atol=1e-6)
+    np.testing.assert_array_equal(Derainer(params, MODEL, strength=0.0)(image), image)
+    with pytest.raises(InferenceError, match=r"strength 1.6; allowed: 0 to 1.5"):
+        Derainer(params, MODEL, strength=1.6)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
 def test_ensemble_is_the_mean_over_the_square_symmetries(params, derainer, precision, tolerance):
     image = picture(23, 31, "float32")

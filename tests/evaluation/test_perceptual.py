@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multifocal_jax.evaluation.evaluate import evaluate
 from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.niqe import niqe
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import open_measures
 from multifocal_jax.evaluation.report import Report, comparison_table
+from multifocal_jax.evaluation.scoring import evaluate
 from tests.golden.golden_pairs import digest, golden_pairs
 
 GOLDEN = Path(__file__).parents[1] / "golden"

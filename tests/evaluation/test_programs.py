@@ -1,5 +1,6 @@
 """Programs that are kept on disk: found again, equal, told apart, and replaced when damaged."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,18 @@ from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.models import initial_parameters
 
 MODEL = ModelConfig(channels=4, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
+
+
+@pytest.fixture(autouse=True)
+def _without_the_cache_of_jax():
+    """Which would be used instead."""
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", False)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture

@@ -36,17 +36,20 @@ def project_file(tmp_path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fields", "flags"),
+    ("fields", "message"),
     [
-        ({"band_order": "LL,HL,LH,HH"}, "--band-order"),
-        ({"key": "model"}, "--key"),
-        ({"names": "names.txt", "key": "model"}, "--names, --key"),
+        ({"band_order": "LL,HL,LH,HH"}, "--names and --band-order are for the files of other code: name a .pth"),
+        (
+            {"names": "names.txt", "key": "model"},
+            "--names and --band-order are for the files of other code: name a .pth",
+        ),
+        ({"key": "model"}, "is a file of this project; leave out --key, for PyTorch"),
     ],
 )
-def test_flags_for_pytorch_checkpoints_are_refused_on_our_own(fields, flags, project_file, tmp_path, monkeypatch):
+def test_flags_for_pytorch_checkpoints_are_refused_on_our_own(fields, message, project_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "names.txt").write_text("a = fusion.merge\n")
-    with pytest.raises(ConversionError, match=rf"is a file of this project; leave out {flags}, for PyTorch"):
+    with pytest.raises(ConversionError, match=message):
         run(Request(source=project_file, destination="o.safetensors", **fields), print)
 
 

@@ -43,9 +43,9 @@ def lines():
     return []
 
 
-def twin(config: ModelConfig, seed: int = 0) -> torch_network.MultifocalNet:
+def twin(config: ModelConfig, seed: int = 0) -> torch_network.TorchNet:
     torch.manual_seed(seed)
-    return torch_network.MultifocalNet(config)
+    return torch_network.TorchNet(config)
 
 
 def save(path: Path, content: object, **options) -> str:
@@ -267,7 +267,7 @@ def test_what_needs_code_is_refused_with_a_command_that_works(kind, legacy, tmp_
     source = save(folder / "in.pth", content, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ConversionError, match=r"pickled code .* which is not run") as error:
         read_weights(source)
-    assert ("foreign_network.Options" if kind.endswith("object") else "torch_network.MultifocalNet") in str(error.value)
+    assert ("foreign_network.Options" if kind.endswith("object") else "torch_network.TorchNet") in str(error.value)
     python, option, code = shlex.split(str(error.value).partition("make a plain one: ")[2])
     assert (python, option) == ("python", "-c")
     monkeypatch.chdir(tmp_path)
@@ -379,7 +379,7 @@ def test_weights_trained_with_the_other_order_of_bands(name, tmp_path, monkeypat
     source = save(tmp_path / "in.pth", other.state_dict())
     converted = read_weights(source, overrides=hidden(name), band_order="LL,HL,LH,HH")
     write_weights(tmp_path / "out.pth", converted.weights)
-    ours = torch_network.MultifocalNet(config).double()
+    ours = torch_network.TorchNet(config).double()
     ours.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True)["state_dict"])
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), expected, rtol=1e-11, atol=1e-12)
@@ -618,8 +618,8 @@ def test_verification_shows_what_derain_and_training_run(tmp_path, lines):
 def test_a_network_that_computes_no_gradients_can_be_verified_all_the_same(tmp_path, lines):
     (tmp_path / "net.py").write_text(
         "import torch\nfrom multifocal_jax import ModelConfig\n"
-        "from multifocal_jax.interop.torch_network import MultifocalNet\n\n"
-        "class Net(MultifocalNet):\n    def __init__(self):\n"
+        "from multifocal_jax.interop.torch_network import TorchNet\n\n"
+        "class Net(TorchNet):\n    def __init__(self):\n"
         "        super().__init__(ModelConfig(channels=8, modules=0))\n"
         "    @torch.no_grad()\n    def forward(self, x):\n        return super().forward(x)\n"
     )
@@ -638,7 +638,7 @@ def test_verification_uses_the_checkpoints_own_tensors(tmp_path, lines):
     assert "agree: largest relative difference" in lines[-1]
     assert lines[-1].count("agree") == 2
     converted = read_weights(source)
-    network = torch_network.MultifocalNet(converted.weights.model).double()
+    network = torch_network.TorchNet(converted.weights.model).double()
     network.load_state_dict({key: torch.from_numpy(value) for key, value in converted.tensors.items()})
     assert verify(converted.weights.params, network, Inputs(np.zeros((1, 8, 8, 3)))).ok
 

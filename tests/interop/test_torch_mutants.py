@@ -9,7 +9,7 @@ from mutants import mutants
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.interop.conversion import read_weights, write_weights
-from multifocal_jax.interop.torch_network import MultifocalNet
+from multifocal_jax.interop.torch_network import TorchNet
 from multifocal_jax.weights import flatten
 from tests.interop.interop_variants import small
 
@@ -23,7 +23,7 @@ def _write(name, folder):
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    state = MultifocalNet(small(modules=0, channels=4, levels=2)).state_dict()
+    state = TorchNet(small(modules=0, channels=4, levels=2)).state_dict()
     path = folder / name
     if name == "theirs.safetensors":
         save_file(state, path)

@@ -29,12 +29,12 @@ from tests.interop.interop_variants import VARIANTS, each_variant, small
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
 
 
-def random_network(config: ModelConfig, seed: int = 0) -> torch_network.MultifocalNet:
+def random_network(config: ModelConfig, seed: int = 0) -> torch_network.TorchNet:
     torch.manual_seed(seed)
-    return torch_network.MultifocalNet(config).double()
+    return torch_network.TorchNet(config).double()
 
 
-def flax_params(network: torch_network.MultifocalNet) -> dict:
+def flax_params(network: torch_network.TorchNet) -> dict:
     state = {name: value.numpy().copy() for name, value in network.state_dict().items()}
     return unflatten({p.flax: to_flax_layout(state[p.torch]) for p in parameters(network.config)})
 
@@ -202,7 +202,7 @@ def _to_torch(images: np.ndarray) -> torch.Tensor:
 def test_fused_attention_is_the_same_network(name):
     config = VARIANTS[name]
     plain = random_network(config)
-    fused = torch_network.MultifocalNet(config, fused=True).double()
+    fused = torch_network.TorchNet(config, fused=True).double()
     fused.load_state_dict(plain.state_dict())
     images = _to_torch(picture(2, 24, 16, 3))
     with torch.inference_mode():

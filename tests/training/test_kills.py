@@ -26,7 +26,8 @@ def newest_checkpoint(workdir):
 def test_killed_at_random_moments(tiny, tmp_path):
     config = with_train(tiny, steps=6000, log_every=20, checkpoint_every=20)
     # the compiled step is kept, as at home: killed runs, too, write and read it
-    environment = os.environ | {"XLA_FLAGS": "", "MULTIFOCAL_CACHE": str(tmp_path / "cache")}
+    cache = {"MULTIFOCAL_CACHE": str(tmp_path / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}
+    environment = os.environ | {"XLA_FLAGS": ""} | cache
 
     def command(name):
         file = write_config(config, tmp_path)

@@ -234,6 +234,7 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tiny, tmp_path):
     config = write_config(with_train(tiny, steps=100_000, log_every=5), tmp_path)
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(config), "--workdir", str(tmp_path / "run")]
     cache = {"MULTIFOCAL_CACHE": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    cache |= {"JAX_COMPILATION_CACHE_DIR": ""}
     environment, stopped, programs = os.environ | {"XLA_FLAGS": ""} | cache, [0], []
     for number, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")):
         with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:

@@ -8,18 +8,18 @@ import torch
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.intermediates import blocks, torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
-from multifocal_jax.interop.torch_network import MultifocalNet
+from multifocal_jax.interop.torch_network import TorchNet
 from tests.interop.interop_variants import VARIANTS
 from tests.interop.seeded import samples, seeded_picture, seeded_tensors
 
 
-def seeded_network(config: ModelConfig) -> MultifocalNet:
-    network = MultifocalNet(config).double()
+def seeded_network(config: ModelConfig) -> TorchNet:
+    network = TorchNet(config).double()
     network.load_state_dict({name: torch.from_numpy(value) for name, value in seeded_tensors(config).items()})
     return network
 
 
-def backward(network: MultifocalNet, step: int) -> None:
+def backward(network: TorchNet, step: int) -> None:
     rainy, clean = (torch.from_numpy(seeded_picture(2 * step + end)).permute(0, 3, 1, 2) for end in (0, 1))
     network.zero_grad()
     torch.nn.L1Loss()(network(rainy), clean).backward()

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from multifocal_jax.data.errors import ImageError
-from multifocal_jax.evaluation.evaluate import EvaluationError, evaluate
 from multifocal_jax.evaluation.journal import JournalError
 from multifocal_jax.evaluation.metrics import MetricError, score_all
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.report import Report, ReportError, comparison_table, differences
+from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.files import OutputError
 
 
