@@ -1,1 +1,1 @@
-"""Times this project beside the PyTorch twin: `python -m benchmarks`, described in docs/performance.md."""
+"""Compares this project with its PyTorch twin: `python -m benchmarks`, described in docs/performance.md."""

@@ -1,4 +1,4 @@
-"""Time this project beside the PyTorch twin, in one run, turn by turn: python -m benchmarks [--rows NAME …]."""
+"""Compare this project with its PyTorch twin, alternating in one run: python -m benchmarks [--rows NAME …]."""
 
 import argparse
 import json
@@ -26,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     names = [row.name for row in ROWS]
     parser.add_argument("--rows", nargs="+", choices=names, metavar="NAME", help=f"only these of {', '.join(names)}")
-    parser.add_argument("--platform", choices=("cpu", "gpu"), help="rows of this platform; default: the best at hand")
+    parser.add_argument("--platform", choices=("cpu", "gpu"), help="rows of this platform; default: the best available")
     parser.add_argument("--ours", action="store_true", help="leave PyTorch out")
-    parser.add_argument("--rounds", type=int, metavar="N", help="samples a side, instead of the row's own number")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
-    parser.add_argument("--quick", action="store_true", help="miniature sizes, to see that everything runs")
+    parser.add_argument("--rounds", type=int, metavar="N", help="samples per side, instead of the row's own number")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements")
+    parser.add_argument("--quick", action="store_true", help="miniature sizes, to check that everything runs")
     arguments = parser.parse_args(argv)
 
     here: Platform = arguments.platform or best_platform()
@@ -68,7 +68,7 @@ def best_platform() -> Platform:
 
 
 def measure(row: Row, here: Platform, rates: dict[str, float]) -> Result:
-    """One row, whatever happens."""
+    """Measure one row; errors become part of the result."""
     if row.work.platform != here:
         return Result(row, reason=f"this run is of {here.upper()} rows")
     if row.kind == "start":
@@ -80,7 +80,7 @@ def measure(row: Row, here: Platform, rates: dict[str, float]) -> Result:
 
 
 def measure_machine(here: Platform, torch: bool, small: bool) -> tuple[dict[str, float], str]:
-    """The better of both frameworks' rates, and what the machine is.
+    """The better of both frameworks' rates, and a description of the machine.
 
     Raises:
         SideError: JAX does not run here.

@@ -1,8 +1,8 @@
-"""What the paper leaves open, compared by short trainings of equal budget: python -m benchmarks.choices OUT.
+"""Compares what the paper leaves open in short trainings of equal budget: python -m benchmarks.choices OUT.
 
 Every run trains the demo's network, or a variant, on the embedded photographs for the same number of steps and pixels,
-and scores the demo's two test photographs. Most take about a minute on two quiet cores; a finished one is kept in OUT
-as JSON and not repeated, so the command may be stopped and started at will. It prints the table of
+and scores the demo's two test photographs. Most take about a minute on two idle cores; a finished run is stored in OUT
+as JSON and not repeated, so the command may be stopped and restarted at any time. It prints the table of
 docs/reconstruction.md.
 """
 

@@ -1,9 +1,9 @@
-"""How many kernels a compiled program launches, read off its text."""
+"""Counts the kernels that a compiled program launches, from its text."""
 
 import re
 from typing import NamedTuple
 
-# Instructions that only rename, or that end what another began
+# Instructions that only rename, or that complete another one
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
     *("replica-id", "add-dependency", "conditional", "async-done", "all-reduce-done", "copy-done"),
@@ -20,7 +20,7 @@ class _Instruction(NamedTuple):
 
 
 def count_kernels(program: str) -> int:
-    """Launches per run of a program: instructions that compute or copy, in loops by their number of turns.
+    """Launches per run of a program: instructions that compute or copy, times the iterations of their loop.
 
     The branches of conditionals are not counted.
 

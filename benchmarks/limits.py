@@ -21,12 +21,12 @@ ADAM_VALUES = 7  # read gradient, parameter and both moments; write the last thr
 
 @dataclass(frozen=True)
 class Demand:
-    """What one run asks of the hardware.
+    """Arithmetic and traffic of one run.
 
     Attributes:
         flops: of convolutions and attention products; twice their multiply-accumulates.
-        bytes: moved if every convolution and attention reads its input once and writes its result once, and all else
-            (activations, wavelets, pooling, sums) happens on the way.
+        bytes: moved if every convolution and attention reads its input once and writes its result once, and everything
+            else (activations, wavelets, pooling, sums) is fused.
     """
 
     flops: float

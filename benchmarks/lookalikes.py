@@ -1,6 +1,6 @@
-"""Photographs with what looks like rain and is none, which must stay as they are: python -m benchmarks.lookalikes.
+"""Pictures of things that look like rain but are not, and must not change: python -m benchmarks.lookalikes.
 
-Text, a page, grass, bricks, fur and whiskers from scikit-image's wheel, and railings and strings that are drawn.
+Text, a page, grass, bricks, fur and whiskers from scikit-image's wheel, and drawn railings and strings.
 Every picture is de-rained and scored against itself.
 """
 
@@ -48,7 +48,7 @@ def _draw(
 
 
 def table(derain: Callable[[np.ndarray], np.ndarray], folder: Path | None = None) -> str:
-    """What a network does to every picture.
+    """How a network changes every picture.
 
     Args:
         derain: uint8 (H, W, 3) in and out.

@@ -1,4 +1,4 @@
-"""This project's side, on the code that users run: `Derainer` for pictures, the step of `train.py` for training."""
+"""This project's side, with the code that users run: `Derainer` for pictures, the step of `train.py` for training."""
 
 import dataclasses
 import functools
@@ -34,10 +34,10 @@ PAPER_STEPS = 315_000
 
 
 def make_task(work: Work, side: SideConfig) -> Task:
-    """The task, set up but for what its first run compiles.
+    """Set up the task, except for what its first run compiles.
 
     Raises:
-        RuntimeError: there is no GPU, or cuDNN does not take the attention there.
+        RuntimeError: there is no GPU, or cuDNN does not support the attention there.
     """
     if work.platform == "gpu" and jax.default_backend() != "gpu":
         raise RuntimeError("JAX finds no GPU here")
@@ -131,7 +131,7 @@ class Parity(_Ours):
         return self.step_on(jax.devices()[0]), self.step_on(jax.devices("cpu")[0])
 
     def step_on(self, device: Any) -> tuple[float, Any]:
-        """Loss, and the gradient by what Adam keeps of the first one: (1 − β₁)·g."""
+        """Loss, and the gradient from Adam's first moment after one step: (1 − β₁)·g."""
         config = self.config
         optimizer, schedule = optimization(config)
         step = make_step(config, optimizer, schedule, self.data.prepare)
@@ -160,7 +160,7 @@ def do_without_cudnn() -> None:
 
 
 class Rates(_Ours):
-    """Matrix products and copies, for the limits; and what the machine is."""
+    """Matrix products and copies, for the limits; and a description of the machine."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
@@ -200,7 +200,7 @@ def optimization(config: ExperimentConfig) -> tuple[Any, Any]:
 
 
 def open_pairs(work: Work) -> tuple[ExperimentConfig, TrainingData, Iterator[dict[str, Any]]]:
-    """The paper's training on pairs made on the spot, and its batches; nothing stays on disk."""
+    """The paper's training on temporary pairs, and its batches."""
     source = SourceConfig(dataset="folder")
     with tempfile.TemporaryDirectory() as folder:
         write_pairs(Path(folder), work)

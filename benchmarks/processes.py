@@ -1,4 +1,4 @@
-"""Sides as processes: started, told to run, and listened to with patience that ends."""
+"""Runs each side in a separate process, with a timeout."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ PATIENCE = 300.0  # seconds for one answer, compilation included
 
 
 class SideError(RuntimeError):
-    """A side ended or did not answer; the message is the last thing that it said."""
+    """A side ended or did not answer; the message is its last line."""
 
 
 def environment_for(platform: str) -> dict[str, str]:
@@ -30,7 +30,7 @@ def environment_for(platform: str) -> dict[str, str]:
     if platform == "cpu":
         return variables | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     variables.pop("JAX_PLATFORMS", None)
-    return variables | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # leaves room for the other side
+    return variables | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # leaves memory for the other side
 
 
 class SideProcess:

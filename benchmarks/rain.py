@@ -1,4 +1,4 @@
-"""What each style of synthetic rain looks like, in figures and pictures: python -m benchmarks.rain PHOTOS.
+"""Describes each style of synthetic rain in figures and pictures: python -m benchmarks.rain PHOTOS.
 
 It prints the table of docs/rain.md; --pairs adds rows for sets of pairs, and --images writes the pictures shown there.
 """
@@ -27,7 +27,7 @@ _SIDE = 240  # pixels of the pictures shown
 
 
 class Rain(NamedTuple):
-    """Figures of the rain in one picture; NaN where there is none."""
+    """Figures of the rain in one picture; NaN if there is no rain."""
 
     covered: float  # share of the pixels that rain changes visibly
     brightness: float  # mean size of that change, 1 being white over black

@@ -68,7 +68,7 @@ def lines(result: Result) -> list[str]:
 
 
 def notes(result: Result) -> list[str]:
-    """What the columns have no room for."""
+    """Notes that do not fit into the columns."""
     found = []
     for times in result.sides:
         facts = {name: value for name, value in times.facts.items() if name not in ("flops", "bytes")}

@@ -1,4 +1,4 @@
-"""A small network on the photographs that scikit-image ships, heavy synthesised rain: minutes on two CPU cores."""
+"""A small network on scikit-image's photographs with heavy synthesised rain: minutes on two CPU cores."""
 
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 

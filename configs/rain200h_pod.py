@@ -1,7 +1,7 @@
 """Rain200H on many devices: a large batch that sees as many crops as the paper's 700 epochs.
 
-The learning rate grows with the square root of the batch, as suits Adam, and starts with a warm-up; the schedule
-counts in epochs and so stays the paper's.
+The learning rate is scaled with the square root of the batch, as suits Adam, and starts with a warm-up; the schedule is
+in epochs and therefore unchanged from the paper.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """The released weights `rain100l`: the default network on the 200 official pairs of Rain100L, 20 of them held out.
 
 The full budget is 1.28 million crops of 128×128, a little more than the paper's 1.26 million, for one large GPU. It
-needs neither Grain nor TensorFlow Datasets nor tensorboardX: the decoded pictures lie on the device. The same command
-goes on from the newest checkpoint of its workdir. docs/weights/ says how smaller networks are made of this config.
+needs neither Grain nor TensorFlow Datasets nor tensorboardX: the decoded pictures are kept on the device. The same
+command resumes from the newest checkpoint of its workdir. docs/weights/ describes how smaller networks are trained.
 """
 
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig

@@ -1,4 +1,4 @@
-"""Reading experiment configs from files, overriding single fields, and storing configs as plain dictionaries."""
+"""Reads experiment configs from files, overrides single fields, and stores configs as plain dictionaries."""
 
 import ast
 import dataclasses

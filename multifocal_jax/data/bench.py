@@ -14,7 +14,7 @@ from multifocal_jax.data.pipeline import TrainingData
 
 @dataclass(frozen=True)
 class ModeSpeed:
-    """Of one mode."""
+    """The speed of one mode."""
 
     mode: str
     host: float  # pairs per second that the host hands out

@@ -1,4 +1,4 @@
-"""Which pictures are set aside for validation, and which are trained on."""
+"""Which pictures are held out for validation, and which are trained on."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.sources import IDENTITY, Pairs, PhotographFiles
 from multifocal_jax.files import encode
 
-_PRINTED = 64  # pictures of a source that its fingerprint is made of
+_PRINTED = 64  # pictures of a source that its fingerprint covers
 
 
 def hold_out(

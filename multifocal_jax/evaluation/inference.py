@@ -100,7 +100,7 @@ class Derainer:
         overlap: pixels by which tiles overlap.
         ensemble: average over the eight flips and quarter turns, eight times as slow. It makes results worse for
             weights trained without flips and rotations, which only know rain that falls downwards.
-        strength: s of B̂ = O − s·R, 0 to 1.5: 0 leaves a picture as it is, 1 removes the rain that the network finds.
+        strength: s of B̂ = O − s·R, 0 to 1.5: 0 changes nothing, 1 removes exactly the rain that the network estimates.
         devices: split the rows of every picture over this many devices; must divide `model.multiple`.
         platform: of these devices, such as "cpu"; None means JAX's default.
         progress: called with what is being done; see `multifocal_jax.evaluation.progress`. An exception that it raises

@@ -110,7 +110,7 @@ def _compare_gradients(
 def _gradients(
     params: Mapping[str, Any], model: ModelConfig, rainy: np.ndarray, clean: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """By an optimiser that, instead of making use of the gradients of a training step, keeps them."""
+    """The gradients of a training step, from an optimiser that stores them instead of using them."""
     config = ExperimentConfig(model=model, train=TrainConfig(precision="float64"))
     keeping = optax.GradientTransformation(
         init=lambda params: jax.tree.map(jnp.zeros_like, params),

@@ -18,9 +18,9 @@ from multifocal_jax.interop.pickles import NumpyArray, damaged_member, intent, p
 from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights import Weights
 
-# What training code wraps state dictionaries in, the preferred first: averaged weights are what gets published.
+# Entries in which training code stores state dictionaries, the preferred first: usually averaged weights are published.
 WRAPPERS = ("state_dict", "params_ema", "params", "model", "model_state_dict", "network", "net", "generator")
-# What DataParallel, torch.compile and wrapping modules put before every name.
+# Prefixes that DataParallel, torch.compile and wrapping modules add to every name.
 PREFIXES = ("module", "_orig_mod", "model", "network", "net", "generator")
 _DAMAGED = "is damaged or not a PyTorch checkpoint"
 SURE_PREFIXES = ("module", "_orig_mod")  # never a part of the network itself

@@ -20,10 +20,10 @@ with contextlib.suppress(ModuleNotFoundError):  # the extra `heif`
 Kind = Literal["picture", "video"]
 
 PICTURES = (*_COMMON, ".heic", ".heif", ".hif")
-# Files of cameras' sensors, which Pillow takes for TIFFs of the small picture that they hold, too.
+# Raw files of cameras, which Pillow mistakes for TIFFs of their embedded preview.
 _RAW = (".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".orf", ".pef")
 _RAW += (".raf", ".raw", ".rw2", ".srw", ".x3f")
-# Pillow's formats that tell themselves by their first bytes and can be written.
+# Pillow's formats that are recognised by their first bytes and can be written.
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "PPM", "GIF", "JPEG2000", "MPO", "HEIF")
 Image.init()
 _OPEN = [name for name in _FORMATS if name in Image.OPEN]
