@@ -38,7 +38,7 @@ def load_config(name: str) -> ExperimentConfig:
         raise ConfigError(f"config file {path} does not exist{_nearest(path, found)}")
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"config file {path} is no Python file; take one such as configs/rain200h.py")
+        raise ConfigError(f"config file {path} is not a Python file; take one such as configs/rain200h.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
@@ -60,7 +60,7 @@ def _load_json(name: str) -> ExperimentConfig:
     try:
         return from_dict(ExperimentConfig, json.loads(path.read_bytes()))
     except (ValueError, TypeError, AttributeError) as error:  # ConfigError, too
-        raise ConfigError(f"{name} is no config that train.py of this version wrote: {error}") from None
+        raise ConfigError(f"{name} is not a config that train.py of this version wrote: {error}") from None
 
 
 def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:
@@ -97,7 +97,7 @@ def _check_name(node: Any, parts: Sequence[str], full: str) -> None:
     head = parts[0]
     if isinstance(node, tuple):
         if head not in map(str, range(len(node))):
-            raise ConfigError(f"{full}: {head!r} is no index of {len(node)} entries; allowed: 0 to {len(node) - 1}")
+            raise ConfigError(f"{full}: {head!r} is not an index of {len(node)} entries; allowed: 0 to {len(node) - 1}")
     elif not dataclasses.is_dataclass(node):
         raise ConfigError(
             f"config field {full!r} does not exist: {'.'.join(full.split('.')[: -len(parts)])} is a value"

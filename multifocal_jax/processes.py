@@ -112,7 +112,7 @@ def check_joined() -> None:
     if jax.process_count() != _group.count:
         raise ProcessesError(
             f"JAX runs {jax.process_count()} processes that have not joined here; pass --distributed, or call "
-            "multifocal_jax.processes.join() in the place of jax.distributed.initialize()"
+            "multifocal_jax.processes.join() instead of jax.distributed.initialize()"
         )
 
 
@@ -148,7 +148,7 @@ def together() -> Iterator[None]:
         raise problem
     for number, text in enumerate(problems):
         if text:
-            raise ProcessesError(f"process {number} of {_group.count} cannot go on: {text}")
+            raise ProcessesError(f"process {number} of {_group.count} cannot continue: {text}")
 
 
 def loss_of_process(error: BaseException) -> str | None:
@@ -156,7 +156,7 @@ def loss_of_process(error: BaseException) -> str | None:
     if _group.count == 1 or not _LOST.search(str(error)):
         return None
     reason = " ".join(str(error).split())[:200]
-    return f"process {_group.index} of {_group.count} lost another one, whose log says why ({reason})"
+    return f"process {_group.index} of {_group.count} lost another process, whose log says why ({reason})"
 
 
 def _told_by_slurm() -> tuple[str, int, int] | tuple[None, None, None]:

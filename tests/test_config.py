@@ -117,7 +117,7 @@ def test_ablation_changes_one_switch():
     [
         ("configs/rain200.py", "does not exist"),
         (str(CONFIGS / "rain200.py"), "did you mean '.*rain200"),
-        (str(CONFIGS.parent / "pyproject.toml"), "pyproject.toml is no Python file"),
+        (str(CONFIGS.parent / "pyproject.toml"), "pyproject.toml is not a Python file"),
         (str(CONFIGS / "ablation.py"), "takes an argument; name one"),
         (f"{CONFIGS / 'demo.py'}:x", "takes no argument; leave out :x"),
     ],
@@ -180,7 +180,7 @@ def test_the_last_override_of_a_field_counts():
         ("learning_rate", "1", "did you mean 'train.learning_rate'?"),
         ("train", "1", "is a group; set one of its fields: seed"),
         ("train.seed.x", "1", "train.seed is a value"),
-        ("data.train.3.root", "x", "'3' is no index of 1 entries; allowed: 0 to 0"),
+        ("data.train.3.root", "x", "'3' is not an index of 1 entries; allowed: 0 to 0"),
         ("train.batch_size", "four", "train.batch_size is 'four'; allowed: int"),
         ("model.pyramid", "x", "model.pyramid is 'x'; allowed: learned, gaussian, average"),
         ("train.tensorboard", "1", "train.tensorboard is '1'; allowed: True, False"),

@@ -143,7 +143,7 @@ def _pipe(arguments: argparse.Namespace) -> int:
         raise InputError("--compare and --niqe do not go with a pipe; name a file to read and one to write")
     source, target = arguments.inputs[0], Path(arguments.output)
     if source != "-" and not Path(source).is_file():
-        raise InputError(f"{source} is no file")
+        raise InputError(f"{source} is not a file")
     to_pipe = arguments.output == "-"
     if not to_pipe and target.exists() and not arguments.overwrite:
         raise OutputError(f"{target} exists; choose another output, or add --overwrite")

@@ -37,7 +37,7 @@ def heed_signals(work: Callable[[], Result], stop: Stop) -> Result:
             _say("interrupted" if number == signal.SIGINT else f"ended by {name}")
             os._exit(128 + number)
         stop.signal = number
-        _say(f"{name}: saving after the step under way; once more ends at once")
+        _say(f"{name}: saving after the step under way; a second one ends at once")
         if processes.count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)  # JAX handles it and notifies the other processes
 

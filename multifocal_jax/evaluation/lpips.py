@@ -44,7 +44,7 @@ class Lpips:
         except (URLError, OSError, RuntimeError) as error:
             place = f"{torch.hub.get_dir()}/checkpoints/{BACKBONE}"
             raise MetricError(
-                f"LPIPS needs AlexNet's weights, and they cannot be had ({_line(error)}); put torchvision's {BACKBONE} "
+                f"LPIPS needs AlexNet's weights, which are not available ({_line(error)}); put torchvision's {BACKBONE} "
                 f"at {place}, or leave lpips out"
             ) from None
 

@@ -240,7 +240,7 @@ class Report:
             name: of the file, for the error.
 
         Raises:
-            ReportError: the text is no report.
+            ReportError: the text is not a report.
         """
         try:
             content = json.loads(text)
@@ -257,19 +257,19 @@ class Report:
                 content.get("left_out", {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-            raise ReportError(f"{name} is no report of evaluate.py ({type(error).__name__}: {error})") from None
+            raise ReportError(f"{name} is not a report of evaluate.py ({type(error).__name__}: {error})") from None
 
     @classmethod
     def read(cls, path: Path) -> "Report":
         """The report in a file that `to_json` was written to.
 
         Raises:
-            ReportError: it is no report.
+            ReportError: it is not a report.
         """
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise ReportError(f"{path} is no report of evaluate.py: it is no text") from None
+            raise ReportError(f"{path} is not a report of evaluate.py: it is not text") from None
         return cls.from_json(text, str(path))
 
 

@@ -177,7 +177,7 @@ def _run_one(
             record=record,
         )
     except KeyboardInterrupt:
-        print(f"scores so far are kept in {folder}; the same command with --resume goes on", file=sys.stderr)
+        print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
         raise
     report = dataclasses.replace(report, **notes)
     if not main:

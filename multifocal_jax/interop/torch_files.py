@@ -67,7 +67,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     unusable = [str(name) for name, value in state.items() if not _is_array(value)]
     if unusable:
         raise ConversionError(
-            f"{path}: {', '.join(unusable)} are no tensors; save `network.state_dict()` alone, or use --key ENTRY"
+            f"{path}: {', '.join(unusable)} are not tensors; save `network.state_dict()` alone, or use --key ENTRY"
         )
     tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
     prefix, tensors = _drop_wrappers(tensors, notes)
@@ -245,6 +245,8 @@ def _to_numpy(path: Path, name: str, value: Any) -> np.ndarray:
             value = (value.float() if value.is_floating_point() and value.element_size() < 4 else value).numpy()
         except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
             reason = str(error).splitlines()[0]
-            raise ConversionError(f"{path}: {name} is no plain tensor ({reason}); save it dense, on the CPU") from None
+            raise ConversionError(
+                f"{path}: {name} is not a plain tensor ({reason}); save it dense, on the CPU"
+            ) from None
     narrow = value.dtype.itemsize < 4 and value.dtype.kind in "fV"  # float16, and bfloat16 of kind V
     return value.astype(np.float32) if narrow else value

@@ -69,7 +69,7 @@ def why_unknown(path: Path) -> str:
         return "was left by a run that did not end; remove it"
     if suffix in _RAW:
         return "is the raw file of a camera; develop it first, for instance to a TIFF of 16 bits"
-    return "is no picture or video of a known format"
+    return "is not a picture or video of a known format"
 
 
 def is_heif(data: bytes) -> bool:

@@ -76,7 +76,7 @@ def read_photograph(data: bytes, name: str) -> Photograph:
     except UnidentifiedImageError:
         if is_heif(data):
             raise PhotographError(f"{name} is HEIF (HEIC), which {NEEDS_PACKAGE}") from None
-        raise PhotographError(f"{name} is no picture of a known format") from None
+        raise PhotographError(f"{name} is not a picture of a known format") from None
     except PILLOW_ERRORS as error:
         raise PhotographError(f"picture {name} cannot be read: {one_line(error)}") from None
 

@@ -60,7 +60,7 @@ class Lease:
                     f"{self._workdir} is in use: {who} trains there; end it first, or use another --workdir"
                 )
             if self._say:
-                self._say(f"{self._workdir} was used by {who} a moment ago; seeing whether it still lives")
+                self._say(f"{self._workdir} was used by {who} a moment ago; checking whether it still runs")
                 self._say = None
             time.sleep(_TURN_SECONDS)
             holder = read_lease(self._workdir)

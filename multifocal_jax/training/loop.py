@@ -158,7 +158,7 @@ def train(
         if finished and (validation is None or not best.file.exists()):
             best.write(state)
         if not finished:
-            recorder.say(f"stopped by a signal at step {step}, saved; the same command goes on from here")
+            recorder.say(f"stopped by a signal at step {step}, saved; the same command resumes from here")
         return TrainingResult(step, finished, best.scores, best.file if best.file.exists() else None)
 
 
@@ -171,7 +171,7 @@ def _first_state(
 ) -> TrainState:
     """The initial or restored state; says which."""
     if restored is not None:
-        state, origin = restored, f"going on from step {int(restored.step)} of {workdir}"
+        state, origin = restored, f"resuming from step {int(restored.step)} of {workdir}"
     elif config.train.init_weights:
         weights = load_weights_for(config.train.init_weights, config.model)
         state, origin = create_state(config, optimizer, weights.params), f"starting from {config.train.init_weights}"
@@ -204,7 +204,7 @@ def _explained(workdir: epath.Path) -> Iterator[None]:
         newest = newest_step(workdir)
         left = f"checkpoint {newest} in {folder_of(workdir)}" if newest is not None else "the start"
         if lost := processes.loss_of_process(error):
-            raise processes.LostProcessError(f"{lost}; the same command on all of them goes on from {left}") from error
+            raise processes.LostProcessError(f"{lost}; the same command on all of them resumes from {left}") from error
         if isinstance(error, NotFiniteError):
             good = f"the last good checkpoint is step {newest}" if newest is not None else "no checkpoint was saved"
             raise TrainingError(
@@ -212,8 +212,8 @@ def _explained(workdir: epath.Path) -> Iterator[None]:
             ) from error
         if isinstance(error, (OSError, OutputError)):
             raise TrainingError(
-                f"training cannot go on: {error}; checkpoints in {folder_of(workdir)} are intact. Free some space if "
-                "the disk is full, and run the same command again"
+                f"training cannot continue: {error}; checkpoints in {folder_of(workdir)} are intact. Free some space "
+                "if the disk is full, and run the same command again"
             ) from error
         raise
 

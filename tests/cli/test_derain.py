@@ -93,7 +93,7 @@ def test_a_broken_file_is_reported_and_the_rest_is_done(folder, tmp_path, bright
     assert "3 de-rained" in summary[0]
     assert "2 failed" in summary[0]
     assert "broken.png cannot be read" in summary[1]
-    assert "text.jpg is no picture" in summary[2]
+    assert "text.jpg is not a picture" in summary[2]
     assert summary[3] == "left out: 1 .txt"
 
 
@@ -308,10 +308,10 @@ def test_suffixes_that_say_nothing_or_the_wrong(tmp_path, brighten, capsys):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("a.xyz", "is no picture or video of a known format"),
-        ("a", "is no picture or video of a known format"),
+        ("a.xyz", "is not a picture or video of a known format"),
+        ("a", "is not a picture or video of a known format"),
         ("a.odd", "cannot be read: Invalid data found when processing input"),
-        ("a.jpg", "is no picture of a known format"),
+        ("a.jpg", "is not a picture of a known format"),
         ("a.mp4", "cannot be read: Invalid data found when processing input"),
         ("a.dng", "is the raw file of a camera; develop it first"),
         ("a.png.partial", "was left by a run that did not end; remove it"),

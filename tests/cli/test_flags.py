@@ -59,7 +59,7 @@ def test_the_config_of_a_workdir(tmp_path):
         parse("--config", str(tmp_path / "w.json"))
     for content in ("{", "[1]", '{"train": 3}', '{"data": {"train": null}}', '{"colour": 1}', "\xff"):
         file.write_bytes(content.encode("latin-1"))
-        with pytest.raises(ConfigError, match=r"config\.json is no config that train\.py of this version wrote: "):
+        with pytest.raises(ConfigError, match=r"config\.json is not a config that train\.py of this version wrote: "):
             parse("--workdir", str(tmp_path))
 
 

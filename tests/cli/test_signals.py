@@ -34,7 +34,7 @@ print(heed_signals(work, stop), stop.signal)
         ("compile", "", [signal.SIGINT], 130, "interrupted"),
         ("compile", "", [signal.SIGTERM], 143, "ended by SIGTERM"),
         ("train", "hang", [signal.SIGINT, signal.SIGINT], 130, "interrupted"),
-        ("train", "", [signal.SIGINT], 0, "Ctrl-C: saving after the step under way; once more ends at once"),
+        ("train", "", [signal.SIGINT], 0, "Ctrl-C: saving after the step under way; a second one ends at once"),
     ],
 )
 def test_the_first_signal_saves_what_there_is_and_the_second_ends_at_once(phase, end, signals, status, last):

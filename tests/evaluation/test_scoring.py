@@ -164,7 +164,7 @@ def test_json_round_trip(evaluated):
     assert Report.from_json(text) == report
     content = json.loads(text)
     for wrong in ({}, [], content | {"pictures": []}, content | {"pictures": [{"name": "a"}]}):
-        with pytest.raises(ReportError, match=r"x\.json is no report"):
+        with pytest.raises(ReportError, match=r"x\.json is not a report"):
             Report.from_json(json.dumps(wrong), "x.json")
     for picture in content["pictures"]:
         del picture["scores"]["rgb"]

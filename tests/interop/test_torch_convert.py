@@ -109,7 +109,7 @@ def test_a_model_averaged_by_pytorch_is_read(tmp_path):
 def test_an_entry_that_must_be_named_is_asked_for(tmp_path):
     state = twin(small()).state_dict()
     source = save(tmp_path / "in.pth", {"step": torch.tensor(7), "weights_of_700": state})
-    with pytest.raises(ConversionError, match=r"weights_of_700 are no tensors; .* use --key ENTRY"):
+    with pytest.raises(ConversionError, match=r"weights_of_700 are not tensors; .* use --key ENTRY"):
         read_weights(source)
     assert read_weights(source, key="weights_of_700").weights.model == small()
 
@@ -660,7 +660,7 @@ def test_twins_of_odd_sizes_say_how_to_pad():
 )
 def test_tensors_without_plain_values_are_named(tensor, tmp_path):
     source = save(tmp_path / "odd.pth", {"tail.weight": tensor})
-    with pytest.raises(ConversionError, match=r"odd\.pth: tail\.weight is no plain tensor"):
+    with pytest.raises(ConversionError, match=r"odd\.pth: tail\.weight is not a plain tensor"):
         read_weights(source)
 
 

@@ -462,7 +462,7 @@ def test_damaged_and_hostile_files(monkeypatch):
     whole = save(Image.fromarray(PIXELS), "PNG")
     with pytest.raises(PhotographError, match=r"picture a cannot be read: .*truncated"):
         read_photograph(whole[: len(whole) // 2], "a")
-    with pytest.raises(PhotographError, match="b is no picture"):
+    with pytest.raises(PhotographError, match="b is not a picture"):
         read_photograph(b"no picture", "b")
     with pytest.raises(PhotographError, match="floating-point"):
         read_photograph(save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "c")

@@ -94,7 +94,7 @@ def test_two_processes_that_cannot_train_together_all_end_with_a_line(tiny, tmp_
         expected = {
             "seeds": r"process 1 differs from process 0: train\.seed: 0 -> 1\. Start all of them with the same command",
             "workdirs": r"process 1 does not see the .*run\d of process 0 \(newest checkpoint none, of process 0 step",
-            "pictures": ("" if number else "process 1 of 2 cannot go on: ") + r"folder: .*nowhere does not exist",
+            "pictures": ("" if number else "process 1 of 2 cannot continue: ") + r"folder: .*nowhere does not exist",
         }[problem]
         assert re.match(f"error: {expected}", line), line
         assert "Traceback" not in errors

@@ -66,12 +66,12 @@ def test_the_others_end_when_a_process_dies_and_a_restart_goes_on(tiny, tmp_path
     if lines:  # Python heard of it first
         assert both[1 - killed].returncode == 1
         assert re.search(
-            rf"process {1 - killed} of 2 lost another one, .* goes on from checkpoint {step} in ", lines[0]
+            rf"process {1 - killed} of 2 lost another process, .* resumes from checkpoint {step} in ", lines[0]
         )
     else:  # JAX, which ends the process from within
         assert both[1 - killed].returncode == -signal.SIGABRT
         assert "another task died" in errors
     assert step >= 20
     again = start("train.py", [*command, f"--config.train.steps={step + 20}"], processes=2)
-    assert any(f"going on from step {step} of " in text for text in read_until(again[0], "compiling"))
+    assert any(f"resuming from step {step} of " in text for text in read_until(again[0], "compiling"))
     finish(again)

@@ -242,12 +242,13 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tiny, tmp_path):
             process.send_signal(number)
             *_, heard, rest = process.communicate(timeout=100)[1].splitlines()
         assert process.returncode == 128 + number
-        assert heard == f"{name}: saving after the step under way; once more ends at once" or heard.startswith("step")
+        saving = f"{name}: saving after the step under way; a second one ends at once"
+        assert heard == saving or heard.startswith("step")
         step = int(re.fullmatch(r"stopped by a signal at step (\d+), saved; the same command .* from here", rest)[1])
         assert step in {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
         assert step > stopped[-1]
         if stopped[-1]:
-            assert begin[0].startswith(f"going on from step {stopped[-1]} of ")
+            assert begin[0].startswith(f"resuming from step {stopped[-1]} of ")
         assert sum(re.fullmatch(r"compiling the training step: \d+\.\d s\n", line) is not None for line in begin) == 1
         programs.append({path.name for path in tmp_path.glob("cache/steps/*/*-cache")})
         stopped.append(step)

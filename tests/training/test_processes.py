@@ -60,9 +60,9 @@ def test_a_signal_to_one_of_two_processes_saves_and_ends_both_at_one_step(tiny, 
     errors = [process.communicate(timeout=300)[1].splitlines() for process in both]
     assert [process.returncode for process in both] == [143, 130], errors
     *_, figures, last = errors[0]
-    stopped = re.fullmatch(r"stopped by a signal at step (\d+), saved; the same command goes on from here", last)
+    stopped = re.fullmatch(r"stopped by a signal at step (\d+), saved; the same command resumes from here", last)
     assert stopped is not None, errors
     assert figures.startswith(f"step {stopped[1]}/")
-    assert errors[1][-1] == "Ctrl-C: saving after the step under way; once more ends at once"
+    assert errors[1][-1] == "Ctrl-C: saving after the step under way; a second one ends at once"
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [stopped[1]]
     assert not [line for lines in errors for line in lines if "error" in line or "preemption" in line]

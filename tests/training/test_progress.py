@@ -16,10 +16,10 @@ def test_the_bar_counts_time_from_the_steps_alone(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     progress = Progress(300)
-    progress.say("going on from step 50")
+    progress.say("resuming from step 50")
     with progress.timing("compiling the training step"):
         progress.advance()
-    assert re.fullmatch(r"going on from step 50\ncompiling the training step: \d\.\d s\n", terminal.getvalue())
+    assert re.fullmatch(r"resuming from step 50\ncompiling the training step: \d\.\d s\n", terminal.getvalue())
     progress.open(51)
     now = [progress.bar.start_t]
     monkeypatch.setattr(progress.bar, "_time", lambda: now[0])
