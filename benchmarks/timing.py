@@ -1,4 +1,4 @@
-"""Takes turns between the sides of a row and sums up what they took."""
+"""Alternates between the sides of a row and summarises their times."""
 
 import contextlib
 import math
@@ -9,19 +9,19 @@ from typing import Any
 from benchmarks.processes import SideError, SideProcess
 from benchmarks.work import SideConfig, Work
 
-SAMPLE_SECONDS = 0.2  # a sample is at least so long, by repeating what is shorter
+SAMPLE_SECONDS = 0.2  # shortest sample; shorter runs are repeated
 
 
 @dataclass
 class Times:
-    """What one side took.
+    """The measurements of one side.
 
     Attributes:
         side: its name.
         seconds: per run, one figure a round.
         first_extra: seconds by which the first run was slower than a warm one: compilation, mostly.
         peak_memory: bytes.
-        facts: whatever else the side says.
+        facts: everything else that the side reports.
         failed: why there are no times, empty if there are.
     """
 
@@ -68,7 +68,7 @@ def time_together(work: Work, sides: list[SideConfig], rounds: int) -> list[Time
 
 
 def time_alone(work: Work, sides: list[SideConfig], rounds: int) -> list[Times]:
-    """One side after the other, for what does not fit into memory twice."""
+    """Run one side after the other, for tasks that do not fit into memory twice."""
     return [times for side in sides for times in time_together(work, [side], rounds)]
 
 

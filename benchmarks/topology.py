@@ -44,7 +44,7 @@ WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, 
 
 
 class Facts(NamedTuple):
-    """What the compiler says of one chip's program."""
+    """The compiler's figures for one chip's program."""
 
     crops: int
     flops: float
@@ -109,7 +109,7 @@ def facts_of(config: ExperimentConfig, devices: list[Any], compiled: Any) -> Fac
 
 
 def seconds(crops: float, chips: int, facts: Facts) -> tuple[float, float]:
-    """Predicted seconds of computing a step of so many crops per chip, and of the all-reduce over the chips."""
+    """Predicted seconds for computing a step with this many crops per chip, and for the all-reduce over the chips."""
     compute = max(facts.flops / PEAK_FLOPS, facts.moved / MEMORY_BYTES) * crops / facts.crops
     return compute, 2 * (chips - 1) / chips * facts.summed / LINK_BYTES
 

@@ -16,7 +16,7 @@ from multifocal_jax.interop.torch_network import TorchNet, derain
 
 
 def make_task(work: Work, side: SideConfig) -> Task:
-    """The task, set up but for what its first run compiles."""
+    """Set up the task, except for what its first run compiles."""
     if hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
     if work.task == "rates":

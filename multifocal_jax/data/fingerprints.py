@@ -8,8 +8,8 @@ from PIL import Image
 
 _SIDE = 32  # pixels of the thumbnail
 _BITS = 64
-_DISTANCE = 14  # hashes of one scene, scaled or compressed, differ in at most so many of 64 bits
-_CORRELATION = 0.95  # thumbnails of one scene correlate at least so much
+_DISTANCE = 14  # hashes of the same scene, scaled or compressed, differ in at most this many of 64 bits
+_CORRELATION = 0.95  # the least correlation of thumbnails of the same scene
 
 
 @dataclass(frozen=True)

@@ -347,8 +347,8 @@ class Derainer:
     def _too_large(self, picture: _Picture, size: Size, needed: int, free: int | None) -> TooLargeError:
         height, width = picture.own
         fixed = memory.fixed(self._devices[0])
-        room = (needed / 2 if free is None else free) - fixed - self._beside(replace(picture, tile=1))
-        fitting = max(0, int(_LEAST * room / max(needed - fixed, 1) * size[0] * size[1]))
+        available = (needed / 2 if free is None else free) - fixed - self._beside(replace(picture, tile=1))
+        fitting = max(0, int(_LEAST * available / max(needed - fixed, 1) * size[0] * size[1]))
         side = side_within(fitting, height, width)
         needed += self._beside(picture)
         what = f"a picture of {width}x{height} pixels" + (f" in tiles of {picture.tile}" if picture.tile else "")

@@ -44,8 +44,8 @@ class Lpips:
         except (URLError, OSError, RuntimeError) as error:
             place = f"{torch.hub.get_dir()}/checkpoints/{BACKBONE}"
             raise MetricError(
-                f"LPIPS needs AlexNet's weights, which are not available ({_line(error)}); put torchvision's {BACKBONE} "
-                f"at {place}, or leave lpips out"
+                f"LPIPS needs AlexNet's weights, which are not available ({_line(error)}); put {BACKBONE} "
+                f"(torchvision) at {place}, or leave lpips out"
             ) from None
 
     def __call__(self, picture: np.ndarray, clean: np.ndarray) -> float:

@@ -82,10 +82,10 @@ def write_card(weights: Path, folder: Path) -> Path:
 def _head(about: Description) -> str:
     record, model = about.record, about.model
     name = record["name"]
-    default = " `load()` and `derain` take them where nothing else is named." if name == DEFAULT_NAME else ""
+    default = " `load()` and `derain` use them by default." if name == DEFAULT_NAME else ""
     small = (
-        f" The network is smaller than the paper's and was trained on a fraction of the paper's budget, on a CPU; "
-        f"`{name.removesuffix('-small')}` is kept for the full one."
+        f" The network is smaller than the paper's and was trained on a CPU with a fraction of the paper's budget; "
+        f"`{name.removesuffix('-small')}` is reserved for the full one."
         if name.endswith("-small")
         else ""
     )
@@ -239,7 +239,7 @@ def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
     chosen = {"best": rainy[0], "middle": rainy[len(rainy) // 2], "worst": rainy[-1], "without-rain": unharmed}
     lines = [
         "## Pictures",
-        f"Of {len(rainy)} rainy pictures (photographs that scikit-image carries, "
+        f"Of {len(rainy)} rainy pictures (scikit-image's photographs, "
         f"{'all but one trained on' if known else 'not trained on'}, under this project's synthesised rain) those with "
         "the largest, the middle and the smallest gain; and, of the photographs without rain, the one that is changed "
         "most. Input, result, ground truth.",

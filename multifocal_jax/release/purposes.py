@@ -26,7 +26,7 @@ _BSDS500 = (
     "(2011). Research use."
 )
 _EVERYWHERE = (
-    "Evidence. The network paints in what it believes to be behind the rain; a detail of the result need not have been "
+    "Evidence. The network fills in its estimate of what is behind the rain; a detail of the result need not have been "
     "there.",
     "Raindrops on the lens, fog, snow, wet ground and reflections: none were trained on.",
 )

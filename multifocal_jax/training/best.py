@@ -1,4 +1,4 @@
-"""The workdir's weights file: those with the best score on the held-out pictures, or the last ones."""
+"""The workdir's weights file: the weights with the best score on the held-out pictures, or the last ones."""
 
 import contextlib
 import math

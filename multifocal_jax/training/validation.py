@@ -1,4 +1,4 @@
-"""Scores and sample pictures of the held-out pairs while training goes on."""
+"""Scores and sample pictures of the held-out pairs during training."""
 
 from collections.abc import Iterator
 from typing import Any

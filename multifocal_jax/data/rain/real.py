@@ -102,7 +102,7 @@ def _transmission(draws: Draws, height: int, width: int) -> Float[Array, "h w"]:
 
 
 def _draw_rain(draws: Draws) -> _Rain:
-    # A drop of a given size falls so many times its width while the shutter is open, and dims by as much.
+    # A drop falls this many times its width while the shutter is open, and is dimmed by the same factor.
     slender = draws.log_uniform(1.8, 60.0)
     alpha = jnp.minimum(draws.log_uniform(0.8, 2.5) * (slender / 4) ** -0.35, 0.95)
     nearest, far = draws.log_uniform(2.0, 9.0), draws.log_uniform(0.12, 0.5)
