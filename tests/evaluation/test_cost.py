@@ -1,4 +1,4 @@
-"""Counts by hand and from network.md's figures."""
+"""Counts by hand and from docs/reconstruction.md's figures."""
 
 import pytest
 
