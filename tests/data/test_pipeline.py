@@ -246,6 +246,7 @@ def test_scenes_held_out_are_not_trained_on_through_any_source(two_rains, held_o
 def test_prepared_sets_hold_out_neighbours_of_one_name_in_every_source_of_the_set(tmp_path, monkeypatch):
     class Prepared(PreparedPairs):
         def __init__(self, dataset, data_dir, split):
+            self._where = (dataset, data_dir, split)
             self.backgrounds = ["a", "a", "b", "b", "a", "c"]  # the later a is of another folder
 
         def __len__(self):
