@@ -36,11 +36,15 @@ def test_implementations_agree_and_so_do_their_gradients(rng, config):
         fast, reference = (build_network(config, name, dtype=jnp.float64) for name in ("fast", "reference"))
         plainly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
         expected = plainly(jax.grad(functools.partial(score, reference), has_aux=True))(params)
-        # `out` of the loop over modules, gradients of the modules one after the other
+        # gradients of the modules one after the other, results of the loop over them, alone and in a padded batch
         gradient, _ = jax.jit(jax.grad(functools.partial(score, fast), has_aux=True))(params)
-        found = gradient, jax.jit(fast.apply)({"params": params}, image)
-        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, float(jnp.abs(theirs).max())))
+        alone = jax.jit(fast.apply)({"params": params}, image)
+        batch = np.pad(image, ((0, 0), (0, 8), (0, 8), (0, 0)), constant_values=np.nan)
+        of_batch = jax.jit(fast.apply)({"params": params}, batch, np.array(image.shape[1:3], np.int32))
+        for found, wanted in ((gradient, expected[0]), (alone, expected[1]), (of_batch[:, :-8, :-8], expected[1])):
+            for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, float(jnp.abs(theirs).max())))
+        assert np.abs(alone - image).max() > 0.01
 
 
 @pytest.mark.parametrize("condition", [{"devices": 2}, {"open_shape": True}])

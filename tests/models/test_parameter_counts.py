@@ -1,16 +1,13 @@
 """Parameter counts of every variant, as fixed by the reconstruction of the paper (docs/reconstruction.md)."""
 
-import functools
 import importlib.util
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.config_files import load_config
-from multifocal_jax.models import MultifocalNet
+from multifocal_jax.cost import count_parameters
 
 ABLATION = Path(__file__).parents[2] / "configs" / "ablation.py"
 DEFAULT = 5_185_771
@@ -33,19 +30,13 @@ COUNTS = {
 }
 
 
-@functools.lru_cache
-def count(config):
-    shapes = jax.eval_shape(MultifocalNet(config).init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
-
-
 def test_default():
-    assert count(ModelConfig()) == DEFAULT
+    assert count_parameters(ModelConfig()) == DEFAULT
 
 
 @pytest.mark.parametrize("row", COUNTS)
 def test_ablation(row):
-    assert count(load_config(f"{ABLATION}:{row}").model) == COUNTS[row]
+    assert count_parameters(load_config(f"{ABLATION}:{row}").model) == COUNTS[row]
 
 
 def test_every_row_is_pinned():

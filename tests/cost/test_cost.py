@@ -4,16 +4,14 @@ import pytest
 
 from multifocal_jax.cli.cost import cost
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.cost import count_macs, count_parameters, measure, to_markdown
+from multifocal_jax.cost import count_macs, measure, to_markdown
 from multifocal_jax.errors import UserError
 
 HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
 
 
 def test_the_default_network():
-    model = ModelConfig()
-    assert count_parameters(model) == 5_185_771
-    assert sum(count_macs(model, 128, 128).values()) == pytest.approx(14.2e9, abs=0.05e9)
+    assert sum(count_macs(ModelConfig(), 128, 128).values()) == pytest.approx(14.2e9, abs=0.05e9)
 
 
 def test_counts_by_hand():
