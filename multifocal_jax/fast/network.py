@@ -109,10 +109,11 @@ class _Blocks:
         return run(params, features)
 
     def module(self, params: Params, features: Features) -> Features:
-        for block in range(self.config.residual_blocks):
-            for level, x in enumerate(features := list(features)):
-                inner = jax.nn.relu(self.convolution(params[f"residual_{block}a_{level}"], x))
-                features[level] = x + self.convolution(params[f"residual_{block}b_{level}"], inner)
+        for n in range(self.config.residual_blocks):
+            features = [
+                self.residual_block(params[f"residual_{n}a_{level}"], params[f"residual_{n}b_{level}"], x)
+                for level, x in enumerate(features)
+            ]
         down = [jax.nn.relu(self.convolution(params[f"down_{level}"], x, 2)) for level, x in enumerate(features)]
         mixed = self.interaction(params.get("channel", {}), down, "channel")
         up = [
@@ -120,6 +121,9 @@ class _Blocks:
             for level, (x, small) in enumerate(zip(features, mixed, strict=True))
         ]
         return self.interaction(params.get("spatial", {}), up, "spatial")
+
+    def residual_block(self, first: Params, second: Params, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return x + self.convolution(second, jax.nn.relu(self.convolution(first, x)))
 
     def interaction(self, params: Params, features: Features, kind: Literal["spatial", "channel"]) -> Features:
         mode = self.config.interaction
