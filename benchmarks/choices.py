@@ -17,7 +17,7 @@ from typing import Any
 
 from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.config import ExperimentConfig
-from multifocal_jax.config_files import apply_overrides, load_config
+from multifocal_jax.config_files import load_config
 from multifocal_jax.files import write_text
 
 STEPS = 300
@@ -49,9 +49,7 @@ CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def configure(choice: str, seed: int) -> ExperimentConfig:
     """The config of one run."""
-    base = load_config(str(Path(__file__).resolve().parent.parent / "configs" / "demo.py"))
-    fields = BASE | CHOICES[choice][1] | {"train.seed": seed, "name": f"{choice}-{seed}"}
-    return apply_overrides(base, [(name, str(value)) for name, value in fields.items()])
+    return load_config("demo", BASE | CHOICES[choice][1] | {"train.seed": seed, "name": f"{choice}-{seed}"})
 
 
 def run(config: ExperimentConfig) -> dict[str, Any]:

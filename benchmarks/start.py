@@ -19,8 +19,8 @@ def time_starts(work: Work, rounds: int) -> list[Times]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _write_inputs(root, work)
-        command = [sys.executable, "-m", "multifocal_jax.cli.derain", str(root / "rainy.png"), "--overwrite", "--quiet"]
-        command += ["-o", str(root / "clean.png"), "--weights", str(root / "weights.safetensors")]
+        command = [sys.executable, "-m", "multifocal_jax.cli.main", "derain", str(root / "rainy.png"), "--overwrite"]
+        command += ["--quiet", "-o", str(root / "clean.png"), "--weights", str(root / "weights.safetensors")]
         cache = {"MULTIFOCAL_CACHE": str(root / "cache")}
         try:
             first.seconds.append(seconds_of_command(command, work.platform, **cache))

@@ -1,8 +1,8 @@
 """Compile the whole training step for TPU slices that need not be available, and report what a step takes.
 
     pip install 'jax[tpu]'    # for libtpu, the compiler; no TPU is needed
-    python -m benchmarks.topology --config configs/rain200h_pod.py --topologies v5e:2x4 v5e:16x16
-    python -m benchmarks.topology --config configs/rain200h.py --topologies here    # one device of this machine
+    python -m benchmarks.topology --config rain200h_pod --topologies v5e:2x4 v5e:16x16
+    python -m benchmarks.topology --config rain200h --topologies here    # one device of this machine
 
 Memory, FLOPs and the bytes of the gradients' all-reduce are the compiler's for one chip. The times for TPUs v5e are
 predictions: the larger of FLOPs over the chip's peak and bytes over its memory bandwidth, plus the all-reduce over the
@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
-from multifocal_jax.cli.flags import exit_on_user_error, parse_experiment
+from multifocal_jax.cli.flags import add_config_arguments, exit_on_user_error, parse, read_config
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.errors import UserError
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
@@ -120,7 +120,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--topologies", nargs="+", default=["v5e:2x4", "v5e:16x16"], metavar="NAME")
-    config, arguments = parse_experiment(parser)
+    add_config_arguments(parser)
+    arguments = parse(parser)
+    config = read_config(arguments)
     named = [(topology, devices_of(topology)) for topology in arguments.topologies]
     for _, devices in named:
         check_batch_size(config.train.batch_size, config.train.accumulate, len(devices))

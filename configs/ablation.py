@@ -1,10 +1,7 @@
-"""Every row of the paper's tables 1 to 4, trained on Rain200H: configs/ablation.py:NAME.
+"""Every row of the paper's tables 1 to 4, trained on Rain200H: ablation:NAME.
 
 Names: model_1 … model_6 (table 1), heads_N (table 2), modules_N (table 3), channels_N (table 4).
 """
-
-import dataclasses
-from pathlib import Path
 
 from multifocal_jax.config import ConfigError, ExperimentConfig
 from multifocal_jax.config_files import load_config
@@ -24,6 +21,5 @@ ROWS = {
 
 def get_config(row: str) -> ExperimentConfig:
     if row not in ROWS:
-        raise ConfigError(f"configs/ablation.py:{row}: no such row; known: {', '.join(ROWS)}")
-    base = load_config(str(Path(__file__).with_name("rain200h.py")))
-    return dataclasses.replace(base, name=row, model=dataclasses.replace(base.model, **ROWS[row]))
+        raise ConfigError(f"ablation:{row}: no such row; known: {', '.join(ROWS)}")
+    return load_config("rain200h", {"name": row, **{f"model.{field}": value for field, value in ROWS[row].items()}})

@@ -1,25 +1,9 @@
 """Rain100L with the paper's settings (section 4.1); the paper itself does not use this set."""
 
-from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config_files import load_config
 
 
 def get_config() -> ExperimentConfig:
-    return ExperimentConfig(
-        name="rain100l",
-        model=ModelConfig(channels=64, modules=8, heads=4),
-        data=DataConfig(
-            root="data/rain100l",
-            train=(SourceConfig(dataset="rain100l", split="train"),),
-            test=SourceConfig(dataset="rain100l", split="test"),
-            crop_size=128,
-        ),
-        train=TrainConfig(
-            epochs=700,
-            batch_size=4,
-            learning_rate=2e-4,
-            schedule="step",
-            decay_epochs=100,
-            decay_factor=0.5,
-            loss="mae",
-        ),
-    )
+    sets = {"data.root": "data/rain100l", "data.train.0.dataset": "rain100l", "data.test.dataset": "rain100l"}
+    return load_config("rain200h", {"name": "rain100l", **sets})

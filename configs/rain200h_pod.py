@@ -4,9 +4,7 @@ The learning rate is scaled with the square root of the batch, as suits Adam, an
 in epochs and therefore unchanged from the paper.
 """
 
-import dataclasses
 import math
-from pathlib import Path
 
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import load_config
@@ -15,14 +13,16 @@ BATCH_SIZE = 256  # over all devices: 8 crops on each of 32, 1 on each of 256
 
 
 def get_config() -> ExperimentConfig:
-    base = load_config(str(Path(__file__).with_name("rain200h.py")))
-    train = dataclasses.replace(
-        base.train,
-        batch_size=BATCH_SIZE,
-        learning_rate=base.train.learning_rate * math.sqrt(BATCH_SIZE / base.train.batch_size),
-        warmup_steps=200,
-        clip_norm=1.0,
-        precision="bfloat16",
-        checkpoint_every=500,
+    paper = load_config("rain200h").train
+    return load_config(
+        "rain200h",
+        {
+            "name": "rain200h_pod",
+            "train.batch_size": BATCH_SIZE,
+            "train.learning_rate": paper.learning_rate * math.sqrt(BATCH_SIZE / paper.batch_size),
+            "train.warmup_steps": 200,
+            "train.clip_norm": 1.0,
+            "train.precision": "bfloat16",
+            "train.checkpoint_every": 500,
+        },
     )
-    return dataclasses.replace(base, name="rain200h_pod", train=train)

@@ -5,33 +5,22 @@ which teaches the network to leave a picture without rain alone. 20 pairs of Rai
 and 20 photographs under each style are held out. The command, the budget and the machine are as in that config.
 """
 
-import dataclasses
-from pathlib import Path
-
-from multifocal_jax.config import DataConfig, Dataset, ExperimentConfig, SourceConfig
+from multifocal_jax.config import Dataset, ExperimentConfig, SourceConfig
 from multifocal_jax.config_files import load_config
 
 # Pairs of Rain800 over scenes that Rain100L holds out, found by
-# `python -m multifocal_jax.data check data/rain800 --against data/rain100l`; none is among the photographs held out.
+# `multifocal data check data/rain800 --against data/rain100l`; none is among the photographs held out.
 HELD_OUT_SCENES = ("505", "510", "512", "540", "541", "546", "569", "593", "611", "659", "661", "671")
 
 
 def get_config() -> ExperimentConfig:
-    base = load_config(str(Path(__file__).with_name("release_rain100l.py")))
-    data = DataConfig(
-        root=base.data.root,
-        train=(
-            SourceConfig(dataset="rain100l", root="rain100l", held_out=20, repeat=2),
-            SourceConfig(dataset="rain800", root="rain800", exclude=HELD_OUT_SCENES),
-            *synthesised("clean", "bsds500_clean", held_out=20),
-            *synthesised("rain100l", "rain100l"),
-        ),
-        test=base.data.test,
-        crop_size=base.data.crop_size,
-        flips=True,
-        mode="device",
+    sources = (
+        SourceConfig(dataset="rain100l", root="rain100l", held_out=20, repeat=2),
+        SourceConfig(dataset="rain800", root="rain800", exclude=HELD_OUT_SCENES),
+        *synthesised("clean", "bsds500_clean", held_out=20),
+        *synthesised("rain100l", "rain100l"),
     )
-    return dataclasses.replace(base, name="general", data=data)
+    return load_config("release_rain100l", {"name": "general", "data.train": sources, "data.held_out": 0})
 
 
 def synthesised(dataset: Dataset, root: str, held_out: int = 0) -> tuple[SourceConfig, ...]:

@@ -1,4 +1,4 @@
-"""SPA-data scored with weights trained on Rain200H (table 5): real rain, for `evaluate.py` only."""
+"""SPA-data scored with weights trained on Rain200H (table 5): real rain, for evaluation only."""
 
 from multifocal_jax.config import DataConfig, EvalConfig, ExperimentConfig, SourceConfig
 

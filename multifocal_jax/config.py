@@ -6,6 +6,7 @@ config that exists can run.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -198,11 +199,10 @@ class DataConfig:
 
     root: str = ""  # folder that contains the sources
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
-    test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by evaluate.py
+    test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by an evaluation
     held_out: Natural = 0  # training pictures held out for validation, evenly spaced over the names of all sources
-    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = (
-        128  # side of the square training crops in pixels (section 4.1)
-    )
+    # side of the square training crops in pixels (section 4.1)
+    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = 128
     flips: bool = False  # mirror crops at random; the paper does not augment
     rotations: bool = False  # rotate crops by multiples of 90 degrees at random
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
@@ -226,6 +226,8 @@ class DataConfig:
 
 
 Precision = Literal["float32", "bfloat16", "float64"]
+Perceptual = Literal["lpips", "niqe"]  # metrics that are computed on demand
+LOSSES = ("mae", "charbonnier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,15 +238,15 @@ class TrainConfig:
     batch_size: Count = 4  # pairs per step over all devices
     epochs: Count = 700  # an epoch is one crop per training picture
     steps: Natural = 0  # if positive, train for this many steps instead of `epochs`
-    learning_rate: Positive = 2e-4
-    schedule: Literal["step", "cosine", "constant"] = "step"
+    learning_rate: Positive = 2e-4  # of Adam, the highest of the schedule
+    schedule: Literal["step", "cosine", "constant"] = "step"  # of the learning rate; "cosine" ends at 0
     decay_epochs: Count = 100  # "step" multiplies the rate by decay_factor every this many epochs
-    decay_factor: Positive = 0.5
+    decay_factor: Positive = 0.5  # of the "step" schedule
     warmup_steps: Natural = 0  # linear from 0 to learning_rate
     beta1: Fraction = 0.9  # Adam
-    beta2: Fraction = 0.999
-    epsilon: Positive = 1e-8
-    loss: Literal["mae", "charbonnier"] = "mae"  # eq. 7
+    beta2: Fraction = 0.999  # Adam
+    epsilon: Positive = 1e-8  # Adam
+    loss: str = "mae"  # "mae" (eq. 7), "charbonnier", or a function of your own as MODULE:FUNCTION
     frequency_weight: NotNegative = 0.0  # weight of an L1 loss on the Fourier transform
     clip_norm: NotNegative = 0.0  # if positive, clip the gradient's global norm to this
     accumulate: Count = 1  # split every batch into this many parts, run in sequence, to save memory
@@ -268,6 +270,8 @@ class TrainConfig:
             self.accumulate,
             f"divisors of batch_size {self.batch_size}",
         )
+        known = self.loss in LOSSES or re.fullmatch(r"\w+(\.\w+)*:\w+", self.loss) is not None
+        _require(known, "TrainConfig.loss", self.loss, f"{', '.join(LOSSES)}, or a function as MODULE:FUNCTION")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +302,7 @@ class EvalConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """Everything that `train.py` and `evaluate.py` need to know."""
+    """Everything that training and evaluation need to know."""
 
     name: str = "experiment"  # names the default workdir
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -9,7 +9,7 @@ import json
 import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,24 +18,48 @@ from multifocal_jax.paths import as_path
 
 Config = TypeVar("Config")
 WORKDIR_CONFIG = "config.json"  # what training writes into its workdir
+_INSIDE = Path(__file__).with_name("configs")  # where a wheel has the packaged configs
+_FOLDER = _INSIDE if _INSIDE.is_dir() else Path(__file__).parents[1] / "configs"
 
 
-def load_config(name: str) -> ExperimentConfig:
+def packaged_configs() -> list[str]:
+    """Names of the packaged configs, sorted."""
+    return sorted(file.stem for file in _FOLDER.glob("*.py"))
+
+
+def list_configs() -> str:
+    """A line for each packaged config: its name and what it is for."""
+    names = packaged_configs()
+    about = [ast.get_docstring(ast.parse((_FOLDER / f"{name}.py").read_text(encoding="utf-8"))) for name in names]
+    return "\n".join(f"{name:<18}{str(text).splitlines()[0]}" for name, text in zip(names, about, strict=True))
+
+
+def load_config(name: str, changes: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """Run a config file's `get_config()`, or read the `config.json` of a training's workdir.
 
     Args:
-        name: path of the file, followed by `:ARGUMENT` if `get_config` takes one (`configs/ablation.py:model_3`).
+        name: of a packaged config (`rain200h`) or path of a file, followed by `:ARGUMENT` if `get_config` takes one
+            (`ablation:model_3`).
+        changes: values of single fields, such as {"train.batch_size": 16}; see `apply_overrides`.
 
     Raises:
-        ConfigError: the file does not exist or has no `get_config` that returns a config, or the JSON is not a config.
+        ConfigError: there is no such config, the file has no `get_config` that returns a config, the JSON is not a
+            config, or a change is not allowed.
     """
-    if name.endswith(".json"):
-        return _load_json(name)
+    return apply_overrides(_load_json(name) if name.endswith(".json") else _load_python(name), (changes or {}).items())
+
+
+def _load_python(name: str) -> ExperimentConfig:
     path, _, argument = name.partition(":")
     file = Path(path)
+    if path.isidentifier():
+        file = _FOLDER / f"{path}.py"
+        if not file.is_file():
+            raise ConfigError(f"there is no packaged config {path!r}{_nearest(path, packaged_configs())}")
     if not file.is_file():
-        found = sorted(str(other) for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        raise ConfigError(f"config file {path} does not exist{_nearest(path, found)}")
+        close = _nearest(path, sorted(map(str, file.parent.glob("*.py"))))
+        packaged = f"; did you mean {file.stem!r}, which is packaged?" if file.stem in packaged_configs() else ""
+        raise ConfigError(f"config file {path} does not exist{packaged or close}")
     spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"config file {path} is not a Python file; take one such as configs/rain200h.py")
@@ -56,36 +80,36 @@ def load_config(name: str) -> ExperimentConfig:
 def _load_json(name: str) -> ExperimentConfig:
     path = as_path(name)
     if not path.is_file():
-        raise ConfigError(f"config file {name} does not exist; train.py writes a {WORKDIR_CONFIG} into its workdir")
+        raise ConfigError(f"config file {name} does not exist; a training writes a {WORKDIR_CONFIG} into its workdir")
     try:
         return from_dict(ExperimentConfig, json.loads(path.read_bytes()))
     except (ValueError, TypeError, AttributeError) as error:  # ConfigError, too
-        raise ConfigError(f"{name} is not a config that train.py of this version wrote: {error}") from None
+        raise ConfigError(f"{name} is not a config that a training of this version wrote: {error}") from None
 
 
-def apply_overrides(config: Config, overrides: Iterable[tuple[str, str]]) -> Config:
+def apply_overrides(config: Config, overrides: Iterable[tuple[str, Any]]) -> Config:
     """Replace single fields, all at once: their order does not matter, and only the resulting config must be valid.
 
     Args:
         config: a config dataclass.
-        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value as text. If a
-            field occurs several times, the last value counts.
+        overrides: pairs of a dotted field (`train.batch_size`, `data.train.0.root`) and its new value, or that as text.
+            If a field occurs several times, the last value counts.
 
     Raises:
         ConfigError: a field does not exist (the nearest name is suggested) or a value is not allowed.
     """
-    changes = [(name.split("."), text, name) for name, text in overrides]
+    changes = [(name.split("."), value, name) for name, value in overrides]
     return _replace(config, changes) if changes else config
 
 
-_Change = tuple[Sequence[str], str, str]  # the parts of the name below a node, the value, the whole name
+_Change = tuple[Sequence[str], Any, str]  # the parts of the name below a node, the value, the whole name
 
 
 def _replace(node: Any, changes: Sequence[_Change]) -> Any:
     inner: dict[str, list[_Change]] = {}
-    for parts, text, full in changes:
+    for parts, new, full in changes:
         _check_name(node, parts, full)
-        inner.setdefault(parts[0], []).append((parts[1:], text, full))
+        inner.setdefault(parts[0], []).append((parts[1:], new, full))
     if isinstance(node, tuple):
         return tuple(_change(item, type(item), inner.get(str(index), [])) for index, item in enumerate(node))
     hints = typing.get_type_hints(type(node))
@@ -110,14 +134,16 @@ def _check_name(node: Any, parts: Sequence[str], full: str) -> None:
 
 def _change(value: Any, hint: Any, changes: Sequence[_Change]) -> Any:
     below: list[_Change] = []
-    for parts, text, full in changes:
+    for parts, new, full in changes:
         if parts:
-            below.append((parts, text, full))
+            below.append((parts, new, full))
+        elif not isinstance(new, str):
+            value, below = new, []
         elif dataclasses.is_dataclass(value):
             inner = ", ".join(item.name for item in dataclasses.fields(value))
             raise ConfigError(f"config field {full!r} is a group; set one of its fields: {inner}")
         else:
-            value, below = _parse(text, hint, full), []
+            value, below = _parse(new, hint, full), []
     return _replace(value, below) if below else value
 
 
@@ -130,13 +156,33 @@ def _nearest(name: str, *choices: Sequence[str]) -> str:
 
 
 def every_field(config: Any, prefix: str = "") -> list[str]:
-    """Dotted names of all fields below a config."""
-    names = []
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        name = f"{prefix}{item.name}"
-        names += every_field(value, f"{name}.") if dataclasses.is_dataclass(value) else [name]
-    return names
+    """Dotted names of all fields below a config; those of a tuple's entries are numbered."""
+    return [name for name, _, _ in _leaves(config, prefix)]
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Dotted name, dataclass that holds it, and value of every field."""
+    for item in dataclasses.fields(node):
+        name, value = f"{prefix}{item.name}", getattr(node, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{name}.")
+        elif isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+            for number, entry in enumerate(value):
+                yield from _leaves(entry, f"{name}.{number}.")
+        else:
+            yield name, node, value
+
+
+def describe_config(config: ExperimentConfig) -> str:
+    """A line for each field: the option that sets it, and its comment in `multifocal_jax.config`."""
+    from simple_parsing.docstring import get_attribute_docstring
+
+    lines = []
+    for name, owner, value in _leaves(config):
+        about = get_attribute_docstring(type(owner), name.rpartition(".")[2])
+        comment = about.comment_inline or " ".join(about.comment_above.split())
+        lines.append(f"{Change(name, None, value).override():<44}  # {comment}")
+    return "\n".join(lines)
 
 
 def _parse(text: str, hint: Any, full: str) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from etils import epath
-
 from multifocal_jax.errors import UserError
+
+PathLike = str | os.PathLike[str]
 
 _SECONDS = 30  # between copies of files that grow
 _PACKAGES = {"gs": "'.[gcs]'", "s3": "s3fs"}  # needed for addresses of these kinds
@@ -19,12 +19,12 @@ class PathError(UserError):
     """A path cannot be used here. The message says what is needed."""
 
 
-def is_remote(path: epath.PathLike) -> bool:
+def is_remote(path: PathLike) -> bool:
     """Whether a path is an address such as gs://BUCKET/FOLDER."""
     return "://" in os.fspath(path)
 
 
-def as_path(path: epath.PathLike) -> Path:
+def as_path(path: PathLike) -> Path:
     """A path with pathlib's methods, local or in a bucket.
 
     Raises:
@@ -33,6 +33,7 @@ def as_path(path: epath.PathLike) -> Path:
     if not is_remote(path):
         return Path(path)
     import fsspec
+    from etils import epath
 
     scheme = os.fspath(path).split("://")[0]
     try:
@@ -45,7 +46,7 @@ def as_path(path: epath.PathLike) -> Path:
     return cast(Path, epath.Path(path))
 
 
-def as_absolute(path: epath.PathLike) -> Path:
+def as_absolute(path: PathLike) -> Path:
     """`as_path`, independent of the working directory; epath's own `resolve` mistakes an address for a local path."""
     path = as_path(path)
     return path if is_remote(path) else path.resolve()
@@ -54,6 +55,8 @@ def as_absolute(path: epath.PathLike) -> Path:
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """`os.walk`, links followed: every folder with the names of its folders and files, beginning with `folder`."""
     if is_remote(folder):
+        from etils import epath
+
         top = ""
         for found, folders, files in epath.Path(folder).walk():
             top = top or os.fspath(found)  # without the scheme
@@ -78,7 +81,7 @@ class Mirror:
         folder: the local folder to write into.
     """
 
-    def __init__(self, target: epath.PathLike, *names: str) -> None:
+    def __init__(self, target: PathLike, *names: str) -> None:
         """Open a folder.
 
         Args:
@@ -89,7 +92,7 @@ class Mirror:
         self.folder = Path(target)
         self._copied = time.monotonic()
         if is_remote(target):
-            self._target, self._temporary = epath.Path(target), tempfile.TemporaryDirectory()
+            self._target, self._temporary = as_path(target), tempfile.TemporaryDirectory()
             self.folder = Path(self._temporary.name)
             for file in (self._target / name for name in names):
                 if file.exists():

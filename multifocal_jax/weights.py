@@ -130,7 +130,7 @@ def _unreadable(path: epath.PathLike, head: bytes, error: Exception) -> WeightsE
     """The error for a file that is not a `.safetensors`, judged by its name and its first bytes."""
     file = epath.Path(path)
     if file.suffix in (".pth", ".pt") or (file.suffix != ".safetensors" and head.startswith(_PYTORCH_HEADS)):
-        convert = f"python convert_weights.py {path} {file.with_suffix('.safetensors')}"
+        convert = f"multifocal convert {path} {file.with_suffix('.safetensors')}"
         return WeightsError(f"{path} is a PyTorch checkpoint; convert it: {convert}")
     return WeightsError(f"{path} is not a readable .safetensors file: {error}")
 
@@ -175,7 +175,7 @@ def _read_metadata(path: epath.PathLike, metadata: Mapping[str, str]) -> tuple[M
     if "model" not in metadata:
         raise WeightsError(
             f"{path} does not say which architecture it holds; convert it with "
-            f"`python convert_weights.py {path} OUT.safetensors`"
+            f"`multifocal convert {path} OUT.safetensors`"
         )
     try:
         return from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))

@@ -78,7 +78,7 @@ def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
     """Find the file of weights.
 
     Args:
-        name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights; looked up in
+        name_or_path: a `.safetensors` file, a workdir of a training, or the name of packaged weights; looked up in
             this order.
 
     Raises:

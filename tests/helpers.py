@@ -2,13 +2,13 @@
 
 # An extra, a module of it, and a command that needs it.
 NEEDING = [
-    ("onnx", "onnx", "derain-export demo network.onnx"),
-    ("onnx", "onnxruntime", "derain-export demo network.onnx"),
-    ("torch", "torch", "convert_weights.py demo weights.pth"),
-    ("torch", "torch", "convert_weights.py demo --verify"),
-    ("metrics", "torch", "evaluate.py --config CONFIGS/rain100l.py --weights demo --metrics lpips"),
-    ("metrics", "torchmetrics", "evaluate.py --config CONFIGS/rain100l.py --weights demo --metrics lpips"),
-    ("detection", "cv2", "-m multifocal_jax.paper detection street.png -o out"),
-    ("demo", "skimage", "train.py --config CONFIGS/demo.py"),
-    ("gcs", "gcsfs", "evaluate.py --workdir gs://bucket/run"),
+    ("onnx", "onnx", "export demo network.onnx"),
+    ("onnx", "onnxruntime", "export demo network.onnx"),
+    ("torch", "torch", "convert demo weights.pth"),
+    ("torch", "torch", "convert demo --verify"),
+    ("metrics", "torch", "evaluate --config rain100l --weights demo --metrics lpips"),
+    ("metrics", "torchmetrics", "evaluate --config rain100l --weights demo --metrics lpips"),
+    ("detection", "cv2", "paper detection street.png -o out"),
+    ("demo", "skimage", "train --config demo"),
+    ("gcs", "gcsfs", "evaluate --workdir gs://bucket/run"),
 ]

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import runpy
-import sys
 
 import fsspec
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from etils import epath
 
 import multifocal_jax
+from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.sources import open_rainy, open_source
@@ -21,7 +20,6 @@ from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.weights import load_weights
 from tests import bucket
-from tests.launch import ROOT
 
 
 @pytest.fixture
@@ -106,12 +104,9 @@ def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatc
         "from multifocal_jax.config_files import from_dict\n"
         f"def get_config():\n    return from_dict(ExperimentConfig, json.loads({json.dumps(to_dict(longer))!r}))\n"
     )
-    command = ["evaluate.py", "--config", str(tmp_path / "config.py"), "--workdir", str(workdir), "--quiet"]
-    monkeypatch.setattr(sys, "argv", [*command, "--config.eval.limit=2"])
-    evaluate = runpy.run_path(str(ROOT / "evaluate.py"))["main"]
-    assert evaluate() == 0
-    monkeypatch.setattr(sys, "argv", [*command, "--resume"])
-    assert evaluate() == 0
+    command = ["evaluate", "--config", str(tmp_path / "config.py"), "--workdir", str(workdir), "--quiet"]
+    assert run([*command, "--config.eval.limit=2"]) == 0
+    assert run([*command, "--resume"]) == 0
     folder = workdir / "evaluation"
     report = json.loads((folder / "report.json").read_text())
     assert report["count"] == 4

@@ -1,4 +1,6 @@
 import dataclasses
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,15 @@ from multifocal_jax.config import (
     SourceConfig,
     TrainConfig,
 )
-from multifocal_jax.config_files import apply_overrides, changed_fields, every_field, from_dict, load_config, to_dict
+from multifocal_jax.config_files import (
+    apply_overrides,
+    changed_fields,
+    describe_config,
+    from_dict,
+    list_configs,
+    load_config,
+    to_dict,
+)
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -28,6 +38,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (lambda: TrainConfig(batch_size=0), r"TrainConfig.batch_size is 0; allowed: 1 or more"),
         (lambda: TrainConfig(learning_rate=-1.0), r"TrainConfig.learning_rate is -1.0; allowed: a positive number"),
         (lambda: TrainConfig(beta1=1.0), r"TrainConfig.beta1 is 1.0; allowed: 0 to below 1"),
+        (lambda: TrainConfig(loss="mea"), r"TrainConfig.loss is 'mea'; allowed: mae, charbonnier, or a function as M"),
+        (lambda: TrainConfig(loss="my.losses:"), r"TrainConfig.loss is 'my.losses:'; allowed: mae"),
         (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
         (
             lambda: SourceConfig(dataset="clean"),
@@ -60,8 +72,9 @@ def test_errors_name_the_field_the_value_and_what_is_allowed(build, message):
 
 @pytest.mark.parametrize("name", ["rain200h", "rain200l", "did", "rain100l"])
 def test_paper_settings_word_for_word(name):
-    config = load_config(str(CONFIGS / f"{name}.py"))
-    assert config.name == name
+    config = load_config(name)
+    assert config == load_config(str(CONFIGS / f"{name}.py"))
+    assert (config.name, config.data.root) == (name, f"data/{name}")
     assert config.model == ModelConfig()
     assert {source.dataset for source in (*config.data.train, config.data.test)} == {name}
     train, data = config.train, config.data
@@ -81,7 +94,7 @@ def test_every_config_loads():
 
 
 def test_spa_scores_rain200h_weights():
-    config = load_config(str(CONFIGS / "spa.py"))
+    config = load_config("spa")
     assert config.data.test == SourceConfig(dataset="spa", split="test")
     assert config.eval.weights == "runs/rain200h"
 
@@ -102,22 +115,25 @@ def test_changes_as_overrides_that_the_doors_take():
 
 
 def test_ablation_changes_one_switch():
-    base = load_config(str(CONFIGS / "rain200h.py"))
-    changes = changed_fields(base, load_config(f"{CONFIGS / 'ablation.py'}:model_4"))
+    changes = changed_fields(load_config("rain200h"), load_config("ablation:model_4"))
     assert [str(change) for change in changes] == [
         "name: 'rain200h' -> 'model_4'",
         "model.interaction: 'cross_scale' -> 'convolution'",
     ]
     with pytest.raises(ConfigError, match="model_7: no such row; known: model_1"):
-        load_config(f"{CONFIGS / 'ablation.py'}:model_7")
+        load_config("ablation:model_7")
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("configs/rain200.py", "does not exist"),
+        ("rain200", "there is no packaged config 'rain200'; did you mean 'rain200"),
+        ("fog", "there is no packaged config 'fog'; known: ablation, demo, did"),
+        ("nowhere/rain200.py", "nowhere/rain200.py does not exist$"),
+        ("nowhere/rain200h.py", "nowhere/rain200h.py does not exist; did you mean 'rain200h'"),
         (str(CONFIGS / "rain200.py"), "did you mean '.*rain200"),
         (str(CONFIGS.parent / "pyproject.toml"), "pyproject.toml is not a Python file"),
+        ("ablation", "ablation: get_config takes an argument; name one, as in ablation:NAME"),
         (str(CONFIGS / "ablation.py"), "takes an argument; name one"),
         (f"{CONFIGS / 'demo.py'}:x", "takes no argument; leave out :x"),
     ],
@@ -202,7 +218,42 @@ def test_configs_survive_json():
         from_dict(ModelConfig, {"colour": 1})
 
 
-def test_every_field_is_named():
-    assert {"model.channels", "data.crop_size", "train.seed", "eval.tile", "name"} <= set(
-        every_field(ExperimentConfig())
+def test_changes_of_a_packaged_config():
+    sources = (SourceConfig(dataset="folder", root="a"), SourceConfig(dataset="rain800", repeat=2))
+    config = load_config(
+        "rain200h", {"name": "mine", "train.batch_size": 16, "data.train": sources, "model.heads": "8"}
     )
+    base = load_config("rain200h")
+    assert config == dataclasses.replace(
+        base,
+        name="mine",
+        model=dataclasses.replace(base.model, heads=8),
+        data=dataclasses.replace(base.data, train=sources),
+        train=dataclasses.replace(base.train, batch_size=16),
+    )
+    for wrong, message in (
+        ({"train.batchsize": 1}, "did you mean 'batch_size'"),
+        ({"train.batch_size": 2.5}, "TrainConfig.batch_size is 2.5; allowed: int"),
+        ({"data.train": ("rain800",)}, r"DataConfig.train is \('rain800',\); allowed: a tuple of SourceConfig"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config("rain200h", wrong)
+
+
+def test_every_packaged_config_is_listed_with_its_purpose():
+    lines = dict(line.split(maxsplit=1) for line in list_configs().splitlines())
+    assert set(lines) == {path.stem for path in CONFIGS.glob("*.py")}
+    assert lines["rain200l"] == "Rain200L with the paper's settings (section 4.1; table 6)."
+
+
+@pytest.mark.parametrize("name", ["rain200h_pod", "release_general"])
+def test_a_printed_config_gives_the_config_again(name):
+    """Every field stands on a line of its own, as an argument with its comment."""
+    lines = describe_config(load_config(name)).splitlines()
+    assert all(re.fullmatch(r".*  # \S.*", line) for line in lines)
+    words = [shlex.split(line, comments=True) for line in lines]
+    assert all(len(found) == 1 for found in words)
+    given = [word.removeprefix("--config.").split("=", 1) for (word,) in words]
+    base = ExperimentConfig(data=DataConfig(train=load_config(name).data.train))
+    assert apply_overrides(base, given) == load_config(name)
+    assert f"{'--config.data.crop_size=128':<44}  # side of the square training crops in pixels (section 4.1)" in lines

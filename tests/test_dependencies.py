@@ -1,9 +1,7 @@
 """What the package imports is declared, and a command whose extra is not installed names it."""
 
 import ast
-import functools
 import re
-import runpy
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -12,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.export import export
-from multifocal_jax.cli.paper import paper
+from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
 from tests.helpers import NEEDING
 
@@ -50,7 +47,7 @@ def test_what_is_imported_is_declared():
     core = names(PROJECT["dependencies"])
     extras = {name: names(PROJECT["optional-dependencies"][name]) for name in EXTRAS}
     found = set()
-    for path in [*ROOT.glob("multifocal_jax/**/*.py"), *(ROOT / f"{name}.py" for name in ("train", "evaluate"))]:
+    for path in ROOT.glob("multifocal_jax/**/*.py"):
         for name, at_once in imports(path):
             package = PACKAGES.get(name, name).lower()
             found.add(package)
@@ -66,15 +63,7 @@ def test_commands_name_the_extra_that_they_lack(tmp_path, monkeypatch, extra, mo
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (16, 16)).save("street.png")
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
-    program, *words = command.replace("CONFIGS", str(ROOT / "configs")).split()
-    monkeypatch.setattr(sys, "argv", [program, *words])
-    if program == "derain-export":
-        main = export
-    elif program == "-m":
-        main = functools.partial(paper, words[1:])
-    else:
-        main = runpy.run_path(str(ROOT / program))["main"]
     with pytest.raises(UserError) as refused:
-        main()
+        run(command.split())
     assert f"pip install '.[{extra}]'" in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import multifocal_jax
-from multifocal_jax.cli.derain import derain
+from multifocal_jax.cli.main import run
 from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
 from multifocal_jax.evaluation.inference import Derainer
@@ -72,7 +72,7 @@ def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name):
 
 def test_the_list_shows_network_data_and_scores_with_the_default_first(capsys):
     with pytest.raises(SystemExit) as exit_:
-        derain(["--list-weights"])
+        run(["derain", "--list-weights"])
     assert exit_.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{DEFAULT_NAME} (default): ")

@@ -57,7 +57,7 @@ def test_files_that_cannot_be_used(tmp_path):
     with pytest.raises(WeightsError, match="is not a readable"):
         load_weights(tmp_path / "damaged.safetensors")
     save_file({"x": np.ones(2, np.float32)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(WeightsError, match=r"does not say which architecture.*convert_weights\.py"):
+    with pytest.raises(WeightsError, match=r"does not say which architecture.*multifocal convert"):
         load_weights(tmp_path / "foreign.safetensors")
 
 
@@ -74,7 +74,7 @@ def test_pytorch_files_are_answered_with_the_command_that_converts_them(name, co
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(content)
     for read in (load_weights, describe_weights):
-        with pytest.raises(WeightsError, match=rf"python convert_weights\.py {name} net\.safetensors$"):
+        with pytest.raises(WeightsError, match=rf"multifocal convert {name} net\.safetensors$"):
             read(name)
 
 

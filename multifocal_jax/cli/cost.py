@@ -1,22 +1,31 @@
-"""Parameters, multiply-accumulates, time and memory of a network: python -m multifocal_jax.cost [--config FILE]."""
+"""Count the network's operations, and measure time and memory.
+
+examples:
+  multifocal cost
+  multifocal cost --config rain200h --sizes 128x128 1920x1080
+  multifocal cost --config.model.channels=32 --repeats 0
+"""
 
 import argparse
 import re
-from collections.abc import Sequence
 
-from multifocal_jax.cli.flags import at_least, exit_on_user_error, parse_experiment
+from multifocal_jax.cli.flags import add_config_arguments, at_least, read_config
 from multifocal_jax.config import ConfigError, ExperimentConfig
 
 DEFAULT_SIZES = ("128x128", "481x321")
 
 
-def cost(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.cost", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("--sizes", nargs="+", default=DEFAULT_SIZES, metavar="WxH", help="sizes of pictures, in pixels")
     parser.add_argument("--repeats", type=at_least(0), default=3, help="timed runs; 0 only counts")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
-    config, arguments = parse_experiment(parser, argv, default=ExperimentConfig())
+    add_config_arguments(parser, default=ExperimentConfig())
+    parser.set_defaults(run=_cost)
+
+
+def _cost(arguments: argparse.Namespace) -> int:
+    config = read_config(arguments)
     sizes = [_size(text) for text in arguments.sizes]
 
     from multifocal_jax.cost import measure, to_markdown
@@ -38,12 +47,3 @@ def _size(text: str) -> tuple[int, int]:
     if not match or 0 in (int(match[1]), int(match[2])):
         raise ConfigError(f"size {text!r} is not understood; allowed: WIDTHxHEIGHT, such as 481x321")
     return int(match[2]), int(match[1])
-
-
-def main() -> None:
-    """Entry point of the command."""
-    exit_on_user_error(cost)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,16 @@
-"""Commands on data sets: check them, prepare them as TFDS files, measure the training pipeline."""
+"""Check, prepare and time data sets.
+
+examples:
+  multifocal data check /data/mine
+  multifocal data check data/rain800 --against data/rain100l
+  multifocal data prepare rain200h --root archives/ --data-dir data/tfds
+  multifocal data bench data/rain100l
+"""
 
 import argparse
 import json
 import os
 import typing
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,18 +21,8 @@ from multifocal_jax.data.published import PUBLISHED
 FAULTY = 1  # exit status of `check` if it finds faults
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0 or `FAULTY`.
-
-    Raises:
-        UserError: the command failed; the message says why.
-    """
-    options = _parser().parse_args(arguments)
-    return options.run(options)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.data", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="look for faults in a set, and for overlap with another")
@@ -62,7 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--steps", type=float, nargs="+", default=[10, 30, 100], metavar="MS", help="length of a step")
     bench.add_argument("--json", action="store_true", help="print JSON")
     bench.set_defaults(run=_bench)
-    return parser
 
 
 def _check(options: argparse.Namespace) -> int:

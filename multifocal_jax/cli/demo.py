@@ -10,7 +10,7 @@ from multifocal_jax.cli.flags import exit_on_user_error
 def main(argv: Sequence[str] | None = None) -> int:
     """Write rainy, de-rained and clean side by side, of the first picture that the demo's evaluation scored."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("workdir", type=Path, help="workdir of train.py and evaluate.py")
+    parser.add_argument("workdir", type=Path, help="workdir of a training and its evaluation")
     parser.add_argument("output", type=Path, help="picture to write")
     arguments = parser.parse_args(argv)
 

@@ -1,33 +1,32 @@
-"""The command `derain`: de-rain pictures, folders of them, and videos."""
+"""De-rain pictures, folders of pictures, and videos.
+
+Format, quality, bit depth, transparency and metadata are kept; a picture that
+its camera marked as rotated is written upright. Videos need the extra `video`.
+Exit status: 0 all done, 1 some files failed, 2 wrong usage.
+
+examples:
+  derain photo.jpg                # makes photo-derained.jpg
+  derain photo.jpg -o clean.jpg
+  derain holiday/ -o clean/       # a folder and its subfolders
+  derain 'holiday/**/*.png' -o out
+  cat photo.png | derain - > clean.png
+"""
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from multifocal_jax.cli.flags import exit_on_user_error
+from multifocal_jax.cli.flags import Listing
 
 if TYPE_CHECKING:
     import numpy as np
 
     from multifocal_jax.media.derain_files import Derain
 
-_DESCRIPTION = """De-rain pictures, folders of pictures, and videos (with the extra `video`). Format, quality, bit
-depth, transparency and metadata are kept; a picture that its camera marked as rotated is written upright."""
-_EPILOG = """Examples: `derain photo.jpg`, `derain photo.jpg -o clean.jpg`, `derain holiday/ -o clean/`,
-`derain 'holiday/**/*.png' -o out`, `cat photo.png | derain - > clean.png`. Exit status: 0 all done, 1 some files
-failed, 2 wrong usage."""
 
-
-def derain(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status.
-
-    Raises:
-        UserError: nothing was done; the message says why.
-    """
-    arguments = _parser().parse_args(argv)
+def _derain(arguments: argparse.Namespace) -> int:
     from multifocal_jax.media.derain_files import check_overwriting, derain_files, output_beside, plan
 
     beside = arguments.output is None
@@ -54,8 +53,8 @@ def derain(argv: Sequence[str] | None = None) -> int:
     return 1 if account.failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="derain", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin"
     )
@@ -63,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", help="file, folder, or - for stdout; default: next to the input, with -derained in the name"
     )
     parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
-    parser.add_argument("--list-weights", action=_ListWeights, help="list the packaged weights and exit")
+    parser.add_argument("--list-weights", action=Listing, lines=_weights, help="list the packaged weights and exit")
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.add_argument("--compare", type=Path, metavar="DIR", help="also write before and after side by side into DIR")
     parser.add_argument(
@@ -87,20 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
-    return parser
+    parser.set_defaults(run=_derain)
 
 
-class _ListWeights(argparse.Action):
-    """Like `--help`: needs no other argument."""
+def _weights() -> str:
+    from multifocal_jax.weights_lookup import list_weights
 
-    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **options)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from multifocal_jax.weights_lookup import list_weights
-
-        print("\n\n".join(map(str, list_weights())))
-        parser.exit()
+    return "\n\n".join(map(str, list_weights()))
 
 
 def _load(arguments: argparse.Namespace) -> "Derain":
@@ -155,12 +147,3 @@ def _pipe(arguments: argparse.Namespace) -> int:
     else:
         write_whole(target, lambda file: file.write(result))
     return 0
-
-
-def main() -> None:
-    """Entry point of the command."""
-    exit_on_user_error(derain)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,30 +1,32 @@
-"""Export weights for other programs: python -m multifocal_jax.cli.export WEIGHTS OUT.stablehlo or OUT.onnx."""
+"""Export weights to StableHLO or ONNX.
+
+OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples
+of 8 pixels; float32 in [0, 1]. Both are compared with the network before they
+are written. docs/export.md shows how to load them.
+
+examples:
+  multifocal export general-small network.onnx
+  multifocal export runs/mine network.stablehlo --batch 1 --size 320x480
+"""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from multifocal_jax.cli.flags import at_least, exit_on_user_error
-
-_EPILOG = """OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples of 8 pixels; float32 in
-[0, 1]. Both are compared with the network before they are written. docs/export.md shows how to load them."""
+from multifocal_jax.cli.flags import at_least
 
 
-def export(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status.
-
-    Raises:
-        UserError: nothing was written; the message says why.
-    """
-    parser = argparse.ArgumentParser(description=__doc__, epilog=_EPILOG, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument("weights", help="file, workdir of a training, or name of packaged weights")
     parser.add_argument("output", type=Path, metavar="OUT", help="file to write: .stablehlo or .onnx")
     parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: any")
     parser.add_argument("--batch", type=at_least(1), metavar="N", help="fix the number of pictures; default: any")
     parser.add_argument("--platforms", default="cpu,cuda,tpu", help="for .stablehlo, default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    arguments = parser.parse_args(argv)
+    parser.set_defaults(run=_export)
 
+
+def _export(arguments: argparse.Namespace) -> int:
     from multifocal_jax.interop.export import KNOWN_PLATFORMS, ExportError, export_onnx, export_stablehlo
     from multifocal_jax.weights import load_weights
     from multifocal_jax.weights_lookup import find_weights
@@ -53,12 +55,3 @@ def _size(text: str) -> tuple[int, int]:
     if not (height.isdigit() and width.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 320x480")
     return int(height), int(width)
-
-
-def main() -> None:
-    """Run the command as a program."""
-    exit_on_user_error(export)
-
-
-if __name__ == "__main__":
-    main()

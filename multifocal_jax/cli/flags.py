@@ -1,4 +1,4 @@
-"""Shared by the entry points: `--config FILE`, `--config.FIELD=VALUE`, and user errors as one line."""
+"""Shared by the commands: `--config NAME`, `--config.FIELD=VALUE`, several processes, user errors as one line."""
 
 import argparse
 import io
@@ -10,62 +10,100 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from multifocal_jax import processes
 from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError, ExperimentConfig
-from multifocal_jax.config_files import WORKDIR_CONFIG, apply_overrides, load_config
+from multifocal_jax.config_files import (
+    WORKDIR_CONFIG,
+    apply_overrides,
+    describe_config,
+    every_field,
+    list_configs,
+    load_config,
+    packaged_configs,
+)
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_path
 
-OVERRIDES_HELP = (
-    "Any field of the config can be overridden: --config.train.batch_size=16, --config.model.channels 32, "
-    "--config.data.train.0.root=DIR."
-)
+OVERRIDES_HELP = """any field of the config can be overridden, such as
+--config.train.batch_size=16, --config.model.channels 32 or
+--config.data.train.0.root=DIR; --print-config lists all fields"""
 
 
-def parse_experiment(
-    parser: argparse.ArgumentParser, argv: Sequence[str] | None = None, default: ExperimentConfig | None = None
-) -> tuple[ExperimentConfig, argparse.Namespace]:
-    """Add `--config` and the overrides to an entry point's own arguments, and parse them all.
+class Listing(argparse.Action):
+    """Like `--help`: prints `lines()` and exits, and needs no other argument."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, lines: Callable[[], str], **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+        self._lines = lines
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print and exit."""
+        print(self._lines())
+        parser.exit()
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, default: ExperimentConfig | None = None) -> None:
+    """Add `--config` and what belongs to it; see `read_config`.
 
     Args:
-        parser: holds the entry point's own arguments; created with `allow_abbrev=False`.
-        argv: the command line without the program's name; None means the process's.
+        parser: created with `allow_abbrev=False`.
         default: the config if `--config` is omitted; None means that of the `--workdir`.
+    """
+    group = parser.add_argument_group("experiment", OVERRIDES_HELP)
+    otherwise = f"; default: the {WORKDIR_CONFIG} of --workdir" if default is None else ""
+    config = group.add_argument(
+        "--config",
+        metavar="CONFIG",
+        help=f"name of a packaged config, file such as my/config.py, or {WORKDIR_CONFIG} of a workdir{otherwise}",
+    )
+    group.add_argument("--list-configs", action=Listing, lines=list_configs, help="list the packaged configs and exit")
+    group.add_argument("--print-config", action="store_true", help="print every field with its value and exit")
+    parser.set_defaults(overrides=[], default_config=default)
+    if "_ARGCOMPLETE" in os.environ:
+        setattr(config, "completer", lambda **_: packaged_configs())  # noqa: B010, no attribute of argparse's
+        for name in every_field(ExperimentConfig()):
+            group.add_argument(f"--config.{name}")
 
-    Returns:
-        The config with the overrides applied, and the entry point's own arguments; an omitted `--workdir` becomes the
-        folder of the given `config.json`, or runs/NAME OF THE CONFIG.
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line, of which `--config.FIELD=VALUE` become pairs (FIELD, VALUE) in `overrides`."""
+    words, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
+    arguments = parser.parse_args(words)
+    if overrides and "overrides" not in arguments:
+        parser.error(f"--config.{overrides[0][0]}: this command takes no config")
+    return argparse.Namespace(**vars(arguments) | {"overrides": overrides})
+
+
+def read_config(arguments: argparse.Namespace) -> ExperimentConfig:
+    """The config with its overrides, of a command line that `parse` understood.
+
+    An omitted `--workdir` becomes the folder of the given `config.json`, or runs/NAME OF THE CONFIG. `--print-config`
+    ends the program.
 
     Raises:
         ConfigError: the config file or an override is wrong, or there is no config.
     """
-    parser.epilog = OVERRIDES_HELP
-    otherwise = f"; default: the {WORKDIR_CONFIG} of --workdir" if default is None else ""
-    parser.add_argument(
-        "--config", metavar="FILE[:ARGUMENT]", help=f"experiment, e.g. configs/demo.py or a {WORKDIR_CONFIG}{otherwise}"
-    )
-    arguments, overrides = _split_overrides(sys.argv[1:] if argv is None else argv, parser)
-    namespace = parser.parse_args(arguments)
-    if namespace.config:
-        config = load_config(namespace.config)
-    else:
-        config = default or _config_of_workdir(getattr(namespace, "workdir", None))
-    config = apply_overrides(config, overrides)
-    if getattr(namespace, "workdir", "") is None:
-        path = as_path(namespace.config)
-        namespace.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
-    return config, namespace
+    named, workdir = arguments.config, getattr(arguments, "workdir", "")
+    config = arguments.default_config if named is None else load_config(named)
+    config = apply_overrides(config or _config_of_workdir(workdir), arguments.overrides)
+    if arguments.print_config:
+        print(describe_config(config))
+        sys.exit()
+    if workdir is None:
+        path = as_path(named)
+        arguments.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
+    return config
 
 
 def _config_of_workdir(workdir: str | None) -> ExperimentConfig:
     if workdir is None:
-        raise ConfigError("no config: give --config FILE, such as configs/demo.py, or the --workdir of a training")
+        raise ConfigError("no config: give --config NAME or FILE, such as demo, or the --workdir of a training")
     path = as_path(workdir) / WORKDIR_CONFIG
     if not path.is_file():
-        raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which train.py writes there; give --config FILE")
+        raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which a training writes there; give --config")
     return load_config(os.fspath(path))
 
 

@@ -1,11 +1,17 @@
-"""The paper's results: python -m multifocal_jax.paper table1 … table6, figure1, detection."""
+"""Compare the paper's tables and figures with ours.
+
+examples:
+  multifocal paper table1
+  multifocal paper table2 --run --minutes 600 --config.train.epochs=10
+  multifocal paper figure1 photo.jpg -o figure1.png --weights runs/rain200h
+  multifocal paper detection photos/ -o detected/
+"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multifocal_jax.cli.flags import exit_on_user_error
 from multifocal_jax.errors import UserError
 from multifocal_jax.paper import run_table, table_text
 from multifocal_jax.paper.tables import TABLES
@@ -14,30 +20,21 @@ if TYPE_CHECKING:
     from multifocal_jax.paper.detection import Person
 
 
-def paper(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.paper", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, table in TABLES.items():
         _add_table(whats.add_parser(name, help=table.title.lower(), allow_abbrev=False))
     _add_figure(whats.add_parser("figure1", help="what bands and heads look at in a picture"))
     _add_detection(whats.add_parser("detection", help="persons detected before and after (section 4.4)"))
-    arguments, rest = parser.parse_known_args(argv)
-    overrides = [word for word in rest if word.startswith("--config.") and "=" in word]
-    if len(overrides) < len(rest) or (overrides and arguments.what not in TABLES):
-        parser.error(f"not understood: {' '.join(word for word in rest if word not in overrides) or rest[0]}")
-    if arguments.what in TABLES:
-        done = not arguments.run or run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
-        print(table_text(arguments.what, arguments.runs))
-        return 0 if done else 1
-    return _figure1(arguments) if arguments.what == "figure1" else _detection(arguments)
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Fields may be overridden in all runs, e.g. --config.train.epochs=10 --config.data.root=DIR."
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of the workdirs; default: runs")
-    parser.add_argument("--run", action="store_true", help="train and evaluate what is missing")
+    parser.add_argument("--run", action="store_true", dest="missing", help="train and evaluate what is missing")
     parser.add_argument("--minutes", type=float, default=0, help="start nothing new after this time; 0: no limit")
+    parser.set_defaults(run=_table, overrides=[])
 
 
 def _add_figure(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +43,7 @@ def _add_figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--module", type=int, help="basic module, from 0; default: the last")
     parser.add_argument("--level", type=int, default=0, help="level of the pyramid; 0 is full size")
+    parser.set_defaults(run=_figure1)
 
 
 def _add_detection(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +51,14 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for the pictures to write")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--threshold", type=float, default=0.0, help="lowest score that counts; default: 0")
+    parser.set_defaults(run=_detection)
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    overrides = [f"--config.{name}={value}" for name, value in arguments.overrides]
+    done = not arguments.missing or run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
+    print(table_text(arguments.what, arguments.runs))
+    return 0 if done else 1
 
 
 def _figure1(arguments: argparse.Namespace) -> int:
@@ -108,12 +114,3 @@ def _detection(arguments: argparse.Namespace) -> int:
 def _spell(people: Sequence["Person"]) -> str:
     scores = ", ".join(f"{person.score:.2f}" for person in people)
     return f"{len(people)} ({scores})" if people else "0"
-
-
-def main() -> None:
-    """Entry point of the command."""
-    exit_on_user_error(paper)
-
-
-if __name__ == "__main__":
-    main()

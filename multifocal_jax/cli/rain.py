@@ -1,32 +1,33 @@
-"""`python -m multifocal_jax.cli.rain PHOTOS OUT`: a folder of rainy/clean pairs from a folder of photographs."""
+"""Make pairs for training from clean photographs.
+
+Adds synthetic rain to a folder of photographs and writes OUT/rain/NAME.png and
+OUT/norain/NAME.png. Exit status: 1 if photographs were skipped because they
+cannot be read. docs/rain.md shows the styles.
+
+examples:
+  multifocal rain photos/ pairs/
+  multifocal rain photos/ pairs/ --style real --seed 7
+"""
 
 import argparse
 import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
-from multifocal_jax.cli.flags import at_least, exit_on_user_error
+from multifocal_jax.cli.flags import at_least
+from multifocal_jax.config import RainStyle
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.data.images import find_images, read_image
-from multifocal_jax.data.rain import STYLES, rain_key, rain_over
-from multifocal_jax.files import make_folder, write_whole
 
 RAINY, CLEAN = "rain", "norain"  # folders below OUT, named as in the published sets
 _STEP = 128  # pixels; pictures are padded to multiples of it, so that few sizes need compiling
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write `OUT/rain/NAME.png` and `OUT/norain/NAME.png` for every photograph.
+def _rain(arguments: argparse.Namespace) -> int:
+    from multifocal_jax.data.images import find_images
+    from multifocal_jax.files import make_folder
 
-    Returns:
-        The exit status: 0, or 1 if photographs were skipped because they cannot be read.
-
-    Raises:
-        DataError: the folders do not fit, or files would be overwritten.
-        OutputError: OUT cannot be written.
-    """
-    arguments = _parse(argv)
     photographs = find_images(arguments.photos)
     if not photographs:
         raise DataError(f"folder {arguments.photos} holds no pictures; name a folder of photographs")
@@ -40,19 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m multifocal_jax.cli.rain",
-        description="Add synthetic rain to a folder of clean photographs. Writes OUT/rain/NAME.png and "
-        "OUT/norain/NAME.png, a folder of pairs for training or evaluation.",
-        allow_abbrev=False,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    styles = [style for style in get_args(RainStyle) if style not in ("none", "identity")]
     parser.add_argument("photos", metavar="PHOTOS", type=Path, help="folder of clean photographs")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; created if necessary")
-    parser.add_argument("--style", choices=STYLES, default="heavy", help="style of rain (default: heavy)")
+    parser.add_argument("--style", choices=styles, default="heavy", help="style of rain (default: heavy)")
     parser.add_argument("--seed", type=_seed, default=0, help="another seed gives other rain (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-    return parser.parse_args(argv)
+    parser.set_defaults(run=_rain)
 
 
 def _seed(text: str) -> int:
@@ -87,6 +84,10 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
     from PIL import Image
     from tqdm import tqdm
 
+    from multifocal_jax.data.images import read_image
+    from multifocal_jax.data.rain import rain_key, rain_over
+    from multifocal_jax.files import write_whole
+
     broken = 0
     with tqdm(photographs, unit="pair", desc=f"{style} rain") as progress:
         for index, path in enumerate(progress):
@@ -101,7 +102,3 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
             for target, image in zip(_targets(path, out), pair, strict=True):
                 write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))
     return broken
-
-
-if __name__ == "__main__":
-    exit_on_user_error(main)

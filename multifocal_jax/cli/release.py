@@ -1,26 +1,23 @@
-"""Commands for released weights: pack those of a training, and write their model card."""
+"""Pack weights for a release, and write their model card.
+
+examples:
+  multifocal release pack runs/general --config release_general
+  multifocal release card general
+"""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from multifocal_jax.cli.flags import at_least
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
-    arguments.run(arguments)
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m multifocal_jax.release", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     pack = commands.add_parser("pack", help="score a finished training and store its weights in float16")
     pack.add_argument("workdir", metavar="WORKDIR", help="workdir of the finished training")
-    pack.add_argument("--config", required=True, metavar="FILE", help="config that the training was started with")
+    pack.add_argument("--config", required=True, metavar="CONFIG", help="config that the training was started with")
     pack.add_argument("--name", default="", help="name of the packaged weights; default: that in the training's config")
     pack.add_argument("--data-root", default="", metavar="DIR", help="folder of the data, if it has moved")
     pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
@@ -32,10 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument("weights", metavar="NAME", help="packaged weights, or a file written by `pack`")
     card.add_argument("--folder", type=Path, default=Path("docs/weights"), metavar="DIR", help="default: docs/weights")
     card.set_defaults(run=_card)
-    return parser
 
 
-def _pack(arguments: argparse.Namespace) -> None:
+def _pack(arguments: argparse.Namespace) -> int:
     from multifocal_jax.config_files import load_config
     from multifocal_jax.release.pack import pack
     from multifocal_jax.weights_lookup import pretrained_folder
@@ -51,10 +47,12 @@ def _pack(arguments: argparse.Namespace) -> None:
         note=arguments.note,
     )
     print(f"packed into {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    return 0
 
 
-def _card(arguments: argparse.Namespace) -> None:
+def _card(arguments: argparse.Namespace) -> int:
     from multifocal_jax.release.card import write_card
     from multifocal_jax.weights_lookup import find_weights
 
     print(f"written to {write_card(find_weights(arguments.weights), arguments.folder)}")
+    return 0

@@ -164,7 +164,7 @@ def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken
 def _none_readable(name: str) -> Images:
     raise DataError(
         f"training picture {name} cannot be read, nor can any that could take its place; run: "
-        "python -m multifocal_jax.data check FOLDER"
+        "multifocal data check FOLDER"
     )
 
 

@@ -171,7 +171,7 @@ def _advice(dataset: str, root: Path) -> str:
     if dataset not in PUBLISHED:
         return ""
     archive = PUBLISHED[dataset].archive
-    return f"; unpack {archive} there, then run: python -m multifocal_jax.data check {root} --dataset {dataset}"
+    return f"; unpack {archive} there, then run: multifocal data check {root} --dataset {dataset}"
 
 
 def _some(lines: Sequence[str], limit: int = 8) -> str:

@@ -122,7 +122,7 @@ def _open_records(dataset: str, data_dir: Path, split: str) -> Any:
     versions = sorted((data_dir / dataset).glob("[0-9]*.[0-9]*.[0-9]*/dataset_info.json"))
     if not versions:
         raise DataError(
-            f"{dataset} is not prepared in {data_dir}; run: python -m multifocal_jax.data prepare {dataset} --root "
+            f"{dataset} is not prepared in {data_dir}; run: multifocal data prepare {dataset} --root "
             f"UNPACKED_ARCHIVES --data-dir {data_dir}"
         )
     folder = versions[-1].parent

@@ -313,8 +313,8 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
         return _open_folder(source.dataset, root)
     if source.dataset == "rainy":
         raise DataError(
-            f"rainy: the pictures in {root} have no ground truth; they can be evaluated (evaluate.py --photographs), "
-            "but not trained on"
+            f"rainy: the pictures in {root} have no ground truth; they can be evaluated "
+            "(multifocal evaluate --photographs), but not trained on"
         )
     if source.reader == "tfds":
         from multifocal_jax.data.prepared import PreparedPairs

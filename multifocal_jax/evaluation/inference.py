@@ -396,7 +396,7 @@ def load(
     """Load weights into a `Derainer`: `clean = load("weights.safetensors")(rainy)`.
 
     Args:
-        name_or_path: a `.safetensors` file, a workdir of `train.py`, or the name of packaged weights.
+        name_or_path: a `.safetensors` file, a workdir of a training, or the name of packaged weights.
         tile: see `Derainer`; by default, a picture is tiled only if it does not fit into memory.
         precision, overlap, ensemble, strength, devices, progress: see `Derainer`.
 

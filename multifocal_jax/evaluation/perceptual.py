@@ -1,15 +1,15 @@
 """Optional metrics: LPIPS against the ground truth, NIQE without any."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
+from multifocal_jax.config import Perceptual
 from multifocal_jax.evaluation import lpips, metrics, niqe
 from multifocal_jax.evaluation.metrics import MetricError
 
-Perceptual = Literal["lpips", "niqe"]
-PERCEPTUAL: tuple[Perceptual, ...] = ("lpips", "niqe")
+PERCEPTUAL: tuple[Perceptual, ...] = get_args(Perceptual)
 PERCEPTUAL_TITLES: dict[Perceptual, str] = {
     "lpips": "LPIPS, AlexNet, lower is better (`lpips`)",
     "niqe": "NIQE, lower is better (`niqe`)",

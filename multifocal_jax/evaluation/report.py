@@ -257,7 +257,7 @@ class Report:
                 content.get("left_out", {}),
             )
         except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-            raise ReportError(f"{name} is not a report of evaluate.py ({type(error).__name__}: {error})") from None
+            raise ReportError(f"{name} is not a report of an evaluation ({type(error).__name__}: {error})") from None
 
     @classmethod
     def read(cls, path: Path) -> "Report":
@@ -269,7 +269,7 @@ class Report:
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
-            raise ReportError(f"{path} is not a report of evaluate.py: it is not text") from None
+            raise ReportError(f"{path} is not a report of an evaluation: it is not text") from None
         return cls.from_json(text, str(path))
 
 

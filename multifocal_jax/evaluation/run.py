@@ -1,4 +1,4 @@
-"""The work of `evaluate.py`: score one or more weights on the pictures of a config and write the reports."""
+"""The work of `multifocal evaluate`: score one or more weights on the pictures of a config and write the reports."""
 
 import dataclasses
 import hashlib
@@ -111,7 +111,7 @@ def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
     for title, place in zip(_titles([_shorten(place) for place in places]), places, strict=True):
         path = as_path(place) / REPORT if as_path(place).is_dir() else as_path(place)
         if not path.is_file():
-            raise ReportError(f"{place} holds no {REPORT}; evaluate.py writes one into its output folder")
+            raise ReportError(f"{place} holds no {REPORT}; an evaluation writes one into its output folder")
         reports.append((title, Report.read(path)))
     return reports
 

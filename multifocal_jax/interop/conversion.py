@@ -198,7 +198,7 @@ def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
     if models:
         besides = f", and besides {', '.join(spare)}" if spare else ""
         return (
-            f"{path} has the tensors of this network under other names{besides}; `python convert_weights.py {path} "
+            f"{path} has the tensors of this network under other names{besides}; `multifocal convert {path} "
             "--inspect` shows them beside ours and proposes a file for --names"
         )
     ours = len(our_names(shapes))

@@ -1,4 +1,4 @@
-"""What `convert_weights.py` does: convert, inspect, verify. Text comes back as lines to print."""
+"""What `multifocal convert` does: convert, inspect, verify. Text comes back as lines to print."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ Print = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asks for; the fields are the flags of `convert_weights.py`."""
+    """What the user asks for; the fields are the flags of `multifocal convert`."""
 
     source: str
     destination: str | None = None

@@ -1,4 +1,4 @@
-"""The paper's tables, its figure 1 and its section 4.4: python -m multifocal_jax.paper WHAT."""
+"""The paper's tables, its figure 1 and its section 4.4."""
 
 import shlex
 import subprocess
@@ -7,20 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multifocal_jax.errors import UserError
 from multifocal_jax.paper.tables import TABLES, Row, Table
 
 Command = list[str]
 
 
-class PaperError(UserError):
-    """A result of the paper cannot be shown or measured."""
-
-
 def name_of(config: str) -> str:
-    """The run's name: `rain200h` of `configs/rain200h.py`, `model_1` of `configs/ablation.py:model_1`."""
-    path, _, argument = config.partition(":")
-    return argument or Path(path).stem
+    """The run's name: `rain200h` of that config, `model_1` of `ablation:model_1`."""
+    return config.rpartition(":")[2]
 
 
 def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Command]:
@@ -32,10 +26,14 @@ def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Com
         overrides: `--config.FIELD=VALUE` for all of them.
     """
     workdir = str(runs / name_of(config))
-    evaluation = ["python", "evaluate.py", "--config", config, "--workdir", workdir]
+    evaluation = ["multifocal", "evaluate", "--config", config, "--workdir", workdir]
     if name_of(config) == "spa":  # table 5 trains nothing of its own
         return [[*evaluation, "--weights", str(runs / "rain200h"), *overrides]]
-    return [["python", "train.py", "--config", config, "--workdir", workdir, *overrides], [*evaluation, *overrides]]
+    return [["multifocal", "train", "--config", config, "--workdir", workdir, *overrides], [*evaluation, *overrides]]
+
+
+def _call(command: Command) -> int:
+    return subprocess.run([sys.executable, "-m", "multifocal_jax.cli.main", *command[1:]], check=False).returncode
 
 
 def run_table(
@@ -43,7 +41,7 @@ def run_table(
     runs: Path,
     overrides: Sequence[str] = (),
     minutes: float = 0,
-    call: Callable[[Command], int] | None = None,
+    call: Callable[[Command], int] = _call,
 ) -> bool:
     """Run the commands of a table's rows in sequence; a row whose data is missing is left out.
 
@@ -52,18 +50,11 @@ def run_table(
         runs: folder of the workdirs; rows that have already been evaluated there are not run again.
         overrides: `--config.FIELD=VALUE` for all commands.
         minutes: after this time no further command is started; 0 sets no limit.
-        call: runs a command and returns its exit status; None starts a process.
+        call: runs a command and returns its exit status.
 
     Returns:
         Whether every command that was started succeeded.
-
-    Raises:
-        PaperError: there is no `train.py` here.
     """
-    if call is None:
-        if not Path("train.py").is_file():
-            raise PaperError("train.py is not here; run this in the root of the project, where configs/ lies")
-        call = _call
     begin, done = time.monotonic(), True
     for config in _configs(TABLES[name]):
         if _report(config, runs).is_file():
@@ -76,10 +67,6 @@ def run_table(
                 done = False
                 break
     return done
-
-
-def _call(command: Command) -> int:
-    return subprocess.run([sys.executable, *command[1:]], check=False).returncode
 
 
 def table_text(name: str, runs: Path) -> str:

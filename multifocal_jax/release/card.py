@@ -65,7 +65,7 @@ def write_card(weights: Path, folder: Path) -> Path:
     """
     about = describe_weights(weights)
     if "scores" not in about.record:
-        raise WeightsError(f"{weights} has no scores; make it with: python -m multifocal_jax.release pack WORKDIR")
+        raise WeightsError(f"{weights} has no scores; make it with: multifocal release pack WORKDIR")
     name = about.record["name"]
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _head(about: Description) -> str:
     )
     return f"""# Weights `{name}`
 
-For {record["purpose"]}.{default}{small} Written by `python -m multifocal_jax.release card {name}`.
+For {record["purpose"]}.{default}{small} Written by `multifocal release card {name}`.
 
 | | |
 |---|---|
@@ -134,7 +134,7 @@ def _origin(about: Description) -> str:
 
 ```
 {command}
-python -m multifocal_jax.release pack runs/{record["name"]} --config {record["config_file"]}
+multifocal release pack runs/{record["name"]} --config {record["config_file"]}
 ```
 
 ![Training loss of the last training]({record["name"]}/curve.svg)

@@ -41,10 +41,10 @@ def pack(
     of pictures is recorded with them.
 
     Args:
-        workdir: of `train.py`.
+        workdir: of a training.
         folder: of the file; created if necessary.
         base: the config that the training was started with, before overrides.
-        base_file: path of that config for the command on the card.
+        base_file: name or path of that config for the command on the card.
         name: of the weights, one in the table of purposes; if empty, the name in the training's config.
         data_root: the current `DataConfig.root`; if empty, that of the training.
         limit: score at most this many pictures of each group; 0 scores all.

@@ -24,6 +24,7 @@ from multifocal_jax.training.agreement import check_agreement
 from multifocal_jax.training.best import BestWeights
 from multifocal_jax.training.checkpoints import Checkpoints, folder_of, newest_step
 from multifocal_jax.training.lease import Lease
+from multifocal_jax.training.losses import make_loss
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel, check_batch_size
 from multifocal_jax.training.recorder import NotFiniteError, Recorder
@@ -91,6 +92,7 @@ def train(
             stack.enter_context(jax.enable_x64(True))
         with processes.together():
             check_batch_size(options.batch_size, options.accumulate, jax.device_count())
+            make_loss(options)  # so that a faulty one is found before pictures are read
             data = TrainingData(config.data, options.batch_size, options.seed, processes.index(), processes.count())
             data.check_held_out(SMALLEST)
             say = None if quiet else functools.partial(print, file=sys.stderr, flush=True)

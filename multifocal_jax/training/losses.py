@@ -1,11 +1,13 @@
 """Training losses on the de-rained picture."""
 
+import pkgutil
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from multifocal_jax.config import TrainConfig
+from multifocal_jax.config import ConfigError, TrainConfig
 
 Images = Float[Array, "b h w c"]
 Loss = Callable[[Images, Images], Float[Array, ""]]
@@ -30,9 +32,30 @@ def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
     return jnp.mean(jnp.abs(spectrum.real) + jnp.abs(spectrum.imag))
 
 
+_SPATIAL = {"mae": mean_absolute_error, "charbonnier": charbonnier}
+
+
 def make_loss(train: TrainConfig) -> Loss:
-    """The loss of a config: `train.loss` plus `train.frequency_weight` times `frequency_l1`."""
-    spatial = mean_absolute_error if train.loss == "mae" else charbonnier
+    """The loss of a config: `train.loss` plus `train.frequency_weight` times `frequency_l1`.
+
+    Raises:
+        ConfigError: `train.loss` is no function that can be imported, or one that returns no single number.
+    """
+    spatial = _SPATIAL.get(train.loss) or _imported(train.loss)
     if not train.frequency_weight:
         return spatial
     return lambda derained, clean: spatial(derained, clean) + train.frequency_weight * frequency_l1(derained, clean)
+
+
+def _imported(name: str) -> Loss:
+    try:
+        loss = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"TrainConfig.loss is {name!r}, which cannot be imported: {error}") from None
+    if not callable(loss):
+        raise ConfigError(f"TrainConfig.loss is {name!r}, which is not a function of (derained, clean)")
+    images = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    value = jax.eval_shape(loss, images, images)
+    if getattr(value, "shape", None) != ():
+        raise ConfigError(f"TrainConfig.loss is {name!r}, which returns {value}; allowed: one number, such as a mean")
+    return loss

@@ -1,5 +1,6 @@
 """The command `derain` on files of every kind, with a tiny network or a stand-in for it."""
 
+import functools
 import io
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.derain import derain
+from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import inference
 from multifocal_jax.evaluation.niqe import niqe
@@ -20,6 +21,7 @@ from multifocal_jax.media import derain_files as files
 from tests.evaluation.helpers import save_tiny
 from tests.media import films
 
+derain = functools.partial(run, name="derain")
 PIXELS = np.random.default_rng(0).integers(0, 200, (20, 30, 3)).astype(np.uint8)
 
 
@@ -246,7 +248,7 @@ def test_an_unwritable_output_is_reported(folder, tmp_path, brighten, capsys):
 
 
 def test_errors_are_one_line_and_status_2(tmp_path):
-    command = [sys.executable, "-m", "multifocal_jax.cli.derain", "nowhere.png", "-o", "out"]
+    command = [sys.executable, "-m", "multifocal_jax.cli.main", "derain", "nowhere.png", "-o", "out"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "error: nowhere.png does not exist\n"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.derain import derain
+from multifocal_jax.cli.main import run
 from multifocal_jax.cli.progress import Display
 from multifocal_jax.evaluation import memory
 from multifocal_jax.evaluation.inference import Derainer
@@ -34,7 +34,7 @@ def arguments(tmp_path, monkeypatch):
 
 
 def test_a_photograph_that_does_not_fit_is_taken_in_tiles_and_that_is_said_once(arguments, tmp_path, capsys):
-    assert derain(arguments) == 0
+    assert run(["derain", *arguments]) == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "clean.png")), PIXELS)
     lines = [line.split("\r")[-1] for line in capsys.readouterr().err.splitlines()]
     assert lines[0] == "compiling for 1300×1100, once per size"
@@ -52,19 +52,19 @@ def test_a_folder_of_one_size_is_told_once(arguments, tmp_path, capsys):
     folder.mkdir()
     for name in "ab":
         Image.fromarray(PIXELS).save(folder / f"{name}.png")
-    assert derain([str(folder), *arguments[1:2], str(tmp_path / "out"), *arguments[3:]]) == 0
+    assert run(["derain", str(folder), *arguments[1:2], str(tmp_path / "out"), *arguments[3:]]) == 0
     assert capsys.readouterr().err.count("taken in tiles") == 1
 
 
 def test_whole_or_nothing(arguments, capsys):
-    assert derain([*arguments, "--tile", "0"]) == 1
+    assert run(["derain", *arguments, "--tile", "0"]) == 1
     assert "needs 1.3 GB at once and 1.0 GB are free; tiles of 1024 pixels would fit (--tile 1024)" in (
         capsys.readouterr().err
     )
 
 
 def test_quiet(arguments, capsys):
-    assert derain([*arguments, "--quiet"]) == 0
+    assert run(["derain", *arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -96,7 +96,7 @@ def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, source, seconds):
             film.mux([*stream.encode(av.VideoFrame.from_image(first)), *stream.encode(None)])
     else:
         first.save(tmp_path / source, **({"save_all": True, "append_images": [first]} if "anim" in source else {}))
-    command = [sys.executable, "-m", "multifocal_jax.cli.derain", source]
+    command = [sys.executable, "-m", "multifocal_jax.cli.main", "derain", source]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         shown = process.stderr.readline()

@@ -13,9 +13,10 @@ from multifocal_jax import processes
 from multifocal_jax.cli.flags import (
     add_distributed_arguments,
     exit_on_user_error,
-    parse_experiment,
+    read_config,
     start_distributed,
 )
+from multifocal_jax.cli.main import understand
 from multifocal_jax.cli.platforms import missing_platform
 from multifocal_jax.config import ConfigError
 from multifocal_jax.config_files import to_dict
@@ -25,9 +26,8 @@ DEMO = str(ROOT / "configs" / "demo.py")
 
 
 def parse(*argv):
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    parser.add_argument("--workdir")
-    return parse_experiment(parser, argv)
+    arguments = understand(argv, "train")
+    return read_config(arguments), arguments
 
 
 @pytest.mark.parametrize("argv", [["--config", DEMO], [f"--config={DEMO}"]])
@@ -51,15 +51,15 @@ def test_the_config_of_a_workdir(tmp_path):
         config, namespace = parse(*words, "--config.data.held_out=3")
         assert namespace.workdir == str(tmp_path)
         assert config == dataclasses.replace(demo, data=dataclasses.replace(demo.data, held_out=3))
-    with pytest.raises(ConfigError, match=r"w holds no config\.json, which train\.py writes there; give --config"):
+    with pytest.raises(ConfigError, match=r"w holds no config\.json, which a training writes there; give --config"):
         parse("--workdir", str(tmp_path / "w"))
-    with pytest.raises(ConfigError, match="no config: give --config FILE"):
+    with pytest.raises(ConfigError, match="no config: give --config NAME or FILE"):
         parse()
     with pytest.raises(ConfigError, match=r"w\.json does not exist"):
         parse("--config", str(tmp_path / "w.json"))
     for content in ("{", "[1]", '{"train": 3}', '{"data": {"train": null}}', '{"colour": 1}', "\xff"):
         file.write_bytes(content.encode("latin-1"))
-        with pytest.raises(ConfigError, match=r"config\.json is not a config that train\.py of this version wrote: "):
+        with pytest.raises(ConfigError, match=r"config\.json is not a config that a training of this version wrote: "):
             parse("--workdir", str(tmp_path))
 
 
@@ -127,18 +127,17 @@ def test_entry_points_report_a_missing_data_set_in_one_line(script, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        "multifocal_jax.cost --repeats -1",
-        "multifocal_jax.data bench --batch-size 0",
-        "multifocal_jax.release pack runs/none --config configs/demo.py --limit 1.5",
-        "multifocal_jax.cli.export demo demo.onnx --batch 0",
+        "cost --repeats -1",
+        "data bench --batch-size 0",
+        "release pack runs/none --config demo --limit 1.5",
+        "export demo demo.onnx --batch 0",
     ],
 )
-def test_numbers_out_of_range_are_told_by_argument(command):
-    done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
+def test_numbers_out_of_range_are_told_by_argument(command, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        understand(command.split())
     *_, option, number = command.split()
-    last = done.stderr.splitlines()[-1]
-    assert f"argument {option}: {number!r} is not a number of " in last
+    assert f"argument {option}: {number!r} is not a number of " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_stdout_that_is_not_utf_8():
@@ -162,14 +161,14 @@ def test_a_reader_that_has_seen_enough():
 @pytest.mark.parametrize(
     ("asked", "command", "advice"),
     [
-        ("cuda", "multifocal_jax.cli.derain a.png -o b.png", "; the extra cuda brings it: pip install '.[cuda]'"),
-        ("tpv", "multifocal_jax.cost", "; did you mean 'tpu'? The extra tpu brings it: pip install '.[tpu]'"),
+        ("cuda", "derain a.png -o b.png", "; the extra cuda brings it: pip install '.[cuda]'"),
+        ("tpv", "cost", "; did you mean 'tpu'? The extra tpu brings it: pip install '.[tpu]'"),
     ],
 )
 def test_a_platform_that_is_not_there(asked, command, advice, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     environment = os.environ | {"JAX_PLATFORMS": asked, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", *command.split()]
+    command = [sys.executable, "-m", "multifocal_jax.cli.main", *command.split()]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.stderr == f"error: JAX_PLATFORMS is {asked!r}, but this installation has cpu only{advice}\n"
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""`python -m multifocal_jax.cli.rain` from a folder of photographs to a folder of pairs."""
+"""`multifocal rain` from a folder of photographs to a folder of pairs."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.rain import main
+from multifocal_jax.cli.main import run
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.rain import add_rain, rain_key, rain_over
 from multifocal_jax.errors import UserError
@@ -27,7 +27,7 @@ def photos(tmp_path, rng) -> Path:
 
 
 def _run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
+    return run(["rain", *(str(argument) for argument in arguments)])
 
 
 def _read(path: Path) -> np.ndarray:
@@ -133,7 +133,7 @@ def test_unknown_style(photos, tmp_path, capsys):
 
 
 def test_as_a_command_a_users_error_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "multifocal_jax.cli.rain", str(tmp_path / "nowhere"), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "multifocal_jax.cli.main", "rain", tmp_path / "nowhere", tmp_path / "out"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"error: folder {tmp_path / 'nowhere'} does not exist\n"

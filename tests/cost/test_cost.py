@@ -2,7 +2,7 @@
 
 import pytest
 
-from multifocal_jax.cli.cost import cost
+from multifocal_jax.cli.main import run
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.cost import count_macs, measure, to_markdown
 from multifocal_jax.errors import UserError
@@ -47,7 +47,7 @@ def test_command(tmp_path, capsys):
     file = tmp_path / "config.py"
     file.write_text("from multifocal_jax.config import ExperimentConfig\ndef get_config(): return ExperimentConfig()\n")
     small = ["--config.model.channels=8", "--config.model.modules=0"]
-    assert cost(["--config", str(file), "--sizes", "128x60", "--repeats", "0", *small]) == 0
+    assert run(["cost", "--config", str(file), "--sizes", "128x60", "--repeats", "0", *small]) == 0
     assert "| 128×64 | 0.0" in capsys.readouterr().out
     with pytest.raises(UserError, match="allowed: WIDTHxHEIGHT"):
-        cost(["--config", str(file), "--sizes", "128"])
+        run(["cost", "--config", str(file), "--sizes", "128"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.data import main
+from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data import builders
 from multifocal_jax.data.builders import BUILDERS, prepare
@@ -144,7 +144,7 @@ def test_a_split_that_is_missing(tmp_path):
 def test_what_is_not_prepared_says_how_to(tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(SourceConfig(dataset="did", root=str(tmp_path), reader="tfds"))
-    assert f"did is not prepared in {tmp_path}; run: python -m multifocal_jax.data prepare did" in str(caught.value)
+    assert f"did is not prepared in {tmp_path}; run: multifocal data prepare did" in str(caught.value)
     with pytest.raises(DataError, match="no data set 'rain9'; known: rain200h"):
         prepare("rain9", tmp_path, tmp_path)
     with pytest.raises(DataError, match=r"does not exist. Get the archives DID-MDN-training"):
@@ -238,10 +238,10 @@ def test_sets_beyond_a_gigabyte_need_no_tensorflow(tmp_path, monkeypatch):
 
 def test_the_command(tmp_path, capsys):
     archive("rain800", tmp_path / "raw", "train", 2)
-    arguments = ["prepare", "rain800", "--root", str(tmp_path / "raw"), "--data-dir", str(tmp_path / "out")]
+    arguments = ["data", "prepare", "rain800", "--root", str(tmp_path / "raw"), "--data-dir", str(tmp_path / "out")]
     with pytest.raises(DataError, match="has 2 train pairs, the published set has 700"):
-        main(arguments)
-    assert main([*arguments, "--any-size"]) == 0
+        run(arguments)
+    assert run([*arguments, "--any-size"]) == 0
     assert "rain800: 2 train pairs prepared" in capsys.readouterr().out
 
 

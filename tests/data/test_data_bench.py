@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.data import main
+from multifocal_jax.cli.main import run
 from multifocal_jax.data.errors import DataError
 
 
@@ -13,8 +13,8 @@ def test_the_command_measures_every_mode(tmp_path, capsys):
         (tmp_path / side).mkdir()
         for number in range(3):
             Image.fromarray(np.full((40, 48, 3), number, np.uint8)).save(tmp_path / side / f"{number}.png")
-    options = ["bench", str(tmp_path), "--crop-size", "16", "--seconds", "0.05", "--steps", "5"]
-    assert main([*options, "--json"]) == 0
+    options = ["data", "bench", str(tmp_path), "--crop-size", "16", "--seconds", "0.05", "--steps", "5"]
+    assert run([*options, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["decoder"] > 0
     assert [speed["mode"] for speed in printed["modes"]] == ["device", "memory", "stream"]
@@ -22,7 +22,7 @@ def test_the_command_measures_every_mode(tmp_path, capsys):
         assert speed["host"] > 0
         assert speed["prepared"] > 0
         assert 0 <= speed["waiting"]["0.005"] < 1
-    assert main([*options, "--modes", "memory"]) == 0
+    assert run([*options, "--modes", "memory"]) == 0
     assert "| memory |" in capsys.readouterr().out
     with pytest.raises(DataError, match="nowhere"):
-        main(["bench", str(tmp_path / "nowhere"), "--dataset", "folder"])
+        run(["data", "bench", str(tmp_path / "nowhere"), "--dataset", "folder"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from multifocal_jax.cli.data import main
+from multifocal_jax.cli.main import run
 from multifocal_jax.data.alignment import displacement, find_fault
 from multifocal_jax.data.check import check
 from multifocal_jax.data.demo import demo_photographs
@@ -147,14 +147,14 @@ def test_a_uniform_picture_is_not_judged():
 
 
 def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
-    assert main(["check", str(pairs)]) == 0
+    assert run(["data", "check", str(pairs)]) == 0
     assert "no faults" in capsys.readouterr().out
     (pairs / "rain" / "6.png").unlink()
-    assert main(["check", str(pairs), "--json"]) == 1
+    assert run(["data", "check", str(pairs), "--json"]) == 1
     printed = json.loads(capsys.readouterr().out)
     assert printed["sets"][0]["faults"][0]["kind"] == "unpaired"
     with pytest.raises(DataError, match="nowhere does not exist"):
-        main(["check", str(pairs / "nowhere")])
+        run(["data", "check", str(pairs / "nowhere")])
 
 
 def _unlike(folder):
@@ -179,7 +179,7 @@ def test_faults_are_listed_where_no_pair_can_be_used(pairs, tmp_path, capsys, sp
     sound = tmp_path / "sound"
     shutil.copytree(pairs, sound)
     spoil(pairs)
-    assert main(["check", str(pairs), "--limit", "3"]) == 1
+    assert run(["data", "check", str(pairs), "--limit", "3"]) == 1
     printed = capsys.readouterr().out
     assert f"  {kind}: {count}\n" in printed
     assert "sizes: none, as nothing here can be used" in printed

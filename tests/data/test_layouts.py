@@ -174,7 +174,7 @@ def test_an_empty_folder_says_what_is_expected_and_what_to_do(tmp_path, dataset)
         assert "expected" in message
         if dataset in PUBLISHED:
             assert PUBLISHED[dataset].layout in message
-            assert f"python -m multifocal_jax.data check {root} --dataset {dataset}" in message
+            assert f"multifocal data check {root} --dataset {dataset}" in message
 
 
 def test_the_other_split_is_never_taken(tmp_path):

@@ -1,7 +1,5 @@
 """A network so small that it compiles in a moment, with random parameters, for tests of what is around it."""
 
-import runpy
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from multifocal_jax import ModelConfig, MultifocalNet
+from multifocal_jax.cli.main import run
 from multifocal_jax.weights import Weights, save_weights
-from tests.launch import ROOT
 
 CONFIG = """
 from multifocal_jax.config import *
@@ -68,10 +66,5 @@ def write_experiment(config: str, sizes: dict[str, tuple[int, int]]) -> None:
 
 
 def evaluate_py(*arguments: str) -> int:
-    """Run evaluate.py in this process."""
-    old = sys.argv
-    sys.argv = ["evaluate.py", "--config", "config.py", *arguments]
-    try:
-        return runpy.run_path(str(ROOT / "evaluate.py"))["main"]()
-    finally:
-        sys.argv = old
+    """Run `multifocal evaluate` in this process."""
+    return run(["evaluate", "--config", "config.py", *arguments])

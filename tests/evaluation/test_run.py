@@ -1,4 +1,4 @@
-"""`evaluate.py` from the command line to the files, with a tiny network on pairs in a folder."""
+"""`multifocal evaluate` from the command line to the files, with a tiny network on pairs in a folder."""
 
 import dataclasses
 import json

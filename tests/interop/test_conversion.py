@@ -1,4 +1,4 @@
-"""What `convert_weights.py` does and refuses where PyTorch is not needed, or missing."""
+"""What `multifocal convert` does and refuses where PyTorch is not needed, or missing."""
 
 import json
 import sys

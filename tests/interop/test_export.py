@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from multifocal_jax.cli.export import export
+from multifocal_jax.cli.main import run
 from multifocal_jax.interop import export as exporting
 from multifocal_jax.interop.export import ExportError, export_onnx, export_stablehlo, forward
 from multifocal_jax.weights import Weights, save_weights
@@ -115,13 +115,13 @@ def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
 def test_the_command(tmp_path, capsys):
     save_weights(tmp_path / "w.safetensors", weights_of(small(modules=0)))
     source, out = str(tmp_path / "w.safetensors"), str(tmp_path / "net.onnx")
-    assert export([source, out, "--size", "16x16", "--batch", "1"]) == 0
+    assert run(["export", source, out, "--size", "16x16", "--batch", "1"]) == 0
     assert "wrote" in capsys.readouterr().out
     with pytest.raises(ExportError, match="--overwrite replaces it"):
-        export([source, out])
+        run(["export", source, out])
     with pytest.raises(ExportError, match=r"cannot write \.tflite"):
-        export([source, str(tmp_path / "net.tflite")])
+        run(["export", source, str(tmp_path / "net.tflite")])
     with pytest.raises(ExportError, match="platform abacus is unknown"):
-        export([source, str(tmp_path / "net.stablehlo"), "--platforms", "abacus"])
+        run(["export", source, str(tmp_path / "net.stablehlo"), "--platforms", "abacus"])
     with pytest.raises(ExportError, match="too small"):
-        export([source, out, "--overwrite", "--size", "4x40"])
+        run(["export", source, out, "--overwrite", "--size", "4x40"])

@@ -1,4 +1,4 @@
-"""Converting, inspecting and verifying checkpoints, as `convert_weights.py` does."""
+"""Converting, inspecting and verifying checkpoints, as `multifocal convert` does."""
 
 import argparse
 import re

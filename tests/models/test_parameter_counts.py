@@ -36,7 +36,7 @@ def test_default():
 
 @pytest.mark.parametrize("row", COUNTS)
 def test_ablation(row):
-    assert count_parameters(load_config(f"{ABLATION}:{row}").model) == COUNTS[row]
+    assert count_parameters(load_config(f"ablation:{row}").model) == COUNTS[row]
 
 
 def test_every_row_is_pinned():

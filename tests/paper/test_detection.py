@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multifocal_jax.cli.paper import paper
+from multifocal_jax.cli.main import run
 from multifocal_jax.paper.detection import DetectionError, Person, draw_people, people_detector
 from tests.evaluation.helpers import save_tiny
 
@@ -58,7 +58,8 @@ def test_without_opencv(monkeypatch):
 def test_command(opencv, tmp_path, capsys):
     weights = save_tiny(tmp_path / "w.safetensors")
     Image.fromarray(RED).save(tmp_path / "street.png")
-    assert paper(["detection", str(tmp_path / "street.png"), "-o", str(tmp_path / "out"), "--weights", weights]) == 0
+    command = ["paper", "detection", str(tmp_path / "street.png"), "-o", str(tmp_path / "out"), "--weights", weights]
+    assert run(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| street.png | 2 (1.50, 0.50) | ")
     assert (tmp_path / "out" / "street.png").is_file()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from multifocal_jax.cli.paper import paper
+from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import Score
 from multifocal_jax.evaluation.report import PictureScores, Report
-from multifocal_jax.paper import PaperError, commands, run_table, table_text
+from multifocal_jax.paper import commands, run_table, table_text
 from multifocal_jax.paper.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def test_every_config_exists():
             assert len(row.configs) in (0, len(table.columns))
             for config in row.configs:
                 path, _, name = config.partition(":")
-                assert (ROOT / path).is_file()
+                assert (ROOT / "configs" / f"{path}.py").is_file()
                 assert not name or name in rows
 
 
@@ -46,17 +46,17 @@ def test_tables_1_to_4_cover_every_ablation():
     ]
     named = {config.partition(":")[2] for config in configs} - {""}
     assert ablation_rows() - named == {"heads_4", "modules_8", "channels_64"}  # these are the default
-    assert configs.count("configs/rain200h.py") == 4
+    assert configs.count("rain200h") == 4
 
 
 def test_commands():
     overrides = ["--config.train.steps=3"]
-    assert [" ".join(command) for command in commands("configs/ablation.py:heads_8", Path("runs"), overrides)] == [
-        "python train.py --config configs/ablation.py:heads_8 --workdir runs/heads_8 --config.train.steps=3",
-        "python evaluate.py --config configs/ablation.py:heads_8 --workdir runs/heads_8 --config.train.steps=3",
+    assert [" ".join(command) for command in commands("ablation:heads_8", Path("runs"), overrides)] == [
+        "multifocal train --config ablation:heads_8 --workdir runs/heads_8 --config.train.steps=3",
+        "multifocal evaluate --config ablation:heads_8 --workdir runs/heads_8 --config.train.steps=3",
     ]
-    assert [" ".join(command) for command in commands("configs/spa.py", Path("runs"))] == [
-        "python evaluate.py --config configs/spa.py --workdir runs/spa --weights runs/rain200h"
+    assert [" ".join(command) for command in commands("spa", Path("runs"))] == [
+        "multifocal evaluate --config spa --workdir runs/spa --weights runs/rain200h"
     ]
 
 
@@ -72,12 +72,12 @@ def write_report(runs: Path, name: str, psnr: float, dataset="rain200l/test") ->
 
 def test_reports_are_filled_in(tmp_path, capsys):
     write_report(tmp_path, "rain200l", 33.333)
-    assert paper(["table6", "--runs", str(tmp_path)]) == 0
+    assert run(["paper", "table6", "--runs", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "| Ours | 30.17 / 0.906 | not run | 40.38 / 0.987 | 33.33 / 0.500 | 35.00 / 0.940 | not run |" in text
     assert "| GMM | 14.50 / 0.418 |  | 28.56 / 0.870 |  | 25.81 / 0.796 |  |" in text
     assert "1 pictures of rain200l/test, trained for 1,200 steps" in text
-    assert "configs/rain200l.py" not in text.split("Not run")[1]
+    assert "--config rain200l" not in text.split("Not run")[1]
     write_report(tmp_path, "did", 30, dataset="rain100l/train")
     assert "| 35.00 / 0.940 | 30.00 / 0.500 on rain100l/train |" in table_text("table6", tmp_path)
     write_report(tmp_path, "spa", 31, dataset="spa/test")
@@ -94,7 +94,7 @@ def test_running(tmp_path):
 
     assert not run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
     runs = [
-        re.search(r"python (\w+)\.py .*--workdir \S*/(\w+) --config.train.steps=1", line).groups() for line in called
+        re.search(r"multifocal (\w+) .*--workdir \S*/(\w+) --config.train.steps=1", line).groups() for line in called
     ]
     assert runs == [  # heads_1 is there already; heads_2 cannot be trained
         ("train", "heads_2"),
@@ -108,18 +108,12 @@ def test_no_time_left(tmp_path):
     assert called == []
 
 
-def test_running_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(PaperError, match=r"train\.py is not here"):
-        run_table("table1", tmp_path)
-
-
 def test_pictures_are_not_replaced_by_what_is_drawn_of_them(tmp_path):
     (tmp_path / "a.png").write_bytes(b"precious")
     for arguments in (["detection", str(tmp_path), "-o", str(tmp_path)], ["figure1", f"{tmp_path}/a.png"]):
         output = [] if "-o" in arguments else ["-o", f"{tmp_path}/./a.png"]
         with pytest.raises(UserError, match=r"a\.png would be replaced; choose another --output"):
-            paper([*arguments, *output])
+            run(["paper", *arguments, *output])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +121,7 @@ def test_pictures_are_not_replaced_by_what_is_drawn_of_them(tmp_path):
 )
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
-        paper(arguments)
+        run(["paper", *arguments])
     assert "error" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from multifocal_jax.cli.release import main
+from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import load_config, to_dict
 from multifocal_jax.evaluation.metrics import score
@@ -54,9 +54,8 @@ def workdir(tmp_path):
 
 def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_path, capsys):
     config, folder = str(tmp_path / "config.py"), tmp_path / "packed"
-    assert (
-        main(["pack", str(workdir), "--config", config, "--folder", str(folder), "--limit", "1", "--note", "Two."]) == 0
-    )
+    command = ["release", "pack", str(workdir), "--config", config, "--folder", str(folder)]
+    assert run([*command, "--limit", "1", "--note", "Two."]) == 0
     assert re.search(r"packed into .*demo\.safetensors \(0\.0 MB\)", capsys.readouterr().out)
     assert [path.name for path in folder.iterdir()] == ["demo.safetensors"]
     packed, trained = load_weights(folder / "demo.safetensors"), load_weights(workdir / "weights.safetensors")
@@ -69,7 +68,7 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert dry["input"] is None
     assert set(dry["result"]) == {"uint8", "double", "rgb"}
 
-    assert main(["card", str(folder / "demo.safetensors"), "--folder", str(tmp_path / "cards")]) == 0
+    assert run(["release", "card", str(folder / "demo.safetensors"), "--folder", str(tmp_path / "cards")]) == 0
     card = (tmp_path / "cards" / "demo.md").read_text()
     assert "# Weights `demo`" in card
     assert "36 crops in all, today. Two.\n" in card
@@ -107,7 +106,7 @@ def test_what_cannot_be_released(workdir, tmp_path):
     with pytest.raises(ReleaseError, match=r"converted\.safetensors has no record of a training"):
         pack(tmp_path / "converted.safetensors", tmp_path, base=base, base_file="config.py", name="demo")
     with pytest.raises(WeightsError, match="has no scores; make it with"):
-        main(["card", str(workdir), "--folder", str(tmp_path / "cards")])
+        run(["release", "card", str(workdir), "--folder", str(tmp_path / "cards")])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.launch import ROOT
 from tests.training.helpers import parameters, with_train, write_config
 
 
-# TensorStore's late answers find the event loop closed; train.py leaves that out of what it prints.
+# TensorStore's late answers find the event loop closed; the command leaves that out of what it prints.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_checkpoint_that_cannot_be_written_stops_training_and_leaves_the_older_ones(tiny, tmp_path, monkeypatch):
     limits, save = resource.getrlimit(resource.RLIMIT_FSIZE), Checkpoints.save

@@ -259,7 +259,7 @@ def test_sigterm_and_ctrl_c_save_and_the_same_command_goes_on(tiny, tmp_path):
     trained, *following = ended.stdout.splitlines()
     assert trained == f"trained {step + 1} steps; weights: {tmp_path / 'run' / 'weights.safetensors'}"
     assert [line.partition(":")[2].strip() for line in following] == [
-        f"python evaluate.py --workdir {tmp_path / 'run'}",
+        f"multifocal evaluate --workdir {tmp_path / 'run'}",
         f"derain photo.jpg --weights {tmp_path / 'run'}",
     ]
 

@@ -9,5 +9,5 @@ The authors announced their weights; when they appear, this package will read th
 3. `patterns` writes the pairs to a names file that people can read and correct; `renaming` reads it.
 4. `tracing` runs both networks convolution by convolution and reports where they first differ.
 
-`convert_weights.py` has a flag for each step; docs/interop.md is a walk-through.
+`multifocal convert` has a flag for each step; docs/interop.md is a walk-through.
 """

@@ -1,5 +1,0 @@
-"""`python -m multifocal_jax.paper`."""
-
-from multifocal_jax.cli.paper import main
-
-main()
