@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +38,29 @@ def size(path):
         return picture.size
 
 
-def source_tree(folder):
-    """What a wheel is built from, without what earlier builds left in the checkout."""
-    tree = folder / "tree"
-    shutil.copytree(ROOT / "multifocal_jax", tree / "multifocal_jax", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    return tree
+PIP = ["-m", "pip", "--disable-pip-version-check", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The package's, built from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, *PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ROOT, folder=folder)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def multifocal(wheel, tmp_path_factory):
+    """Runs a command line of the installed wheel; what it depends on is that of this environment."""
+    site = tmp_path_factory.mktemp("site")
+    run(sys.executable, *PIP, "install", "--no-deps", "--no-index", "--target", site, wheel, folder=site)
+
+    def command(line, folder, status=0):
+        program, *words = shlex.split(line, comments=True)
+        return run(site / "bin" / program, *words, folder=folder, status=status, PYTHONPATH=str(site))
+
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -76,28 +95,53 @@ def test_evaluation_writes_scores_and_pictures(trained):
     assert size(trained / "sheet.png") == (3 * 451 + 2 * 8, 300 + 24)
 
 
-def test_wheel_gives_a_working_derain(trained, tmp_path):
-    wheels, site = tmp_path / "wheels", tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, source_tree(tmp_path), folder=tmp_path)
-    (wheel,) = wheels.glob("*.whl")
-    run(*pip, "install", "--no-deps", "--no-index", "--target", site, wheel, folder=tmp_path)
-    assert (site / "multifocal_jax" / "evaluation" / "page.html").is_file()  # the reports' template
+def test_the_wheel_holds_the_package_and_the_configs(wheel):
+    files = subprocess.run(["git", "ls-files", "multifocal_jax", "configs"], cwd=ROOT, capture_output=True, text=True)
+    expected = {re.sub("^configs/", "multifocal_jax/configs/", name) for name in files.stdout.split()}
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if ".dist-info/" not in name} == expected
+
+
+def test_the_wheel_gives_a_working_derain(multifocal, trained, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     Image.fromarray(rng.integers(0, 256, (21, 35, 3), np.uint8)).save(tmp_path / "photos" / "odd.png")
-    command = [site / "bin" / "derain", "photos", "-o", "out", "--weights", trained]
-    run(*command, folder=tmp_path, PYTHONPATH=str(site))
+    multifocal(f"derain photos -o out --weights {trained}", tmp_path)
     assert size(tmp_path / "out" / "odd.png") == (35, 21)
 
 
+def test_a_config_and_a_loss_of_ones_own_with_the_wheel_in_an_empty_folder(multifocal, tmp_path):
+    """The files and commands of docs/training.md; a shorter run of a smaller network."""
+    page = (ROOT / "docs" / "training.md").read_text()
+    page = page[page.index("## A config of your own") : page.index("## Options")]
+    for name, text in re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    own, listed, printed, edges = lines
+    assert "rain200h_pod" in multifocal(listed, tmp_path).stdout
+    assert "--config.train.seed=0  " in multifocal(printed, tmp_path).stdout
+    assert own == "multifocal train --config mine.py"
+    done = multifocal(f"{edges} {shlex.join(SMALL)} --config.train.steps=1", tmp_path)
+    config = json.loads((tmp_path / "runs" / "edges" / "config.json").read_text())
+    assert config["train"]["learning_rate"] == 0.001
+    assert config["train"]["loss"] == "losses:edges"
+    (following,) = re.findall(r"multifocal evaluate .*", done.stdout)
+    assert "chelsea" in multifocal(f"{following} --config.eval.limit=1", tmp_path).stdout
+    wrong = multifocal(f"{edges}x", tmp_path, status=2).stderr
+    assert wrong == (
+        "error: TrainConfig.loss is 'losses:edgesx', which cannot be imported: "
+        "module 'losses' has no attribute 'edgesx'\n"
+    )
+
+
 @pytest.mark.slow
-def test_a_wheel_without_extras_starts_every_command(tmp_path):
+def test_a_wheel_without_extras_starts_every_command(wheel, tmp_path):
     """Installs from the index that pip uses; a command that needs an extra names it."""
     folder = tmp_path / "work"
-    shutil.copytree(ROOT / "configs", folder / "CONFIGS")
-    for name in ("train.py", "evaluate.py", "convert_weights.py"):
-        shutil.copy(ROOT / name, folder)
     rng = np.random.default_rng(0)
     for side in ("rain", "norain"):
         (folder / "pairs" / side).mkdir(parents=True)
@@ -108,27 +152,23 @@ def test_a_wheel_without_extras_starts_every_command(tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
 
     def command(line, status=0):
-        name, *words = line.split()
-        program = [python.with_name(name)] if name in ("derain", "derain-export") else [python, name]
-        return run(*program, *words, folder=folder, status=status, PYTHONPATH="", MULTIFOCAL_CACHE="off")
+        program = python.with_name("multifocal")
+        return run(program, *line.split(), folder=folder, status=status, PYTHONPATH="", MULTIFOCAL_CACHE="off")
 
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path / "wheels", source_tree(tmp_path), folder=tmp_path)
-    (wheel,) = (tmp_path / "wheels").glob("*.whl")
-    run(*pip, "install", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
+    run(python, *PIP, "install", "--constraint", ROOT / "constraints.txt", wheel, folder=tmp_path)
 
     command("derain street.png -o clean.png --weights demo")
     assert size(folder / "clean.png") == (40, 32)
-    command("derain-export demo network.stablehlo --batch 1 --size 32x32")
+    command("export demo network.stablehlo --batch 1 --size 32x32")
     tiny = ["model.channels=4", "model.modules=0", "model.heads=1", "data.train.0.dataset=folder", "data.root=pairs"]
     tiny += ["data.crop_size=16", "data.held_out=1", "data.workers=1", "train.steps=1"]
-    command(f"train.py --config CONFIGS/rain100l.py --workdir run {' '.join(f'--config.{one}' for one in tiny)}")
-    command("train.py --workdir run --config.data.mode=stream --config.train.steps=2")
-    command("evaluate.py --workdir run --config.eval.split=held_out")
-    command("convert_weights.py run half.safetensors --dtype float16")
-    command("-m multifocal_jax.data check pairs", status=1)  # noise on both sides
-    for line in ("cost --repeats 0", "paper table1", "release --help", "cli.rain pairs/norain out"):
-        command(f"-m multifocal_jax.{line}")
+    command(f"train --config rain100l --workdir run {' '.join(f'--config.{one}' for one in tiny)}")
+    command("train --workdir run --config.data.mode=stream --config.train.steps=2")
+    command("evaluate --workdir run --config.eval.split=held_out")
+    command("convert run half.safetensors --dtype float16")
+    command("data check pairs", status=1)  # noise on both sides
+    for line in ("cost --repeats 0", "paper table1", "release --help", "rain pairs/norain out"):
+        command(line)
     for extra, _, line in NEEDING:
         said = command(line, status=2).stderr
         assert f"pip install '.[{extra}]'" in said

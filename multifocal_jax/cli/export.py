@@ -1,8 +1,8 @@
 """Export weights to StableHLO or ONNX.
 
-OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in multiples
-of 8 pixels; float32 in [0, 1]. Both are compared with the network before they
-are written. docs/export.md shows how to load them.
+OUT.onnx takes (B, 3, H, W) of any size, OUT.stablehlo (B, H, W, 3) in
+multiples of 8 pixels; float32 in [0, 1]. Both are compared with the network
+before they are written. docs/export.md shows how to load them.
 
 examples:
   multifocal export general-small network.onnx

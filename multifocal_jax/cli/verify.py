@@ -7,7 +7,7 @@ arguments or files.
 examples, of which docs/interop.md shows more:
   multifocal verify weights.pth
   multifocal verify runs/mine --image photo.jpg
-  multifocal verify their.pth --names names.txt --torch-module net.py:Net --trace
+  multifocal verify their.pth --names names.txt --torch-module net.py:Net
 """
 
 import argparse

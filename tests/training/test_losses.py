@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from multifocal_jax.config import TrainConfig
+from multifocal_jax.config import ConfigError, TrainConfig
 from multifocal_jax.training.losses import charbonnier, frequency_l1, make_loss, mean_absolute_error
 
 
@@ -28,6 +28,36 @@ def test_frequency_l1_against_scipy(images):
     spectrum = scipy.fft.rfft2(first, axes=(1, 2), norm="ortho") - scipy.fft.rfft2(second, axes=(1, 2), norm="ortho")
     expected = (np.abs(spectrum.real) + np.abs(spectrum.imag)).mean()
     assert float(frequency_l1(*images)) == pytest.approx(expected, rel=1e-4)
+
+
+def squared(derained, clean):
+    return jnp.mean((derained - clean) ** 2)
+
+
+def unreduced(derained, clean):
+    return derained - clean
+
+
+def test_a_loss_of_ones_own_by_its_import_path(images):
+    loss = make_loss(TrainConfig(loss=f"{__name__}:squared", frequency_weight=0.1))
+    first, second = (np.asarray(x, np.float64) for x in images)
+    expected = ((first - second) ** 2).mean() + 0.1 * float(frequency_l1(*images))
+    assert float(loss(*images)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere:loss", "'nowhere:loss', which cannot be imported: No module named 'nowhere'"),
+        (f"{__name__}:lost", f"cannot be imported: module '{__name__}' has no attribute 'lost'"),
+        (f"{__name__}:pytest", "which is not a function of (derained, clean)"),
+        (f"{__name__}:unreduced", "allowed: one number, such as a mean"),
+    ],
+)
+def test_losses_that_cannot_be_used(name, message):
+    with pytest.raises(ConfigError) as refused:
+        make_loss(TrainConfig(loss=name))
+    assert message in str(refused.value)
 
 
 def test_weighted_sum(images):
