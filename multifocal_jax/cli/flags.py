@@ -93,7 +93,7 @@ def read_config(arguments: argparse.Namespace) -> ExperimentConfig:
         print(describe_config(config))
         sys.exit()
     if workdir is None:
-        path = as_path(named)
+        path = as_path(str(named))
         arguments.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
     return config
 

@@ -2,6 +2,7 @@
 
 import pkgutil
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,7 @@ def make_loss(train: TrainConfig) -> Loss:
 
 def _imported(name: str) -> Loss:
     try:
-        loss = pkgutil.resolve_name(name)
+        loss: Any = pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"TrainConfig.loss is {name!r}, which cannot be imported: {error}") from None
     if not callable(loss):

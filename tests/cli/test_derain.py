@@ -367,11 +367,11 @@ def test_heif_without_its_extra(tmp_path):
     program = """
 import sys
 sys.modules["pillow_heif"] = None
-from multifocal_jax.cli import derain
+from multifocal_jax.cli.main import run
 from multifocal_jax.evaluation import inference
 inference.load = lambda name, **options: lambda image: image
 for arguments in (["IMG.heic"], [".", "-o", "out"], ["a.png", "-o", "out.heic"]):
-    print(derain.derain(arguments))
+    print(run(["derain", *arguments]))
 """
     run = [sys.executable, "-c", program]
     result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -205,7 +205,7 @@ def test_reports_at_their_usual_place_are_called_by_their_workdir(here):
         lines = Path("both/comparison.md").read_text().splitlines()
         titles = [line.split("|")[1].strip() for line in lines[3:]]
         assert titles == ["folder", *(["folder (2)"] if len(places) == 2 else []), "earlier"]
-    with pytest.raises(UserError, match=r"is not a report of evaluate\.py: it is not text"):
+    with pytest.raises(UserError, match=r"is not a report of an evaluation: it is not text"):
         evaluate_py(*arguments, "--compare", "runs/folder/weights.safetensors")
 
 
