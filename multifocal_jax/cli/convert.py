@@ -25,33 +25,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument("--dtype", choices=("float16", "float32"), help="type of the tensors written; default: as read")
     add_reading(parser)
-    add_verifying(parser).add_argument(
-        "--verify", action="store_true", help="run both frameworks and compare them block by block"
-    )
-    inspecting = parser.add_argument_group("foreign names")
-    inspecting.add_argument("--inspect", action="store_true", help="list the tensors next to ours, propose --names")
-    inspecting.add_argument("--write-names", metavar="FILE", help="write the names that --inspect proposes")
+    verify = "run both frameworks and compare them block by block"
+    add_verifying(parser).add_argument("--verify", action="store_true", help=verify)
+    add = parser.add_argument_group("foreign names").add_argument
+    add("--inspect", action="store_true", help="list the tensors next to ours, propose --names")
+    add("--write-names", metavar="FILE", help="write the names that --inspect proposes")
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the arguments about other code bases, and what runs the command."""
-    reading = parser.add_argument_group("reading PyTorch checkpoints, or writing those of another code base")
-    reading.add_argument("--names", metavar="FILE", help="maps another code base's names to ours, or ours to its")
-    reading.add_argument("--key", metavar="ENTRY", help="entry that holds the tensors, if the file has several")
-    reading.add_argument(
-        "--model",
-        metavar="FIELD=VALUE",
-        type=_field,
-        action="append",
-        default=[],
-        help="architecture that the tensors do not show, e.g. --model heads=8 --model pyramid=gaussian",
-    )
-    reading.add_argument(
-        "--band-order",
-        choices=("LL,LH,HL,HH", "LL,HL,LH,HH"),
-        default="LL,LH,HL,HH",
-        help="order of the wavelet bands in the trained network",
-    )
+    add = parser.add_argument_group("reading PyTorch checkpoints, or writing those of another code base").add_argument
+    add("--names", metavar="FILE", help="maps another code base's names to ours, or ours to its")
+    add("--key", metavar="ENTRY", help="entry that holds the tensors, if the file has several")
+    model = "architecture that the tensors do not show, e.g. --model heads=8 --model pyramid=gaussian"
+    add("--model", metavar="FIELD=VALUE", type=_field, action="append", default=[], help=model)
+    orders = ("LL,LH,HL,HH", "LL,HL,LH,HH")
+    add("--band-order", choices=orders, default=orders[0], help="order of the wavelet bands in the trained network")
     parser.set_defaults(run=_convert)
 
 

@@ -51,9 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bench.add_argument("--modes", nargs="+", default=modes, choices=modes)
     bench.add_argument("--batch-size", type=at_least(1), default=4, metavar="N")
     bench.add_argument("--crop-size", type=at_least(1), default=128, metavar="PIXELS")
-    bench.add_argument(
-        "--workers", type=at_least(0), default=0, metavar="N", help="processes that decode; 0 uses threads"
-    )
+    workers = "processes that decode; 0 uses threads"
+    bench.add_argument("--workers", type=at_least(0), default=0, metavar="N", help=workers)
     bench.add_argument("--seconds", type=float, default=5, metavar="S", help="duration of each measurement")
     bench.add_argument("--steps", type=float, nargs="+", default=[10, 30, 100], metavar="MS", help="length of a step")
     bench.add_argument("--json", action="store_true", help="print JSON")
@@ -103,13 +102,11 @@ def _bench(options: argparse.Namespace) -> int:
     device = jax.devices()[0]
     where = f"{os.cpu_count()} cores, {device.device_kind} ({device.platform})"
     if options.json:
-        print(
-            json.dumps({"machine": where, "decoder": decoder, "modes": [asdict(speed) for speed in speeds]}, indent=2)
-        )
+        modes = [asdict(speed) for speed in speeds]
+        print(json.dumps({"machine": where, "decoder": decoder, "modes": modes}, indent=2))
         return 0
-    print(
-        f"{dataset}: {len(pictures):,} pictures, batches of {options.batch_size} crops of {options.crop_size}; {where}"
-    )
+    crops = f"batches of {options.batch_size} crops of {options.crop_size}"
+    print(f"{dataset}: {len(pictures):,} pictures, {crops}; {where}")
     print(f"Pillow decodes {decoder:,.0f} whole {'pairs' if rain == 'none' else 'pictures'} per second")
     waits = "".join(f" | waiting, step of {1000 * step:g} ms" for step in steps)
     print(f"| mode | pairs/s from the host | pairs/s on the device{waits} |")

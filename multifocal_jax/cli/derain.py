@@ -16,9 +16,10 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from multifocal_jax.cli.flags import Listing
+from multifocal_jax.config import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,14 +39,8 @@ def _derain(arguments: argparse.Namespace) -> int:
     check_overwriting(jobs, arguments.overwrite)
     derainer = _load(arguments)
     begin = time.perf_counter()
-    account = derain_files(
-        derainer,
-        jobs,
-        overwrite=arguments.overwrite,
-        niqe=arguments.niqe,
-        quiet=arguments.quiet,
-        left_out=left_out,
-    )
+    options = {name: getattr(arguments, name) for name in ("overwrite", "niqe", "quiet")}
+    account = derain_files(derainer, jobs, left_out=left_out, **options)
     if not arguments.quiet:
         print(account.summary(time.perf_counter() - begin), file=sys.stderr)
         if beside and not account.failed:
@@ -55,37 +50,23 @@ def _derain(arguments: argparse.Namespace) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin"
-    )
-    parser.add_argument(
-        "-o", "--output", help="file, folder, or - for stdout; default: next to the input, with -derained in the name"
-    )
-    parser.add_argument("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
-    parser.add_argument("--list-weights", action=Listing, lines=_weights, help="list the packaged weights and exit")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
-    parser.add_argument("--compare", type=Path, metavar="DIR", help="also write before and after side by side into DIR")
-    parser.add_argument(
-        "--niqe", action="store_true", help="print the NIQE of pictures before and after; lower is better"
-    )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        metavar="PIXELS",
-        help="side of the tiles, 0 for none; default: none if the picture fits into memory, else 2048, 1024 or 512",
-    )
-    parser.add_argument("--overlap", type=int, default=32, metavar="PIXELS", help="overlap of the tiles; default: 32")
-    parser.add_argument("--ensemble", action="store_true", help="average over 8 flips and rotations")
-    parser.add_argument(
-        "--strength",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="how much of the rain to remove, 0 to 1.5; default: 1, what the network finds",
-    )
-    parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="pictures, videos, folders, patterns, or - for stdin")
+    add("-o", "--output", help="file, folder, or - for stdout; default: next to the input, with -derained in the name")
+    add("--weights", metavar="NAME", help="file, workdir of a training, or name of packaged weights")
+    add("--list-weights", action=Listing, lines=_weights, help="list the packaged weights and exit")
+    add("--overwrite", action="store_true", help="replace existing outputs")
+    add("--compare", type=Path, metavar="DIR", help="also write before and after side by side into DIR")
+    add("--niqe", action="store_true", help="print the NIQE of pictures before and after; lower is better")
+    sizes = "side of the tiles, 0 for none; default: none if the picture fits into memory, else 2048, 1024 or 512"
+    add("--tile", type=int, metavar="PIXELS", help=sizes)
+    add("--overlap", type=int, default=32, metavar="PIXELS", help="overlap of the tiles; default: 32")
+    add("--ensemble", action="store_true", help="average over 8 flips and rotations")
+    strength = "how much of the rain to remove, 0 to 1.5; default: 1, what the network finds"
+    add("--strength", type=float, default=1.0, metavar="S", help=strength)
+    add("--precision", choices=get_args(Precision), default="float32")
+    add("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
+    add("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=_derain)
 
 
@@ -103,16 +84,10 @@ def _load(arguments: argparse.Namespace) -> "Derain":
     from multifocal_jax.weights_lookup import DEFAULT_NAME
 
     keep_programs()
-    derainer = load(
-        arguments.weights or DEFAULT_NAME,
-        precision=arguments.precision,
-        tile=arguments.tile,
-        overlap=arguments.overlap,
-        ensemble=arguments.ensemble,
-        strength=arguments.strength,
-        devices=arguments.devices,
-        progress=None if arguments.quiet else Display(),
-    )
+    names = ("precision", "tile", "overlap", "ensemble", "strength", "devices")
+    options = {name: getattr(arguments, name) for name in names}
+    progress = None if arguments.quiet else Display()
+    derainer = load(arguments.weights or DEFAULT_NAME, progress=progress, **options)
 
     def derain(image: "np.ndarray") -> "np.ndarray":
         try:

@@ -19,33 +19,17 @@ from multifocal_jax.paths import as_absolute, as_path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--workdir", help="workdir of the training; default: runs/NAME OF THE CONFIG")
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        metavar="NAME",
-        help="files, workdirs or packaged names instead of the workdir's weights; several are compared in one table",
-    )
-    parser.add_argument(
-        "--output", metavar="DIR", help="folder for the reports; default: WORKDIR/evaluation or WORKDIR/photographs"
-    )
-    parser.add_argument(
-        "--compare", nargs="+", default=[], metavar="DIR", help="add reports of earlier evaluations to the table"
-    )
-    parser.add_argument(
-        "--photographs", metavar="DIR", help="rainy pictures without ground truth instead of the config's test pictures"
-    )
-    parser.add_argument(
-        "--metrics", nargs="+", default=[], choices=get_args(Perceptual), help="further metrics; see docs/metrics.md"
-    )
-    parser.add_argument("--resume", action="store_true", help="continue an interrupted evaluation")
-    parser.add_argument("--devices", type=int, default=1, help="split the rows of every picture over this many devices")
-    parser.add_argument(
-        "--mark-trained-on",
-        action="store_true",
-        help="also score held-out pictures that the weights were trained on, and mark them; refused by default",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    add = parser.add_argument
+    add("--workdir", help="workdir of the training; default: runs/NAME OF THE CONFIG")
+    add("--weights", nargs="+", metavar="NAME", help="files, workdirs or packaged names instead; several are compared")
+    add("--output", metavar="DIR", help="for the reports; default: WORKDIR/evaluation or WORKDIR/photographs")
+    add("--compare", nargs="+", default=[], metavar="DIR", help="add reports of earlier evaluations to the table")
+    add("--photographs", metavar="DIR", help="rainy pictures without ground truth instead of the config's pairs")
+    add("--metrics", nargs="+", default=[], choices=get_args(Perceptual), help="further metrics; see docs/metrics.md")
+    add("--resume", action="store_true", help="continue an interrupted evaluation")
+    add("--devices", type=int, default=1, help="split the rows of every picture over this many devices")
+    add("--mark-trained-on", action="store_true", help="score and mark held-out pictures that were trained on")
+    add("--quiet", action="store_true", help="print errors only")
     add_config_arguments(parser)
     add_distributed_arguments(parser)
     parser.set_defaults(run=_evaluate)
@@ -67,16 +51,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     output = arguments.output or as_path(arguments.workdir) / ("photographs" if arguments.photographs else "evaluation")
     earlier = read_reports(arguments.compare) if arguments.compare else []
     try:
-        reports = run(
-            config,
-            weights,
-            output,
-            metrics=arguments.metrics,
-            resume=arguments.resume,
-            devices=arguments.devices,
-            mark_trained_on=arguments.mark_trained_on,
-            quiet=arguments.quiet,
-        )
+        names = ("metrics", "resume", "devices", "mark_trained_on", "quiet")
+        reports = run(config, weights, output, **{name: getattr(arguments, name) for name in names})
     except TooLargeError as error:
         raise InferenceError(error.advice("--config.eval.tile=")) from None
     if len(reports) + len(earlier) > 1:

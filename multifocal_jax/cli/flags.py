@@ -110,19 +110,13 @@ def _config_of_workdir(workdir: str | None) -> ExperimentConfig:
 def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that start several processes as one program; see `start_distributed`."""
     group = parser.add_argument_group("several processes", "see docs/devices/slurm.md")
-    group.add_argument(
-        "--distributed", action="store_true", help="join the processes that Slurm, Kubernetes or Cloud TPU started"
-    )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0, on plain machines")
-    group.add_argument("--process-count", type=int, metavar="N", help="number of processes, on plain machines")
-    group.add_argument("--process-id", type=int, metavar="I", help="number of this process from 0, on plain machines")
-    group.add_argument(
-        "--wait",
-        type=at_least(1),
-        default=processes.PATIENCE_SECONDS,
-        metavar="SECONDS",
-        help="time to wait for the other processes at the start; default: %(default)s",
-    )
+    add = group.add_argument
+    add("--distributed", action="store_true", help="join the processes that Slurm, Kubernetes or Cloud TPU started")
+    add("--coordinator", metavar="HOST:PORT", help="address of process 0, on plain machines")
+    add("--process-count", type=int, metavar="N", help="number of processes, on plain machines")
+    add("--process-id", type=int, metavar="I", help="number of this process from 0, on plain machines")
+    wait = "time to wait for the other processes at the start; default: %(default)s"
+    add("--wait", type=at_least(1), default=processes.PATIENCE_SECONDS, metavar="SECONDS", help=wait)
 
 
 def start_distributed(arguments: argparse.Namespace, preemptible: bool = True) -> None:

@@ -2,7 +2,7 @@
 
 import pkgutil
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def make_loss(train: TrainConfig) -> Loss:
 
 def _imported(name: str) -> Loss:
     try:
-        loss: Any = pkgutil.resolve_name(name)
+        loss = pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"TrainConfig.loss is {name!r}, which cannot be imported: {error}") from None
     if not callable(loss):
@@ -59,4 +59,4 @@ def _imported(name: str) -> Loss:
     value = jax.eval_shape(loss, images, images)
     if getattr(value, "shape", None) != ():
         raise ConfigError(f"TrainConfig.loss is {name!r}, which returns {value}; allowed: one number, such as a mean")
-    return loss
+    return cast(Loss, loss)
