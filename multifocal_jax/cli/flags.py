@@ -86,25 +86,22 @@ def read_config(arguments: argparse.Namespace) -> ExperimentConfig:
     Raises:
         ConfigError: the config file or an override is wrong, or there is no config.
     """
-    named, workdir = arguments.config, getattr(arguments, "workdir", "")
-    config = arguments.default_config if named is None else load_config(named)
-    config = apply_overrides(config or _config_of_workdir(workdir), arguments.overrides)
+    config, workdir = arguments.default_config, getattr(arguments, "workdir", "")
+    if arguments.config is None and config is None:
+        if workdir is None:
+            raise ConfigError("no config: give --config NAME or FILE, such as demo, or the --workdir of a training")
+        path = as_path(workdir) / WORKDIR_CONFIG
+        if not path.is_file():
+            raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which a training writes there; give --config")
+        arguments.config = os.fspath(path)
+    config = apply_overrides(load_config(arguments.config) if arguments.config else config, arguments.overrides)
     if arguments.print_config:
         print(describe_config(config))
         sys.exit()
     if workdir is None:
-        path = as_path(str(named))
+        path = as_path(arguments.config)
         arguments.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
     return config
-
-
-def _config_of_workdir(workdir: str | None) -> ExperimentConfig:
-    if workdir is None:
-        raise ConfigError("no config: give --config NAME or FILE, such as demo, or the --workdir of a training")
-    path = as_path(workdir) / WORKDIR_CONFIG
-    if not path.is_file():
-        raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which a training writes there; give --config")
-    return load_config(os.fspath(path))
 
 
 def add_distributed_arguments(parser: argparse.ArgumentParser) -> None:
