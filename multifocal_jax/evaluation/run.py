@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, open_source, place_of
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
+from multifocal_jax.evaluation.perceptual import Perceptual, open_measures
 from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
@@ -65,8 +66,7 @@ def run(
     processes.check_joined()
     truth = config.eval.split != "test" or config.data.test.dataset != "rainy"
     measures = open_measures(metrics, truth=truth)
-    # With several weights, every network has the architecture that it was trained with.
-    alone = len(weights) == 1
+    alone = len(weights) == 1  # of several, every network has the architecture that it was trained with
     loaded = [load_weights_for(name, config.model) if alone else load_weights(find_weights(name)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
@@ -77,32 +77,61 @@ def run(
     for folder in folders:
         _keep_apart(config, folder)
     known = [find_trained_on(held.record, source, count, config.data) for held in loaded]
-    lines = [f"{len(left_out)} pictures are left out; the reports name them"] if left_out else []
-    lines += [
-        _spell_trained_on(found, name, count, config, mark_trained_on)
-        for name, found in zip(weights, known, strict=True)
-    ]
-    if processes.index() == 0 and not quiet:
-        for line in filter(None, lines):
-            print(f"warning: {line}", file=sys.stderr)
+    warnings = [f"{len(left_out)} pictures are left out; the reports name them"] if left_out else []
+    for name, found in zip(weights, known, strict=True):
+        warnings.append(_spell_trained_on(found, name, count, config, mark_trained_on))
+    main, options = processes.index() == 0, config.eval
+    for warning in filter(None, warnings if main and not quiet else []):
+        print(f"warning: {warning}", file=sys.stderr)
     reports = []
     for name, held, title, folder, found in zip(weights, loaded, titles, folders, known, strict=True):
         record = _record(config, name, held, list(measures))
-        if found.indices:
-            record["dataset"] += ", trained on"
-        notes: dict[str, Any] = {"left_out": left_out}
+        record["dataset"] += ", trained on" * bool(found.indices)
+        derainer = Derainer(
+            held.params,
+            held.model,
+            precision=options.precision,
+            tile=options.tile,
+            overlap=options.overlap,
+            ensemble=options.ensemble,
+            devices=devices,
+        )
+        try:
+            report = evaluate(
+                derainer,
+                source,
+                family=options.family,
+                measures=measures,
+                limit=options.limit,
+                batch_size=options.batch_size,
+                output=folder,
+                save_images=options.save_images,
+                resume=resume,
+                progress=main and not quiet,
+                record=record,
+            )
+        except KeyboardInterrupt:
+            print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
+            raise
+        report = dataclasses.replace(report, left_out=left_out)
         if truth:
-            notes |= {"trained_on": frozenset(map(source.name, found.indices)), "unknown": found.unknown}
-        report = _run_one(config, held, record, notes, source, measures, folder, resume, devices, quiet)
+            trained_on = frozenset(map(source.name, found.indices))
+            report = dataclasses.replace(report, trained_on=trained_on, unknown=found.unknown)
         reports.append((title, report))
+        if not main:
+            continue
+        write_text(folder / REPORT, report.to_json())
+        write_text(folder / "report.csv", report.to_csv())
+        write_text(folder / "report.md", report.to_markdown())
+        if options.save_images:
+            write_page(report, source, folder)
+        if not quiet:
+            print(f"{report.to_text()}\nwritten to {folder}")
     return reports
 
 
 def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
-    """Reports of earlier evaluations.
-
-    Args:
-        places: `report.json` files, or folders that hold one.
+    """Title and report of earlier evaluations: `report.json` files, or folders that hold one.
 
     Raises:
         ReportError: there is none, or it cannot be read.
@@ -124,73 +153,16 @@ def _shorten(place: str) -> str:
 
 
 def write_comparison(reports: Sequence[tuple[str, Report]], output: epath.PathLike) -> str:
-    """Write several reports as one table, `comparison.md`, in process 0; equal titles are numbered.
-
-    Returns:
-        The table.
-    """
-    seen: dict[str, int] = {}
+    """Write several reports as one table, `comparison.md`, in process 0, and return it; equal titles are numbered."""
+    seen: Counter[str] = Counter()
     numbered = []
     for title, report in reports:
-        seen[title] = seen.get(title, 0) + 1
+        seen[title] += 1
         numbered.append((title if seen[title] == 1 else f"{title} ({seen[title]})", report))
     table = comparison_table(numbered)
     if processes.index() == 0:
         write_text(make_folder(output) / "comparison.md", table)
     return table
-
-
-def _run_one(
-    config: ExperimentConfig,
-    weights: Weights,
-    record: dict[str, Any],
-    notes: dict[str, Any],
-    source: ScoredPairs | RainyFiles,
-    measures: dict[Perceptual, Measure],
-    folder: Path,
-    resume: bool,
-    devices: int,
-    quiet: bool,
-) -> Report:
-    options, main = config.eval, processes.index() == 0
-    derainer = Derainer(
-        weights.params,
-        weights.model,
-        precision=options.precision,
-        tile=options.tile,
-        overlap=options.overlap,
-        ensemble=options.ensemble,
-        devices=devices,
-    )
-    try:
-        report = evaluate(
-            derainer,
-            source,
-            family=options.family,
-            measures=measures,
-            limit=options.limit,
-            batch_size=options.batch_size,
-            output=folder,
-            save_images=options.save_images,
-            resume=resume,
-            progress=main and not quiet,
-            record=record,
-        )
-    except KeyboardInterrupt:
-        print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
-        raise
-    report = dataclasses.replace(report, **notes)
-    if not main:
-        return report
-    write_text(folder / REPORT, report.to_json())
-    write_text(folder / "report.csv", report.to_csv())
-    write_text(folder / "report.md", report.to_markdown())
-    if options.save_images:
-        write_page(report, source, folder)
-    if not quiet:
-        print(report.to_text())
-        print(f"written to {folder}")
-    return report
 
 
 def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
@@ -219,7 +191,7 @@ def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
         if as_absolute(folder / "images").is_relative_to(read):
             raise EvaluationError(
                 f"the results in {folder} would lie among the pictures of {read} and be read as such the next time; "
-                "choose another --output"
+                "choose another output folder"
             )
 
 

@@ -1,6 +1,6 @@
 """Checks from the files' headers, before any work, which pictures can be scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from multifocal_jax.data.crops import in_threads
@@ -11,12 +11,13 @@ from multifocal_jax.evaluation.perceptual import Perceptual, check_size
 from multifocal_jax.evaluation.scoring import EvaluationError
 
 _LISTED = 20  # faults in one message
+_SKIP = "--config.data.on_broken=skip"
 
 
 def usable(
     source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
 ) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
-    """The usable ones among the first pictures of a source.
+    """The usable ones among the first `count` pictures of a source; and those left out with the reason, by name.
 
     Args:
         source: of the pictures.
@@ -24,9 +25,6 @@ def usable(
         metrics: to be measured in addition to PSNR and SSIM.
         skip: decode every picture and leave out those that cannot be scored; otherwise these are refused, and faults
             beyond the headers are only found when the picture is scored.
-
-    Returns:
-        The usable pictures, and those left out with the reason, by name.
 
     Raises:
         EvaluationError: pictures cannot be scored; all of them are listed.
@@ -46,17 +44,13 @@ def usable(
     left_out = {source.name(index): reason for index, reason in enumerate(faults) if reason}
     if not left_out:
         return source, {}
-    if not skip or len(left_out) == count:
-        raise EvaluationError(_spell(left_out, count, "" if skip else "--config.data.on_broken=skip"))
-    good: Any = [(0, index) for index, reason in enumerate(faults) if not reason]
-    return Selection([source], good), left_out  # pyright: ignore[reportArgumentType]  # it hands on what it is given
-
-
-def _spell(left_out: Mapping[str, str], count: int, option: str) -> str:
+    if skip and len(left_out) < count:
+        good: Any = [(0, index) for index, reason in enumerate(faults) if not reason]
+        return Selection([source], good), left_out  # pyright: ignore[reportArgumentType]  # it hands on what it is given
     reasons = list(left_out.values())
-    if len(reasons) == 1 and option:
-        return f"{reasons[0]} ({option} scores the others)"
-    advice = f"repair or remove them, or score the others with {option}" if option else "there is nothing left to score"
+    if len(reasons) == 1 and not skip:
+        raise EvaluationError(f"{reasons[0]} ({_SKIP} scores the others)")
+    advice = "there is nothing left to score" if skip else f"repair or remove them, or score the others with {_SKIP}"
     more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
     lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
-    return "\n  ".join(lines)
+    raise EvaluationError("\n  ".join(lines))
