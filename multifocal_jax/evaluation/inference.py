@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -132,13 +133,14 @@ class Derainer:
         found = jax.local_devices(backend=platform)
         if devices > len(found):
             raise InferenceError(f"{devices} devices were asked for; JAX finds {len(found)}")
-        self._devices = found[:devices]
+        self._devices, self._platform = found[:devices], found[0].platform
         mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=self._devices)
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._programs: dict[Any, Compiled] = {}
         self._sizes: dict[Any, Sizes] = {}
-        self._network = build_network(model, dtype=self._dtype_of_computation, devices=devices)
+        self._network = build_network(model, dtype=jnp.dtype(precision), devices=devices)
+        self._dtype: Any = jnp.promote_types(jnp.dtype(precision), jnp.float32)  # of images inside
         self._chosen: dict[Any, int] = {}  # automatic tile of each picture size
         self._least: dict[Any, float] = {}  # bytes per pixel of a program, from the most recent one
         known = programs.speed((model, precision), self._devices)
@@ -186,15 +188,12 @@ class Derainer:
 
     def unclipped(self, batch: np.ndarray) -> np.ndarray:
         """The result before `__call__` clips and rounds it: floats of the batch's shape (B, H, W, 3)."""
-        return self._ensemble(batch) if self.ensemble else self._padded(batch)
-
-    def _ensemble(self, batch: np.ndarray) -> np.ndarray:
+        if not self.ensemble:
+            return self._padded(batch)
         total: Any = 0
-        for flip in (False, True):
-            for turns in range(4):
-                view = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
-                result = np.rot90(self._padded(view), -turns, axes=(1, 2))
-                total = total + (result[:, :, ::-1] if flip else result)
+        for flip, turns in itertools.product((1, -1), range(4)):
+            result = self._padded(np.rot90(batch[:, :, ::flip], turns, axes=(1, 2)))
+            total = total + np.rot90(result, -turns, axes=(1, 2))[:, :, ::flip]
         return total / 8
 
     def _padded(self, batch: np.ndarray) -> np.ndarray:
@@ -335,19 +334,6 @@ class Derainer:
         has = "the device has less" if free is None else f"{memory.spell(free)} are free"
         fits = f"tiles of {side} pixels would fit" if side else "even tiles would not fit"
         return TooLargeError(f"{what} needs {memory.spell(needed)} at once and {has}; {fits}", needed, free, side)
-
-    @property
-    def _platform(self) -> str:
-        return self._devices[0].platform
-
-    @property
-    def _dtype(self) -> Any:
-        """Type of images inside: float32, or float64 for that precision."""
-        return jnp.promote_types(self._dtype_of_computation, jnp.float32)
-
-    @property
-    def _dtype_of_computation(self) -> Any:
-        return jnp.dtype(self.precision)
 
     def _place(self, params: Any) -> Any:
         if self.strength != 1:  # R is the result of a convolution, which is linear in its kernel and bias

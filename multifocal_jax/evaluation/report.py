@@ -17,6 +17,7 @@ from multifocal_jax.evaluation.perceptual import PERCEPTUAL, PERCEPTUAL_TITLES, 
 
 Side = Literal["input", "result"]
 SIDES: tuple[Side, Side] = ("input", "result")
+DERAINER_OPTIONS = ("precision", "tile", "overlap", "ensemble")  # names of `Derainer` that change scores
 
 TITLES: dict[Family | Perceptual, str] = {
     "uint8": "Y, rounded luma, SSIM at full size (`uint8`)",
@@ -313,13 +314,9 @@ def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
     (first, base), *others = reports
     lines = []
     for title, report in others:
-        for what, part in (("architecture", _architecture), ("options", _options)):
-            before, after = part(base.record), part(report.record)
-            changes = [
-                f"{name}: {before.get(name)} -> {after[name]}"
-                for name in after
-                if before and before.get(name) != after[name]
-            ]
+        for what in ("architecture", "options"):
+            before, after = (_part(one.record, what) for one in (base, report))
+            changes = [f"{k}: {before.get(k)} -> {v}" for k, v in after.items() if before and before.get(k) != v]
             if changes:
                 lines.append(f"{title} differs from {first} in its {what}: {', '.join(changes)}")
         here, there = ({picture.name: picture for picture in one.pictures} for one in (report, base))
@@ -334,12 +331,10 @@ def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
     return lines
 
 
-def _architecture(record: dict[str, Any]) -> dict[str, Any]:
+def _part(record: dict[str, Any], what: str) -> dict[str, Any]:
+    if what == "options":
+        return {name: record[name] for name in DERAINER_OPTIONS if name in record}
     return json.loads(json.dumps(record.get("model", {})))  # as it comes from a file
-
-
-def _options(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("precision", "tile", "overlap", "ensemble") if name in record}
 
 
 def _same_input(one: PictureScores, other: PictureScores) -> bool:

@@ -19,7 +19,7 @@ from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, ope
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.perceptual import Perceptual, open_measures
-from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
+from multifocal_jax.evaluation.report import DERAINER_OPTIONS, Report, ReportError, comparison_table
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
 from multifocal_jax.evaluation.usable import usable
@@ -87,15 +87,8 @@ def run(
     for name, held, title, folder, found in zip(weights, loaded, titles, folders, known, strict=True):
         record = _record(config, name, held, list(measures))
         record["dataset"] += ", trained on" * bool(found.indices)
-        derainer = Derainer(
-            held.params,
-            held.model,
-            precision=options.precision,
-            tile=options.tile,
-            overlap=options.overlap,
-            ensemble=options.ensemble,
-            devices=devices,
-        )
+        settings = {name: getattr(options, name) for name in DERAINER_OPTIONS}
+        derainer = Derainer(held.params, held.model, devices=devices, **settings)
         try:
             report = evaluate(
                 derainer,
@@ -219,26 +212,20 @@ def _spell_trained_on(found: TrainedOn, name: str, count: int, config: Experimen
 
 def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
     """Everything that determines the scores: an evaluation with an equal record may be resumed."""
-    options = to_dict(config.eval)
+    held_out = config.eval.split == "held_out"
+    sources = config.data.train if held_out else (config.data.test,)
+    names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
     return {
         "name": config.name,
         "weights": name,
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
-        "dataset": _dataset(config),
+        "dataset": " + ".join(names) + ", held out" * held_out,  # rain200h/test, or rain200h/train, held out
         "model": to_dict(weights.model),
         "data": to_dict(config.data),
-        **{key: options[key] for key in ("family", "precision", "tile", "overlap", "ensemble")},
+        **{name: getattr(config.eval, name) for name in ("family", *DERAINER_OPTIONS)},
         **({"metrics": list(metrics)} if metrics else {}),
     }
-
-
-def _dataset(config: ExperimentConfig) -> str:
-    """What is scored: `rain200h/test`, or `rain200h/train, held out`."""
-    held_out = config.eval.split == "held_out"
-    sources = config.data.train if held_out else (config.data.test,)
-    names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
-    return " + ".join(names) + ", held out" * held_out
 
 
 def _titles(places: Sequence[str]) -> list[str]:

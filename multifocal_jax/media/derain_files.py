@@ -18,7 +18,7 @@ from multifocal_jax.files import PARTIAL, OutputError, make_folder, write_whole
 from multifocal_jax.media import containers
 from multifocal_jax.media.animations import derain_animation, encode_animation, first_frame, is_animation
 from multifocal_jax.media.kinds import PICTURES, kind_by_suffix, kind_of, why_unknown
-from multifocal_jax.media.photographs import Photograph, encode_photograph, format_of, read_photograph
+from multifocal_jax.media.photographs import encode_photograph, format_of, read_photograph, save_picture
 
 Derain = Callable[[np.ndarray], np.ndarray]
 
@@ -261,11 +261,7 @@ def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarra
     make_folder(job.target.parent)
     write_whole(job.target, lambda file: file.write(contents))
     if job.comparison:
-        make_folder(job.comparison.parent)
-        pixels = np.concatenate([before, after], axis=1)
-        photograph = Photograph(pixels, None, False, "JPEG", {"quality": 92})
-        pair = encode_photograph(photograph, "JPEG", str(job.comparison))
-        write_whole(job.comparison, lambda file: file.write(pair))
+        save_picture(np.concatenate([before, after], axis=1), job.comparison)
     return before, after
 
 

@@ -243,7 +243,7 @@ def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str,
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 without metadata, in the format of the path's suffix; creates the folder.
+    """Write (H, W, 3) uint8 or uint16 without metadata, in the format of the path's suffix; creates the folder.
 
     Raises:
         OutputError: the suffix is not that of a picture, or the file cannot be written.

@@ -159,7 +159,12 @@ class _Clock:
         self.rate = rates[0] if rates else Fraction(25)
         self.time_base = self.source = picture.time_base or Fraction(1, av.time_base)
         if container.even:
-            self.time_base = next((1 / rate for rate in rates if _is_even(times, 1 / rate)), _TICKS)
+            numbered = [  # those by which the times are the numbers 0, 1, 2, ... of frames
+                rate
+                for rate in rates
+                if all(abs((time - times[0]) * rate - number) < 0.5 for number, time in enumerate(times))
+            ]
+            self.time_base = 1 / numbered[0] if numbered else _TICKS
         self.last: int | None = None
 
     def time(self, frame: VideoFrame) -> int:
@@ -170,8 +175,3 @@ class _Clock:
 
     def duration(self, frame: VideoFrame) -> int:
         return ticks(frame.duration * self.source, self.time_base)
-
-
-def _is_even(times: list[Fraction], period: Fraction) -> bool:
-    """Whether times correspond to frame numbers 0, 1, 2, ..."""
-    return all(abs(time - times[0] - number * period) < period / 2 for number, time in enumerate(times))
