@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -103,13 +104,11 @@ class Report:
     @cached_property
     def means(self) -> PictureScores:
         """The means of all values."""
-
-        def score(side: Side, family: Family) -> Score:
+        means = PictureScores("mean", 0, 0, {}, {})
+        for side, family in itertools.product(SIDES, self.families):
             scores = [getattr(picture, side)[family] for picture in self.pictures]
-            return Score(fmean(one.psnr for one in scores), fmean(one.ssim for one in scores))
-
-        before, after = ({family: score(side, family) for family in self.families} for side in SIDES)
-        means = PictureScores("mean", 0, 0, before, after)
+            mean = Score(fmean(one.psnr for one in scores), fmean(one.ssim for one in scores))
+            getattr(means, side)[family] = mean
         for name in self.perceptual:
             first, second = zip(*(picture.perceptual[name] for picture in self.pictures), strict=True)
             means.perceptual[name] = fmean(first), fmean(second)
@@ -258,12 +257,11 @@ class Report:
 def picture_to_dict(picture: PictureScores) -> dict[str, Any]:
     """One picture as JSON's types."""
 
-    def score(value: Score) -> dict[str, float | None]:
+    def score(side: Side, family: Family) -> dict[str, float | None]:
+        value = getattr(picture, side)[family]
         return {"psnr": value.psnr if math.isfinite(value.psnr) else None, "ssim": value.ssim}
 
-    scores: dict[str, Any] = {
-        family: {side: score(getattr(picture, side)[family]) for side in SIDES} for family in picture.result
-    }
+    scores: dict[str, Any] = {family: {side: score(side, family) for side in SIDES} for family in picture.result}
     scores |= {name: dict(zip(SIDES, values, strict=True)) for name, values in picture.perceptual.items()}
     return {"name": picture.name, "width": picture.width, "height": picture.height, "scores": scores}
 
@@ -271,16 +269,15 @@ def picture_to_dict(picture: PictureScores) -> dict[str, Any]:
 def picture_from_dict(values: dict[str, Any]) -> PictureScores:
     """The inverse of `picture_to_dict`; raises ValueError, KeyError or TypeError for anything else."""
 
-    def score(value: dict[str, float | None]) -> Score:
-        psnr, ssim = value["psnr"], value["ssim"]
-        return Score(math.inf if psnr is None else psnr, float(ssim))  # pyright: ignore[reportArgumentType]
-
-    scores = values["scores"]
-    before, after = ({name: score(scores[name][side]) for name in FAMILIES if name in scores} for side in SIDES)
-    perceptual: dict[Perceptual, tuple[float, float]] = {
-        name: (scores[name]["input"], scores[name]["result"]) for name in PERCEPTUAL if name in scores
-    }
-    return PictureScores(values["name"], values["width"], values["height"], before, after, perceptual)
+    picture, scores = PictureScores(values["name"], values["width"], values["height"], {}, {}), values["scores"]
+    for side, family in itertools.product(SIDES, FAMILIES):
+        if family in scores:
+            psnr, ssim = scores[family][side]["psnr"], scores[family][side]["ssim"]
+            getattr(picture, side)[family] = Score(math.inf if psnr is None else psnr, float(ssim))
+    for name in PERCEPTUAL:
+        if name in scores:
+            picture.perceptual[name] = scores[name]["input"], scores[name]["result"]
+    return picture
 
 
 def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:

@@ -13,22 +13,25 @@ from etils import epath
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
-from multifocal_jax.data.errors import NoPairsError
+from multifocal_jax.data.crops import in_threads
+from multifocal_jax.data.errors import ImageError, NoPairsError
 from multifocal_jax.data.published import PUBLISHED
-from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, open_source, place_of
+from multifocal_jax.data.sources import RainyFiles, ScoredPairs, Selection, open_rainy, open_source, place_of
 from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.perceptual import Perceptual, open_measures
+from multifocal_jax.evaluation.perceptual import Perceptual, check_size, open_measures
 from multifocal_jax.evaluation.report import DERAINER_OPTIONS, Report, ReportError, comparison_table
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
-from multifocal_jax.evaluation.usable import usable
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
 from multifocal_jax.weights import Weights, load_weights
 from multifocal_jax.weights_lookup import find_weights, load_weights_for
 
 REPORT = "report.json"
+_LISTED = 20  # faults in one message
+_SKIP = "--config.data.on_broken=skip"
 
 
 def run(
@@ -71,7 +74,7 @@ def run(
     titles = _titles(weights)
     source = _open(config)
     count = min(config.eval.limit, len(source)) if config.eval.limit else len(source)
-    source, left_out = usable(source, count, list(measures), skip=config.data.on_broken == "skip")
+    source, left_out = _usable(source, count, list(measures), skip=config.data.on_broken == "skip")
     count -= len(left_out)
     folders = [as_path(output) if alone else as_path(output) / title for title in titles]
     for folder in folders:
@@ -175,6 +178,41 @@ def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
             "eval.split is 'held_out', but the config sets none aside; add --config.data.held_out=N as in training"
         )
     return source
+
+
+def _usable(
+    source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
+) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
+    """The usable ones among the first `count` pictures of a source, and those left out with the reason, by name.
+
+    With `skip` every picture is decoded; otherwise those that cannot be scored are refused, all of them in one message,
+    and faults beyond the files' headers are only found when the picture is scored.
+    """
+    truth = not isinstance(source, RainyFiles)
+
+    def fault(index: int) -> str:
+        try:
+            check_size(metrics, truth, *source.check(index, whole=skip))
+        except MetricError as error:
+            return f"{source.name(index)}: {error}"
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    faults = in_threads(fault, count, "checking pictures")
+    left_out = {source.name(index): reason for index, reason in enumerate(faults) if reason}
+    if not left_out:
+        return source, {}
+    if skip and len(left_out) < count:
+        good: Any = [(0, index) for index, reason in enumerate(faults) if not reason]
+        return Selection([source], good), left_out  # pyright: ignore[reportArgumentType]  # it hands on what it is given
+    reasons = list(left_out.values())
+    if len(reasons) == 1 and not skip:
+        raise EvaluationError(f"{reasons[0]} ({_SKIP} scores the others)")
+    advice = "there is nothing left to score" if skip else f"repair or remove them, or score the others with {_SKIP}"
+    more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+    lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
+    raise EvaluationError("\n  ".join(lines))
 
 
 def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
