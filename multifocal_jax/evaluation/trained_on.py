@@ -22,19 +22,12 @@ Training = tuple[DataConfig, Sequence[Fingerprint]]  # with the fingerprint of e
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What is known about weights and pictures.
+    """What is known about weights and pictures."""
 
-    Attributes:
-        indices: of the pictures that the weights were trained on.
-        unknown: why the weights may have been trained on more of them, in words; empty if all is known.
-        changed: the place of pictures to score that have changed since the training; empty otherwise.
-        advice: how to make `split="held_out"` score the pictures that the training held out.
-    """
-
-    indices: frozenset[int]
-    unknown: str
-    changed: str
-    advice: str
+    indices: frozenset[int]  # of the pictures that the weights were trained on
+    unknown: str  # why the weights may have been trained on more of them, in words; empty if all is known
+    changed: str  # the place of pictures to score that have changed since the training; empty otherwise
+    advice: str  # how to make `split="held_out"` score the pictures that the training held out
 
 
 def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, here: DataConfig) -> TrainedOn:

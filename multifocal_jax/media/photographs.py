@@ -38,20 +38,13 @@ class PhotographError(UserError):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A decoded photograph, rotated upright.
+    """A decoded photograph, rotated upright."""
 
-    Attributes:
-        pixels: (H, W, 3) uint8 or uint16 RGB; grey is repeated over the channels.
-        alpha: (H, W) of the same dtype, or None.
-        grey: whether it was, and will be written as, greyscale.
-        format: Pillow's name of the file format.
-        options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    grey: bool
-    format: str
+    pixels: np.ndarray  # (H, W, 3) uint8 or uint16 RGB; grey is repeated over the channels
+    alpha: np.ndarray | None  # (H, W) of the same dtype, or None
+    grey: bool  # whether it was, and will be written as, greyscale
+    format: str  # Pillow's name of the file format
+    # for Pillow's `save`, so that a file of the same format has the same quality and metadata
     options: dict[str, Any] = field(default_factory=dict)
 
 

@@ -57,9 +57,8 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
         survey = survey_of(film, source)
     encoder, lost = _encoder(container, survey, target)
     make_folder(target.absolute().parent)
-    bar = tqdm(total=len(survey.times), unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
 
-    def write(film: InputContainer, result: OutputContainer) -> None:
+    def write(film: InputContainer, result: OutputContainer, bar: tqdm) -> None:
         look, picture = survey.look, pictures_of(film, source)
         decode, clock = Decoder(picture), _Clock(survey.times, container, picture)
         origin = Fraction(film.start_time or 0, av.time_base)
@@ -94,9 +93,11 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
 
     def write_file(file: BinaryIO) -> None:
         try:
+            frames = len(survey.times)
+            bar = tqdm(total=frames, unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
             with bar, open_video(source) as film:
                 result = av.open(file, "w", format=container.muxer, container_options=dict(container.options))
-                write(film, result)
+                write(film, result, bar)
                 result.close()  # not after an error, which another one in closing would hide
         except FFmpegError as error:
             raise OutputError(f"{target} cannot be written as {container.muxer}: {error.strerror}") from None
