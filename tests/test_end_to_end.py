@@ -15,14 +15,9 @@ import pytest
 from PIL import Image
 
 from tests.helpers import NEEDING
+from tests.launch import ROOT
 
-ROOT = Path(__file__).parents[1]
-SMALL = [
-    "--config.model.channels=8",
-    "--config.model.modules=1",
-    "--config.data.crop_size=32",
-    "--config.train.batch_size=2",
-]
+SMALL = ["model.channels=8", "model.modules=0", "data.crop_size=32", "train.batch_size=2", "train.steps=6"]
 
 
 def run(*command, folder, status=0, **environment):
@@ -68,7 +63,7 @@ def trained(tmp_path_factory):
     """A workdir of the demo config, smaller and shorter."""
     folder = tmp_path_factory.mktemp("demo")
     config = ["--config", ROOT / "configs" / "demo.py", "--workdir", folder / "run"]
-    run(sys.executable, ROOT / "train.py", *config, *SMALL, "--config.train.steps=6", folder=folder)
+    run(sys.executable, ROOT / "train.py", *config, *(f"--config.{one}" for one in SMALL), folder=folder)
     return folder / "run"
 
 
@@ -88,8 +83,7 @@ def test_training_leaves_events_that_tensorboard_can_read(trained):
 def test_evaluation_writes_scores_and_pictures(trained):
     done = run(sys.executable, ROOT / "evaluate.py", "--workdir", trained, folder=trained)
     assert "chelsea" in done.stdout
-    report = json.loads((trained / "evaluation" / "report.json").read_text())
-    assert report
+    assert json.loads((trained / "evaluation" / "report.json").read_text())
     assert size(trained / "evaluation" / "images" / "chelsea.png") == (451, 300)
     run(sys.executable, "-m", "multifocal_jax.cli.demo", trained, trained / "sheet.png", folder=trained)
     assert size(trained / "sheet.png") == (3 * 451 + 2 * 8, 300 + 24)

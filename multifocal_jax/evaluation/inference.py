@@ -1,6 +1,8 @@
 """De-raining whole pictures of any size with trained weights."""
 
 import contextlib
+import copy
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -59,19 +61,12 @@ class TooLargeError(InferenceError):
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture or batch on its way through the network.
+    """A picture or batch on its way through the network."""
 
-    Attributes:
-        own: height and width before padding.
-        shape: (B, H, W, 3), padded to multiples.
-        dtype: of its values.
-        tile: side of its tiles; 0 if it is processed whole.
-    """
-
-    own: Size
-    shape: tuple[int, ...]
+    own: Size  # height and width before padding
+    shape: tuple[int, ...]  # (B, H, W, 3), padded to multiples
     dtype: np.dtype
-    tile: int
+    tile: int  # side of its tiles; 0 if it is processed whole
 
     @property
     def cut(self) -> Size:
@@ -124,12 +119,9 @@ class Derainer:
         platform: str | None = None,
         progress: Report | None = None,
     ) -> None:
-        self.model = model
-        self.precision: Precision = precision
+        self.model, self.precision = model, precision
         self.tile = None if tile is None else round_up(tile, model.multiple)
-        self.overlap = overlap
-        self.ensemble = ensemble
-        self.strength = strength
+        self.overlap, self.ensemble, self.strength = overlap, ensemble, strength
         if not 0 <= strength <= MOST_STRENGTH:
             raise InferenceError(f"strength {strength}; allowed: 0 to {MOST_STRENGTH}")
         smallest = min(TILES) if tile is None else tile
@@ -141,35 +133,31 @@ class Derainer:
         found = jax.local_devices(backend=platform)
         if devices > len(found):
             raise InferenceError(f"{devices} devices were asked for; JAX finds {len(found)}")
-        self._devices = found[:devices]
+        self._devices, self._platform = found[:devices], found[0].platform
         mesh = jax.make_mesh((devices,), ("rows",), (AxisType.Auto,), devices=self._devices)
         self._rows = NamedSharding(mesh, PartitionSpec(None, "rows"))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self._programs: dict[Any, Compiled] = {}
         self._sizes: dict[Any, Sizes] = {}
-        self._network = build_network(model, dtype=self._dtype_of_computation, devices=devices)
+        self._network = build_network(model, dtype=jnp.dtype(precision), devices=devices)
+        self._dtype: Any = jnp.promote_types(jnp.dtype(precision), jnp.float32)  # of images inside
         self._chosen: dict[Any, int] = {}  # automatic tile of each picture size
         self._least: dict[Any, float] = {}  # bytes per pixel of a program, from the most recent one
         known = programs.speed((model, precision), self._devices)
         self._speed = [] if known is None else [known]  # seconds per pixel of the last run that was long enough
-        self._report: Report = progress or _ignore
+        self._report: Report = progress or (lambda _: None)
         self._params = self._place(params)
 
     def with_params(self, params: Any) -> Self:
         """A copy with other parameters that shares the compiled programs."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other._params = self._place(params)
         return other
 
     def planned_memory(self, shape: tuple[int, ...], dtype: Any = np.uint8) -> int:
         """Bytes per device for a whole picture (H, W, 3) of this dtype, in addition to what the process already uses.
 
-        That is the compiler's plan for a program of this size, including weights, and memory beyond that plan. A larger
-        shared program needs more, and is not used if it does not fit.
-
-        Raises:
-            TooLargeError: less memory is available.
+        That is the compiler's plan, including weights, and memory beyond it. Raises TooLargeError if less is available.
         """
         height, width = (round_up(side, self.model.multiple) for side in shape[:2])
         picture = _Picture((shape[0], shape[1]), (1, height, width, 3), np.dtype(dtype), 0)
@@ -200,15 +188,12 @@ class Derainer:
 
     def unclipped(self, batch: np.ndarray) -> np.ndarray:
         """The result before `__call__` clips and rounds it: floats of the batch's shape (B, H, W, 3)."""
-        return self._ensemble(batch) if self.ensemble else self._padded(batch)
-
-    def _ensemble(self, batch: np.ndarray) -> np.ndarray:
+        if not self.ensemble:
+            return self._padded(batch)
         total: Any = 0
-        for flip in (False, True):
-            for turns in range(4):
-                view = np.rot90(batch[:, :, ::-1] if flip else batch, turns, axes=(1, 2))
-                result = np.rot90(self._padded(view), -turns, axes=(1, 2))
-                total = total + (result[:, :, ::-1] if flip else result)
+        for flip, turns in itertools.product((1, -1), range(4)):
+            result = self._padded(np.rot90(batch[:, :, ::flip], turns, axes=(1, 2)))
+            total = total + np.rot90(result, -turns, axes=(1, 2))[:, :, ::flip]
         return total / 8
 
     def _padded(self, batch: np.ndarray) -> np.ndarray:
@@ -217,32 +202,26 @@ class Derainer:
         if batch.dtype not in (np.uint8, np.uint16):
             batch = batch.astype(self._dtype)
         batch = pad_to_multiple(batch, self.model.multiple)
-        picture = _Picture((height, width), batch.shape, batch.dtype, self.tile or 0)
-        result = self._in_tiles_that_fit(batch, picture) if self.tile is None else self._in_tiles(batch, picture)
-        return result[:, :height, :width]
-
-    def _in_tiles_that_fit(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
         count, *sides, _ = batch.shape
         key = count, *sorted(sides), str(batch.dtype)  # portrait and landscape are treated alike
         while True:
-            tile = self._chosen.get(key, 0)
+            tile = self._chosen.get(key, 0) if self.tile is None else self.tile
             try:
-                return self._in_tiles(batch, replace(picture, tile=tile))
+                picture = _Picture((height, width), batch.shape, batch.dtype, tile)
+                return self._in_tiles(batch, picture)[:, :height, :width]
             except TooLargeError as error:
                 below = min(error.side, (tile or max(sides)) - 1)
                 smaller = next((side for side in TILES if self.overlap < side <= below), None)
-                if smaller is None:
+                if self.tile is not None or smaller is None:
                     raise
                 self._chosen[key] = smaller
-                self._report(Tiling(*picture.own, smaller, error.needed, error.free))
+                self._report(Tiling(height, width, smaller, error.needed, error.free))
 
     def _in_tiles(self, batch: np.ndarray, picture: _Picture) -> np.ndarray:
         """De-rain (B, H, W, 3) padded to multiples; floats."""
-        own = picture.cut
-        times = math.prod(
-            len(starts(length, side, self.overlap, self.model.multiple))
-            for length, side in zip(batch.shape[1:3], own, strict=True)
-        )
+        own, lengths = picture.cut, batch.shape[1:3]
+        positions = (starts(*both, self.overlap, self.model.multiple) for both in zip(lengths, own, strict=True))
+        times = math.prod(map(len, positions))
         worth = _WORTH.get(self._platform, _WORTH_ELSEWHERE)
         sizes = self._sizes.setdefault((len(batch), str(batch.dtype)), Sizes(worth))
         size = sizes.program_for(own, times) if self._network.takes_size else own
@@ -356,19 +335,6 @@ class Derainer:
         fits = f"tiles of {side} pixels would fit" if side else "even tiles would not fit"
         return TooLargeError(f"{what} needs {memory.spell(needed)} at once and {has}; {fits}", needed, free, side)
 
-    @property
-    def _platform(self) -> str:
-        return self._devices[0].platform
-
-    @property
-    def _dtype(self) -> Any:
-        """Type of images inside: float32, or float64 for that precision."""
-        return jnp.promote_types(self._dtype_of_computation, jnp.float32)
-
-    @property
-    def _dtype_of_computation(self) -> Any:
-        return jnp.dtype(self.precision)
-
     def _place(self, params: Any) -> Any:
         if self.strength != 1:  # R is the result of a convolution, which is linear in its kernel and bias
             weaker = jax.tree.map(lambda value: value * self.strength, params["fusion"]["residual"])
@@ -405,21 +371,8 @@ def load(
         InferenceError: see `Derainer`.
     """
     weights = load_weights(find_weights(name_or_path))
-    return Derainer(
-        weights.params,
-        weights.model,
-        precision=precision,
-        tile=tile,
-        overlap=overlap,
-        ensemble=ensemble,
-        strength=strength,
-        devices=devices,
-        progress=progress,
-    )
-
-
-def _ignore(_: Any) -> None:
-    """Ignore progress."""
+    options = {"precision": precision, "tile": tile, "overlap": overlap, "ensemble": ensemble, "strength": strength}
+    return Derainer(weights.params, weights.model, devices=devices, progress=progress, **options)
 
 
 def _forward(network: Network, dtype: Any, params: Any, batch: jax.Array, size: jax.Array) -> jax.Array:

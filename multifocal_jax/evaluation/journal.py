@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from multifocal_jax.errors import UserError
@@ -18,19 +17,14 @@ class JournalError(UserError):
 
 
 class Journal:
-    """`scores.jsonl`: one line that says what is scored, then one line per picture.
+    """`scores.jsonl` in a folder: one line that says what is scored, the `record`, then one line per picture.
 
-    All processes but the first write their own files next to it, which the first merges.
+    All processes but the first write their own files next to it, which the first merges when it resumes. Without
+    `resume` the file is started afresh; without a folder nothing is written.
 
     Attributes:
         done: pictures scored already, by name.
         taken_over: whether another file has the contents of this one, so that it is removed at the end.
-
-    Args:
-        folder: of the file; None writes nothing.
-        record: what is scored; JSON types.
-        resume: continue the existing files; otherwise they are started afresh.
-        process: number of the process.
 
     Raises:
         JournalError: `resume` finds the scores of another evaluation.
@@ -53,9 +47,7 @@ class Journal:
     def _read(self, path: Path) -> None:
         header, *lines = path.read_text().splitlines() or [""]
         if header != self._header:
-            raise JournalError(
-                f"{path} was begun with another config or other weights; leave out --resume to begin anew"
-            )
+            raise JournalError(f"{path} was begun with another config or other weights; begin anew without resuming")
         for line in lines:
             try:
                 picture = picture_from_dict(json.loads(line))
@@ -76,9 +68,7 @@ class Journal:
                 part.unlink()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()
         if self._mirror:

@@ -1,5 +1,6 @@
 """How much memory a computation needs and how much is free, so that a picture that does not fit is refused first."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -13,17 +14,11 @@ from jax.stages import Compiled
 # with two threads; by 106, 265 and 314 MB more than 879 with 1, 8 and 32, and by 418 MB more than 1,315 with 8 virtual
 # devices (`general-small`, 2026-11-28).
 _BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 40_000_000, 16
-_PATIENCE = (
-    5,
-    0.1,
-)  # seconds before each further look: XLA frees the memory of a run only a moment after its result is ready
+_PATIENCE = (5, 0.1)  # further looks, seconds before each: XLA frees a run's memory a moment after its result is ready
 
 
 def needed(compiled: Compiled, device: Any) -> int:
-    """Bytes per device that a compiled function needs while it runs on such devices; 0 if unknown.
-
-    That is the compiler's plan and, on a CPU, what is known to be needed beyond it.
-    """
+    """Bytes per device that a compiled function needs: the compiler's plan and, on a CPU, more; 0 if unknown."""
     plan = compiled.memory_analysis()
     if plan is None:
         return 0
@@ -76,25 +71,18 @@ def left_in_groups(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path(
     left = []
     for _, controllers, group in (line.split(":", 2) for line in lines):
         if controllers == "":
-            left += _left(root, group, "memory.current", "memory.max", "inactive_file")
+            mount, names = root, ("memory.current", "memory.max", "inactive_file")
         elif "memory" in controllers.split(","):
-            left += _left(
-                root / "memory", group, "memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file"
-            )
-    return left
-
-
-def _left(root: Path, group: str, usage: str, limit: str, cache: str) -> list[int]:
-    """The same for one hierarchy; a container sees its own group at the root, whatever its path is."""
-    own = root / group.lstrip("/")
-    left = []
-    for folder in (folder for folder in (own, *own.parents) if folder.is_relative_to(root)):
-        try:
-            fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            used = int((folder / usage).read_text()) - int(fields.get(cache, 0))
-            left.append(int((folder / limit).read_text()) - used)
-        except (OSError, ValueError):  # no group, or "max": no limit
+            names = ("memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file")
+            mount = root / "memory"
+        else:
             continue
+        own = mount / group.lstrip("/")  # a container sees its own group at the mount, whatever its path is
+        for folder in (folder for folder in (own, *own.parents) if folder.is_relative_to(mount)):
+            with contextlib.suppress(OSError, ValueError):  # no group, or "max": no limit
+                used, limit = (int((folder / name).read_text()) for name in names[:2])
+                fields = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+                left.append(limit - used + int(fields.get(names[2], 0)))
     return left
 
 

@@ -47,26 +47,24 @@ class Score:
 
 
 def score(image: np.ndarray, reference: np.ndarray, family: Family = "uint8") -> Score:
-    """Compare a picture with its ground truth.
-
-    Args:
-        image: (H, W, 3) uint8, as written to disk; H and W at least 11.
-        reference: (H, W, 3) uint8.
-        family: see the module's text.
+    """Compare a picture with its ground truth, both (H, W, 3) uint8 as written to disk, H and W at least 11.
 
     Raises:
         MetricError: a picture is not (H, W, 3) uint8, the sizes differ, or a side is smaller than SSIM's window.
     """
-    _check(image, reference)
-    if family == "rgb":
-        first, second = image.astype(np.float64), reference.astype(np.float64)
-        channels = [ssim(first[..., c], second[..., c]) for c in range(3)]
-        return Score(psnr(first, second), float(np.mean(channels)))
-    first, second = luma(image), luma(reference)
+    for name, value in (("picture", image), ("reference", reference)):
+        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[-1] != 3:
+            raise MetricError(f"the {name} is {value.dtype} {value.shape}; scores need uint8 (height, width, 3)")
+    if image.shape != reference.shape:
+        raise MetricError(
+            f"the picture has {image.shape[1]}x{image.shape[0]} pixels, its reference "
+            f"{reference.shape[1]}x{reference.shape[0]}; both must have one size"
+        )
+    check_size(*image.shape[:2])
+    first, second = (value.astype(np.float64) if family == "rgb" else luma(value) for value in (image, reference))
     if family == "uint8":
         first, second = np.floor(first + 0.5), np.floor(second + 0.5)  # positive: half away from zero
-        return Score(psnr(first, second), ssim(first, second))
-    factor = max(1, math.floor(min(image.shape[:2]) / 256 + 0.5))
+    factor = max(1, math.floor(min(image.shape[:2]) / 256 + 0.5)) if family == "double" else 1
     return Score(psnr(first, second), ssim(_shrink(first, factor), _shrink(second, factor)))
 
 
@@ -76,13 +74,9 @@ def score_all(image: np.ndarray, reference: np.ndarray) -> dict[Family, Score]:
 
 
 def luma(image: np.ndarray) -> np.ndarray:
-    """Y of BT.601 in studio range: 16 + (65.481 R + 128.553 G + 24.966 B) / 255.
+    """Y of BT.601 in studio range, 16 + (65.481 R + 128.553 G + 24.966 B) / 255, of (..., 3) uint8.
 
-    Args:
-        image: (..., 3) uint8.
-
-    Returns:
-        (...) float64 from 16 to 235, not rounded.
+    Returns (...) float64 from 16 to 235, not rounded.
     """
     return 16 + image.astype(np.float64) @ _LUMA
 
@@ -94,11 +88,9 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def ssim(first: np.ndarray, second: np.ndarray) -> float:
-    """Mean structural similarity of two planes (Wang et al., 2004), window and constants as in the module's text.
+    """Mean structural similarity (Wang et al., 2004), window and constants as in the module's text.
 
-    Args:
-        first: (H, W) float64 from 0 to 255; H and W at least 11.
-        second: (H, W) float64.
+    Both are planes (H, W), or (H, W, C) for the mean over channels, float64 from 0 to 255, H and W at least 11.
     """
     mean_1, mean_2 = _blur(first), _blur(second)
     product = mean_1 * mean_2
@@ -110,7 +102,7 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
-    """Gaussian window over the valid region: (H, W) to (H − 10, W − 10)."""
+    """Gaussian window over the valid region: (H, W, ...) to (H − 10, W − 10, ...)."""
     taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     taps /= taps.sum()
     rows = correlate1d(plane, taps, axis=0)[_RADIUS:-_RADIUS]
@@ -125,23 +117,7 @@ def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:
     return uniform_filter(plane, factor, origin=factor % 2 - 1)[::factor, ::factor]
 
 
-def _check(image: np.ndarray, reference: np.ndarray) -> None:
-    for name, value in (("picture", image), ("reference", reference)):
-        if value.dtype != np.uint8 or value.ndim != 3 or value.shape[-1] != 3:
-            raise MetricError(f"the {name} is {value.dtype} {value.shape}; scores need uint8 (height, width, 3)")
-    if image.shape != reference.shape:
-        raise MetricError(
-            f"the picture has {image.shape[1]}x{image.shape[0]} pixels, its reference "
-            f"{reference.shape[1]}x{reference.shape[0]}; both must have one size"
-        )
-    check_size(*image.shape[:2])
-
-
 def check_size(height: int, width: int) -> None:
-    """Refuse sizes for which there is no SSIM.
-
-    Raises:
-        MetricError: a picture of this size is too small.
-    """
+    """Raise MetricError for a size for which there is no SSIM."""
     if min(height, width) < 2 * _RADIUS + 1:
         raise MetricError(f"a picture of {width}x{height} pixels is smaller than SSIM's window of 11x11")

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -13,7 +12,9 @@ import numpy as np
 from PIL import Image
 
 from multifocal_jax.data.sources import PairSource, RainySource
-from multifocal_jax.evaluation.report import FAMILY_TITLES, PictureScores, Report
+from multifocal_jax.evaluation.metrics import Family
+from multifocal_jax.evaluation.perceptual import Perceptual
+from multifocal_jax.evaluation.report import TITLES, PictureScores, Report
 from multifocal_jax.files import encode, write_whole
 
 PAGE = "report.html"
@@ -23,58 +24,47 @@ _WEBP_SIDE = 16383  # pixels, the most that WebP holds; larger pictures are show
 
 
 def write_page(report: Report, source: PairSource | RainySource, folder: Path) -> None:
-    """Write `report.html` of an evaluation whose pictures were saved.
+    """Write `report.html` of an evaluation whose pictures of `source` were saved as `images/NAME.png` in `folder`.
 
     Pictures are shown as lossy WebP, so that the page stays small; the scores are those of the written PNG files. A
     page shows the worst 200 pictures at most, and the scores of all of them.
-
-    Args:
-        report: the evaluation's report.
-        source: the pictures that were evaluated.
-        folder: the evaluation's folder, with `images/NAME.png`.
 
     Raises:
         OutputError: the page cannot be written.
     """
     worst = report.worst_first()
     index = {source.name(i): i for i in range(len(report.pictures))}
-
-    def figures() -> Iterator[str]:
-        for picture in worst[:MOST_PICTURES]:
-            rainy, clean = source.load(index[picture.name])
-            path = folder / "images" / f"{picture.name}.png"
-            with path.open("rb") as file, Image.open(file) as result:
-                yield _figure(report, picture, rainy, np.asarray(result), clean)
-
     template = Template((files("multifocal_jax.evaluation") / "page.html").read_text("utf-8"))
     shown = min(len(worst), MOST_PICTURES)
     head, tail = template.substitute(
         title=html.escape(str(report.record.get("name", "Evaluation"))),
         facts="".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in report.facts()),
-        means="".join(_means(title, cells, name == report.family) for name, title, cells in report.means()),
+        means="".join(_means(report, name) for name in report.measured),
         columns="".join(f"<th>{name}</th>" for name in report.columns()),
         rows="".join(_row(report, picture, number < shown) for number, picture in enumerate(worst)),
         count=report.count(),
         unit=", PSNR in dB / SSIM on" if report.has_truth else "",
         order=report.order(),
         shown="all of them" if shown == len(worst) else f"the first {shown}",
-        family=f", on {_title(FAMILY_TITLES[report.family])}" if report.has_truth else "",
+        family=f", on {_title(report.family)}" if report.has_truth else "",
         truth="" if report.has_truth else "hidden",
         figures="\0",
     ).split("\0")
 
     def write(file: BinaryIO) -> None:
         file.write(encode(head))
-        for figure in figures():  # one at a time, as all of them together may be large
-            file.write(encode(figure))
+        for picture in worst[:MOST_PICTURES]:  # one at a time, as all of them together may be large
+            rainy, clean = source.load(index[picture.name])
+            with (folder / "images" / f"{picture.name}.png").open("rb") as data, Image.open(data) as result:
+                file.write(encode(_figure(report, picture, rainy, np.asarray(result), clean)))
         file.write(encode(tail))
 
     write_whole(folder / PAGE, write)
 
 
-def _means(title: str, cells: list[str], headline: bool) -> str:
-    mark = ' class="headline"' if headline else ""
-    return f"<tr{mark}><th scope=row>{_title(title)}</th>{_cells(cells)}</tr>"
+def _means(report: Report, measure: Family | Perceptual) -> str:
+    mark = ' class="headline"' if measure == report.family else ""
+    return f"<tr{mark}><th scope=row>{_title(measure)}</th>{_cells(report.means.cells(measure))}</tr>"
 
 
 def _row(report: Report, picture: PictureScores, shown: bool) -> str:
@@ -110,8 +100,8 @@ def _figure(
     )
 
 
-def _title(text: str) -> str:
-    return html.escape(text.replace("`", ""))
+def _title(measure: Family | Perceptual) -> str:
+    return html.escape(TITLES[measure].replace("`", ""))
 
 
 def _uri(picture: np.ndarray) -> str:

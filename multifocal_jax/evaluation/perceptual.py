@@ -16,48 +16,26 @@ PERCEPTUAL_TITLES: dict[Perceptual, str] = {
 }
 
 Measure = Callable[[np.ndarray, np.ndarray | None], float]  # of a picture and its ground truth, uint8 (H, W, 3)
+_CHECKS: dict[Perceptual, Callable[[int, int], None]] = {"lpips": lpips.check_size, "niqe": niqe.check_size}
 
 
 def open_measures(names: Sequence[Perceptual], truth: bool) -> dict[Perceptual, Measure]:
-    """The metrics of these names, ready to be called from several threads.
-
-    Args:
-        names: of the metrics.
-        truth: whether there is ground truth.
+    """The metrics of these names, ready to be called from several threads; `truth`: there is ground truth.
 
     Raises:
         MetricError: a metric needs ground truth and there is none, or its library or weights are not available.
     """
     if "lpips" in names and not truth:
         raise MetricError("LPIPS compares with the ground truth, which these pictures lack; leave lpips out")
-    return {name: _OPEN[name]() for name in PERCEPTUAL if name in names}
+    measures: dict[Perceptual, Measure] = {}
+    if "lpips" in names:
+        measures["lpips"] = lpips.open_lpips()
+    if "niqe" in names:
+        measures["niqe"] = lambda picture, _: niqe.niqe(picture)
+    return measures
 
 
 def check_size(names: Sequence[Perceptual], truth: bool, height: int, width: int) -> None:
-    """Refuse sizes that are too small for one of the metrics, or for PSNR and SSIM if there is ground truth.
-
-    Raises:
-        MetricError: a picture of this size is too small.
-    """
-    if truth:
-        metrics.check_size(height, width)
-    for name in names:
-        _CHECK[name](height, width)
-
-
-def _open_lpips() -> Measure:
-    network = lpips.Lpips()
-
-    def measure(picture: np.ndarray, clean: np.ndarray | None) -> float:
-        assert clean is not None
-        return network(picture, clean)
-
-    return measure
-
-
-def _open_niqe() -> Measure:
-    return lambda picture, clean: niqe.niqe(picture)
-
-
-_CHECK: dict[Perceptual, Callable[[int, int], None]] = {"lpips": lpips.check_size, "niqe": niqe.check_size}
-_OPEN: dict[Perceptual, Callable[[], Measure]] = {"lpips": _open_lpips, "niqe": _open_niqe}
+    """Raise MetricError for a size too small for one of the metrics, or with ground truth for SSIM."""
+    for check in [*[metrics.check_size] * truth, *(_CHECKS[name] for name in names)]:
+        check(height, width)

@@ -35,7 +35,11 @@ def keep_in(folder: str | Path | None) -> None:
     global _folder, _code
     _folder = None if folder is None else Path(folder)
     if _folder and not _code:
-        _code = _digest_of_code()
+        digest = hashlib.sha256(repr([version(package) for package in _PACKAGES]).encode())
+        for path in (Path(__file__).parents[1] / name for name in _SOURCES):
+            for source in [path] if path.is_file() else sorted(path.glob("*.py")):
+                digest.update(source.read_bytes())
+        _code = digest.hexdigest()
 
 
 def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: Callable[[], Compiled]) -> Compiled:
@@ -50,18 +54,23 @@ def kept(ingredients: tuple[Any, ...], devices: Sequence[Any], compile_program: 
     """
     if _folder is None or jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return compile_program()
-    file = _folder / f"{_key(ingredients, devices)}.program"
-    program = _read(file, devices)
-    if program is None:
-        program = compile_program()
-        _write(file, program)
+    file = _file(ingredients, devices, "program")
+    # whatever pickle, JAX or XLA raise for a damaged file: it is written again
+    with contextlib.suppress(Exception):
+        from jax.experimental.serialize_executable import deserialize_and_load
+
+        program = deserialize_and_load(*pickle.loads(file.read_bytes()), execution_devices=list(devices))
+        file.touch()
+        return program
+    program = compile_program()
+    _write(file, program)
     return program
 
 
 def speed(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> float | None:
     """The speed stored last by `keep_speed`, in this run or an earlier one; None if there is none."""
     try:
-        return float(_speed_file(ingredients, devices).read_text()) if _folder else None
+        return float(_file(ingredients, devices, "speed").read_text()) if _folder else None
     except (OSError, ValueError):
         return None
 
@@ -70,32 +79,16 @@ def keep_speed(ingredients: tuple[Any, ...], devices: Sequence[Any], seconds: fl
     """Store the seconds per pixel next to the programs, if these are cached."""
     if _folder:
         with contextlib.suppress(OSError):
-            file = _speed_file(ingredients, devices)
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.write_text(repr(seconds))
+            _folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _file(ingredients, devices, "speed").write_text(repr(seconds))
 
 
-def _speed_file(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> Path:
+def _file(ingredients: tuple[Any, ...], devices: Sequence[Any], suffix: str) -> Path:
     assert _folder
-    return _folder / f"{_key(ingredients, devices)}.speed"
-
-
-def _key(ingredients: tuple[Any, ...], devices: Sequence[Any]) -> str:
     kinds = [(device.platform, device.device_kind, device.id) for device in devices]
-    client = devices[0].client
-    flags = os.environ.get("XLA_FLAGS", "")
+    client, flags = devices[0].client, os.environ.get("XLA_FLAGS", "")
     text = repr((ingredients, kinds, client.platform_version, len(client.devices()), flags, processor()))
-    return hashlib.sha256((_code + text).encode()).hexdigest()
-
-
-def _digest_of_code() -> str:
-    digest = hashlib.sha256(repr([version(package) for package in _PACKAGES]).encode())
-    package = Path(__file__).parents[1]
-    for name in _SOURCES:
-        path = package / name
-        for source in [path] if path.is_file() else sorted(path.glob("*.py")):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()
+    return _folder / f"{hashlib.sha256((_code + text).encode()).hexdigest()}.{suffix}"
 
 
 def processor() -> str:
@@ -106,19 +99,6 @@ def processor() -> str:
         return f"{platform.machine()} {platform.processor()}"
     names = ("model name", "flags", "Features", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(names)}))
-
-
-def _read(file: Path, devices: Sequence[Any]) -> Compiled | None:
-    from jax.experimental.serialize_executable import deserialize_and_load
-
-    try:
-        program = deserialize_and_load(*pickle.loads(file.read_bytes()), execution_devices=list(devices))
-        file.touch()
-    except OSError:
-        return None
-    except Exception:  # whatever pickle, JAX or XLA raise for a damaged file: it is written again
-        return None
-    return program
 
 
 def _write(file: Path, program: Compiled) -> None:

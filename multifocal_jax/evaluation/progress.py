@@ -1,4 +1,4 @@
-"""Progress reports of a `Derainer`, which also responds to Ctrl-C while it works."""
+"""Progress reports of a `Derainer`, which also responds to Ctrl-C while it works; sizes are in pixels."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Compiling:
-    """The network is about to be compiled for pictures of this size in pixels."""
+    """The network is about to be compiled for pictures of this size."""
 
     height: int
     width: int
@@ -20,39 +20,25 @@ class Compiling:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Pictures of this size are tiled from now on, because they do not fit into memory whole.
-
-    Attributes:
-        height, width: of the pictures, in pixels.
-        tile: side of the tiles in pixels.
-        needed: bytes that the whole picture, or one of the larger tiles used so far, would need.
-        free: bytes available; None if the device does not report it.
-    """
+    """Pictures of this size are tiled from now on, because they do not fit into memory whole."""
 
     height: int
     width: int
-    tile: int
-    needed: int
-    free: int | None
+    tile: int  # side of the tiles
+    needed: int  # bytes that the whole picture, or one of the larger tiles used so far, would need
+    free: int | None  # bytes available; None if the device does not report it
 
 
 @dataclass(frozen=True)
 class Running:
-    """A picture is being de-rained; reported at the start, after every tile, about every second, and at the end.
-
-    Attributes:
-        height, width: of the picture, in pixels.
-        done, total: number of tiles; one for a picture processed whole.
-        seconds: since the start.
-        expected: estimated total seconds, from the pixels and the last speed; None if no speed is known.
-    """
+    """A picture is being de-rained; reported at the start, after every tile, about every second, and at the end."""
 
     height: int
     width: int
-    done: int
-    total: int
-    seconds: float
-    expected: float | None
+    done: int  # number of tiles
+    total: int  # likewise; one for a picture processed whole
+    seconds: float  # since the start
+    expected: float | None  # estimated total seconds, from the pixels and the last speed; None if no speed is known
 
 
 Progress = Compiling | Tiling | Running
@@ -60,15 +46,11 @@ Report = Callable[[Progress], None]
 
 
 def in_background(function: Callable[[], T], tick: Callable[[], None] = lambda: None) -> T:
-    """Run a function in a separate thread, wait for it and return its result.
+    """Run a function in a separate thread, wait for it, calling `tick` about every second, and return its result.
 
     Ctrl-C while JAX traces or XLA compiles or computes would only take effect when they finish, and crashes the process
     if it interrupts the construction of a program. This way the waiting thread handles it at once, and the other one
-    runs to its end.
-
-    Args:
-        function: may use JAX, but does not see this thread's context managers.
-        tick: called about every second.
+    runs to its end. The function does not see this thread's context managers.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix="multifocal")
     future = executor.submit(function)

@@ -2,12 +2,15 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any, Literal, cast
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import FAMILIES, Family, Score
@@ -15,11 +18,13 @@ from multifocal_jax.evaluation.perceptual import PERCEPTUAL, PERCEPTUAL_TITLES, 
 
 Side = Literal["input", "result"]
 SIDES: tuple[Side, Side] = ("input", "result")
+DERAINER_OPTIONS = ("precision", "tile", "overlap", "ensemble")  # names of `Derainer` that change scores
 
-FAMILY_TITLES: dict[Family, str] = {
+TITLES: dict[Family | Perceptual, str] = {
     "uint8": "Y, rounded luma, SSIM at full size (`uint8`)",
     "double": "Y, unrounded luma, SSIM down-sampled to about 256 pixels (`double`)",
     "rgb": "RGB (`rgb`)",
+    **PERCEPTUAL_TITLES,
 }
 
 
@@ -46,9 +51,14 @@ class PictureScores:
     result: dict[Family, Score]
     perceptual: dict[Perceptual, tuple[float, float]] = field(default_factory=dict)
 
-    def gain(self, family: Family) -> float:
-        """Gain in dB; 0 if both are perfect."""
-        return _gain(self.input[family], self.result[family])
+    def cells(self, measure: Family | Perceptual) -> list[str]:
+        """A family's or metric's values: rainy, de-rained, and the gain (of PSNR in dB; 0 if both are perfect)."""
+        if measure in self.perceptual:
+            before, after = self.perceptual[measure]
+            return [f"{before:.4f}", f"{after:.4f}", f"{before - after:+.4f}"]  # lower is better
+        both = self.input[cast(Family, measure)], self.result[cast(Family, measure)]
+        gain = 0.0 if both[0].psnr == both[1].psnr else both[1].psnr - both[0].psnr
+        return [*(f"{score.psnr:.2f} / {score.ssim:.4f}" for score in both), f"{gain:+.2f}"]
 
 
 @dataclass(frozen=True)
@@ -71,29 +81,42 @@ class Report:
     unknown: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def mean(self, side: Side, family: Family | None = None) -> Score:
-        """Mean PSNR and SSIM of the rainy ("input") or the de-rained pictures ("result")."""
-        scores = [getattr(picture, side)[family or self.family] for picture in self.pictures]
-        return Score(
-            math.fsum(score.psnr for score in scores) / len(scores),
-            math.fsum(score.ssim for score in scores) / len(scores),
-        )
-
     @property
     def has_truth(self) -> bool:
         """Whether the pictures were compared with ground truth."""
         return bool(self.pictures and self.pictures[0].result)
 
     @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that were measured: all or none."""
+        return FAMILIES if self.has_truth else ()
+
+    @property
     def perceptual(self) -> list[Perceptual]:
         """The metrics that were measured in addition to PSNR and SSIM."""
         return [name for name in PERCEPTUAL if all(name in picture.perceptual for picture in self.pictures)]
 
-    def mean_perceptual(self, metric: Perceptual) -> tuple[float, float]:
-        """Means of the rainy and of the de-rained pictures."""
-        pairs = [picture.perceptual[metric] for picture in self.pictures]
-        before, after = (math.fsum(side) / len(pairs) for side in zip(*pairs, strict=True))
-        return before, after
+    @property
+    def measured(self) -> list[Family | Perceptual]:
+        """The families and the metrics that were measured."""
+        return [*self.families, *self.perceptual]
+
+    @cached_property
+    def means(self) -> PictureScores:
+        """The means of all values."""
+        means = PictureScores("mean", 0, 0, {}, {})
+        for side, family in itertools.product(SIDES, self.families):
+            scores = [getattr(picture, side)[family] for picture in self.pictures]
+            mean = Score(fmean(one.psnr for one in scores), fmean(one.ssim for one in scores))
+            getattr(means, side)[family] = mean
+        for name in self.perceptual:
+            first, second = zip(*(picture.perceptual[name] for picture in self.pictures), strict=True)
+            means.perceptual[name] = fmean(first), fmean(second)
+        return means
+
+    def mean(self, side: Side, family: Family | None = None) -> Score:
+        """Mean PSNR and SSIM of the rainy ("input") or the de-rained pictures ("result")."""
+        return getattr(self.means, side)[family or self.family]
 
     def count(self) -> str:
         """Number of pictures in the means, and how many of them the weights were trained on: `20 pictures`."""
@@ -102,11 +125,7 @@ class Report:
 
     def title(self, picture: PictureScores) -> str:
         """The picture's name, and whether the weights were trained on it."""
-        return picture.name + " (trained on)" * self.was_trained_on(picture)
-
-    def was_trained_on(self, picture: PictureScores) -> bool:
-        """Whether the weights are known to have been trained on a picture."""
-        return picture.name in (self.trained_on or ())
+        return picture.name + " (trained on)" * (picture.name in (self.trained_on or ()))
 
     def facts(self) -> list[tuple[str, str]]:
         """Facts for readers of the scores: the record's values, pictures trained on, pictures left out."""
@@ -128,19 +147,6 @@ class Report:
         """The order of `worst_first` in words."""
         return "worst first" if self.has_truth or "niqe" in self.perceptual else "in the order of their names"
 
-    def means(self) -> list[tuple[str, str, list[str]]]:
-        """The table of means: name and title of a family or metric; the cells rainy, de-rained and gain."""
-        lines: list[tuple[str, str, list[str]]] = []
-        for family in FAMILIES if self.has_truth else ():
-            before, after = self.mean("input", family), self.mean("result", family)
-            cells = [_cell(before), _cell(after), f"{_gain(before, after):+.2f}"]
-            lines.append((family, FAMILY_TITLES[family], cells))
-        for metric in self.perceptual:
-            before, after = self.mean_perceptual(metric)
-            cells = [_value(before), _value(after), f"{before - after:+.4f}"]  # lower is better
-            lines.append((metric, PERCEPTUAL_TITLES[metric], cells))
-        return lines
-
     def columns(self) -> list[str]:
         """Headings of the table of pictures, after the name and the size."""
         columns = ["rainy", "de-rained", "gain"] if self.has_truth else []
@@ -148,20 +154,18 @@ class Report:
 
     def cells(self, picture: PictureScores) -> list[str]:
         """A picture's cells for `columns`, PSNR and SSIM in the headline family."""
-        cells = []
-        if self.has_truth:
-            before, after = picture.input[self.family], picture.result[self.family]
-            cells += [_cell(before), _cell(after), f"{picture.gain(self.family):+.2f}"]
-        return cells + [_value(value) for metric in self.perceptual for value in picture.perceptual[metric]]
+        cells = picture.cells(self.family) if self.has_truth else []
+        return cells + [value for metric in self.perceptual for value in picture.cells(metric)[:2]]
 
     def to_text(self) -> str:
         """Table for a terminal: one line per picture, then the means of the headline family and of the others."""
-        if not self.means():
+        if not self.measured:
             return self._caption()
         pictures = [["", *self.columns()], *([self.title(one), *self.cells(one)] for one in self.pictures)]
-        means = [["", "rainy", "de-rained", "gain"]]
-        for name, _, cells in sorted(self.means(), key=lambda line: line[0] != self.family):
-            means.append([f"mean {name}{' (trained on)' * bool(self.trained_on)}", *cells])
+        mark = " (trained on)" * bool(self.trained_on)
+        headline_first = sorted(self.measured, key=lambda name: name != self.family)
+        means = [[f"mean {name}{mark}", *self.means.cells(name)] for name in headline_first]
+        means.insert(0, ["", "rainy", "de-rained", "gain"])
         return "\n".join([*_aligned(pictures), "", *_aligned(means), self._caption()])
 
     def _caption(self) -> str:
@@ -176,53 +180,43 @@ class Report:
         """The means of every family and metric, then a table of the pictures in the headline family."""
         lines = [f"# De-raining: {self.record.get('name', 'evaluation')}", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts()]
-        if self.means():
+        if self.measured:
+            titles = {**TITLES, self.family: f"**{TITLES[self.family]}**"}
+            means = [[titles[name], *self.means.cells(name)] for name in self.measured]
             lines += ["", f"Means over {self.count()}{', PSNR in dB / SSIM' * self.has_truth}:", ""]
-            lines += ["| measured on | rainy | de-rained | gain |", "|---|---|---|---|"]
-            for name, title, cells in self.means():
-                lines.append(f"| {f'**{title}**' if name == self.family else title} | {' | '.join(cells)} |")
+            lines += _markdown([["measured on", "rainy", "de-rained", "gain"], *means])
         else:
             lines += ["", self._caption()]
-        on = f", on {FAMILY_TITLES[self.family]}" if self.has_truth else ""
-        lines += ["", f"Every picture{on}:", ""]
-        lines += ["| " + " | ".join(["picture", "size", *self.columns()]) + " |"]
-        lines += ["|---" * (len(self.columns()) + 2) + "|"]
+        on = f", on {TITLES[self.family]}" if self.has_truth else ""
+        rows = [["picture", "size", *self.columns()]]
         for picture in self.pictures:
             name = " ".join(self.title(picture).split("\n")).replace("|", "\\|")
-            row = [name, f"{picture.width}×{picture.height}", *self.cells(picture)]
-            lines.append("| " + " | ".join(row) + " |")
-        return "\n".join(lines) + "\n"
+            rows.append([name, f"{picture.width}×{picture.height}", *self.cells(picture)])
+        return "\n".join([*lines, "", f"Every picture{on}:", "", *_markdown(rows)]) + "\n"
 
     def to_csv(self) -> str:
         """One line per picture with every family's scores, e.g. `result_uint8_psnr`, and `trained_on` (0 or 1)."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        families = FAMILIES if self.has_truth else ()
-        columns = [(side, family) for family in families for side in SIDES]
+        columns = [(side, family) for family in self.families for side in SIDES]
         scores = [f"{side}_{family}_{measure}" for side, family in columns for measure in ("psnr", "ssim")]
         scores += [f"{side}_{metric}" for metric in self.perceptual for side in SIDES]
         known = self.trained_on is not None
         writer.writerow(["name", "width", "height", *scores, *["trained_on"] * known])
         for picture in self.pictures:
             row: list[Any] = [picture.name, picture.width, picture.height]
-            for side, family in columns:
-                score: Score = getattr(picture, side)[family]
+            for score in (getattr(picture, side)[family] for side, family in columns):
                 row += [f"{score.psnr:.4f}", f"{score.ssim:.6f}"]
             row += [f"{value:.6f}" for metric in self.perceptual for value in picture.perceptual[metric]]
-            writer.writerow([*row, *[int(self.was_trained_on(picture))] * known])
+            writer.writerow([*row, *[int(picture.name in (self.trained_on or ()))] * known])
         return text.getvalue()
 
     def to_json(self) -> str:
         """Everything; an infinite PSNR (equal pictures) is null, as JSON has no infinity."""
-        families = FAMILIES if self.has_truth else ()
-        mean: dict[str, Any] = {
-            family: {side: _score_to_dict(self.mean(side, family)) for side in SIDES} for family in families
-        }
-        mean |= {name: dict(zip(SIDES, self.mean_perceptual(name), strict=True)) for name in self.perceptual}
         content = {
             "family": self.family,
             "count": len(self.pictures),
-            "mean": mean,
+            "mean": picture_to_dict(self.means)["scores"],
             "trained_on": None if self.trained_on is None else sorted(self.trained_on),
             "trained_on_unknown": self.unknown,
             "left_out": self.left_out,
@@ -233,15 +227,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str, name: str = "report") -> "Report":
-        """The inverse of `to_json`.
-
-        Args:
-            text: of the file.
-            name: of the file, for the error.
-
-        Raises:
-            ReportError: the text is not a report.
-        """
+        """The inverse of `to_json`; raises ReportError if the text, of the file `name`, is not a report."""
         try:
             content = json.loads(text)
             pictures = tuple(picture_from_dict(values) for values in content["pictures"])
@@ -256,98 +242,78 @@ class Report:
                 content.get("trained_on_unknown", ""),
                 content.get("left_out", {}),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReportError(f"{name} is not a report of an evaluation ({type(error).__name__}: {error})") from None
 
     @classmethod
     def read(cls, path: Path) -> "Report":
-        """The report in a file that `to_json` was written to.
-
-        Raises:
-            ReportError: it is not a report.
-        """
+        """The report in a file that `to_json` was written to; raises ReportError if it is not a report."""
         try:
-            text = path.read_text(encoding="utf-8")
+            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
         except UnicodeDecodeError:
             raise ReportError(f"{path} is not a report of an evaluation: it is not text") from None
-        return cls.from_json(text, str(path))
 
 
 def picture_to_dict(picture: PictureScores) -> dict[str, Any]:
     """One picture as JSON's types."""
-    scores: dict[str, Any] = {
-        family: {side: _score_to_dict(getattr(picture, side)[family]) for side in SIDES} for family in picture.result
-    }
+
+    def score(side: Side, family: Family) -> dict[str, float | None]:
+        value = getattr(picture, side)[family]
+        return {"psnr": value.psnr if math.isfinite(value.psnr) else None, "ssim": value.ssim}
+
+    scores: dict[str, Any] = {family: {side: score(side, family) for side in SIDES} for family in picture.result}
     scores |= {name: dict(zip(SIDES, values, strict=True)) for name, values in picture.perceptual.items()}
     return {"name": picture.name, "width": picture.width, "height": picture.height, "scores": scores}
 
 
 def picture_from_dict(values: dict[str, Any]) -> PictureScores:
-    """The inverse of `picture_to_dict`."""
-    scores = values["scores"]
+    """The inverse of `picture_to_dict`; raises ValueError, KeyError or TypeError for anything else."""
 
-    def side(name: Side) -> dict[Family, Score]:
-        return {family: _score_from_dict(scores[family][name]) for family in FAMILIES if family in scores}
-
-    perceptual: dict[Perceptual, tuple[float, float]] = {
-        name: (scores[name]["input"], scores[name]["result"]) for name in PERCEPTUAL if name in scores
-    }
-    return PictureScores(values["name"], values["width"], values["height"], side("input"), side("result"), perceptual)
+    picture, scores = PictureScores(values["name"], values["width"], values["height"], {}, {}), values["scores"]
+    for side, family in itertools.product(SIDES, FAMILIES):
+        if family in scores:
+            psnr, ssim = scores[family][side]["psnr"], scores[family][side]["ssim"]
+            getattr(picture, side)[family] = Score(math.inf if psnr is None else psnr, float(ssim))
+    for name in PERCEPTUAL:
+        if name in scores:
+            picture.perceptual[name] = scores[name]["input"], scores[name]["result"]
+    return picture
 
 
 def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
-    """Several evaluations in one Markdown table, a line each; evaluations of the same input follow its scores.
+    """Pairs of a title and a report in one Markdown table, a line each; those of the same input follow its scores.
 
     Below the table, `differences` lists how the evaluations differ from the first.
-
-    Args:
-        reports: pairs of a title and a report.
     """
-    families: list[Family] = list(FAMILIES) if any(report.has_truth for _, report in reports) else []
-    metrics: list[Perceptual] = [name for name in PERCEPTUAL if any(name in report.perceptual for _, report in reports)]
-    titles = ["evaluation", "pictures", *(f"{family} PSNR / SSIM" for family in families), *map(str.upper, metrics)]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    measured = [name for name in (*FAMILIES, *PERCEPTUAL) if any(name in report.measured for _, report in reports)]
+    columns = [f"{name} PSNR / SSIM" if name in FAMILIES else name.upper() for name in measured]
+    rows = [["evaluation", "pictures", *columns]]
 
-    def line(title: str, report: Report, side: Side) -> str:
-        cells = [_cell(report.mean(side, family)) if report.has_truth else "not measured" for family in families]
-        for metric in metrics:
-            measured = metric in report.perceptual
-            cells.append(_value(report.mean_perceptual(metric)[SIDES.index(side)]) if measured else "not measured")
+    def row(title: str, report: Report, side: Side) -> list[str]:
+        number, known = SIDES.index(side), report.measured
+        values = [report.means.cells(name)[number] if name in known else "not measured" for name in measured]
         count = f"{len(report.pictures)}{f', {len(report.trained_on)} trained on' if report.trained_on else ''}"
-        return "| " + " | ".join([title, count, *cells]) + " |"
-
-    def inputs(report: Report) -> list[Any]:
-        return [
-            (picture.name, picture.input, [before for before, _ in picture.perceptual.values()])
-            for picture in report.pictures
-        ]
+        return [title, count, *values]
 
     shown: list[Any] = []
     for title, report in reports:
-        if inputs(report) not in shown:
-            shown.append(inputs(report))
-            lines.append(line(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
-        lines.append(line(title, report, "result"))
+        inputs = [(one.name, one.input, [before for before, _ in one.perceptual.values()]) for one in report.pictures]
+        if inputs not in shown:
+            shown.append(inputs)
+            rows.append(row(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
+        rows.append(row(title, report, "result"))
     notes = [f"- {note}" for note in differences(reports)]
-    return "\n".join([*lines, *[""] * bool(notes), *notes]) + "\n"
+    return "\n".join([*_markdown(rows), *[""] * bool(notes), *notes]) + "\n"
 
 
 def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
-    """How evaluations differ from the first, apart from the weights: architecture, options, set, pictures; a line each.
-
-    Args:
-        reports: pairs of a title and a report.
-    """
+    """How evaluations, pairs of a title and a report, differ from the first apart from the weights; a line each."""
     (first, base), *others = reports
     lines = []
     for title, report in others:
-        for what, part in (("architecture", _architecture), ("options", _options)):
-            before, after = part(base.record), part(report.record)
-            changes = [
-                f"{name}: {before.get(name)} -> {after[name]}"
-                for name in after
-                if before and before.get(name) != after[name]
-            ]
+        for what in ("architecture", "options"):
+            before, after = (_part(one.record, what) for one in (base, report))
+            changes = [f"{k}: {before.get(k)} -> {v}" for k, v in after.items() if before and before.get(k) != v]
             if changes:
                 lines.append(f"{title} differs from {first} in its {what}: {', '.join(changes)}")
         here, there = ({picture.name: picture for picture in one.pictures} for one in (report, base))
@@ -362,12 +328,10 @@ def differences(reports: Sequence[tuple[str, Report]]) -> list[str]:
     return lines
 
 
-def _architecture(record: dict[str, Any]) -> dict[str, Any]:
+def _part(record: dict[str, Any], what: str) -> dict[str, Any]:
+    if what == "options":
+        return {name: record[name] for name in DERAINER_OPTIONS if name in record}
     return json.loads(json.dumps(record.get("model", {})))  # as it comes from a file
-
-
-def _options(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("precision", "tile", "overlap", "ensemble") if name in record}
 
 
 def _same_input(one: PictureScores, other: PictureScores) -> bool:
@@ -377,29 +341,13 @@ def _same_input(one: PictureScores, other: PictureScores) -> bool:
     return size and all(before == after or math.isclose(before, after, abs_tol=1e-6) for before, after in scores)
 
 
-def _score_to_dict(score: Score) -> dict[str, float | None]:
-    return {"psnr": score.psnr if math.isfinite(score.psnr) else None, "ssim": score.ssim}
-
-
-def _score_from_dict(values: dict[str, float | None]) -> Score:
-    psnr, ssim = values["psnr"], values["ssim"]
-    assert ssim is not None
-    return Score(math.inf if psnr is None else psnr, ssim)
-
-
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
 
 
-def _gain(before: Score, after: Score) -> float:
-    return 0.0 if before.psnr == after.psnr else after.psnr - before.psnr
-
-
-def _cell(score: Score) -> str:
-    return f"{score.psnr:.2f} / {score.ssim:.4f}"
-
-
-def _value(value: float) -> str:
-    return f"{value:.4f}"
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, whose first row is the heading."""
+    heading, *others = (f"| {' | '.join(row)} |" for row in rows)
+    return [heading, "|---" * len(rows[0]) + "|", *others]

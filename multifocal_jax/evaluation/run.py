@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,25 @@ from etils import epath
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
-from multifocal_jax.data.errors import NoPairsError
+from multifocal_jax.data.crops import in_threads
+from multifocal_jax.data.errors import ImageError, NoPairsError
 from multifocal_jax.data.published import PUBLISHED
-from multifocal_jax.data.sources import RainyFiles, ScoredPairs, open_rainy, open_source, place_of
+from multifocal_jax.data.sources import RainyFiles, ScoredPairs, Selection, open_rainy, open_source, place_of
 from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.perceptual import Measure, Perceptual, open_measures
-from multifocal_jax.evaluation.report import Report, ReportError, comparison_table
+from multifocal_jax.evaluation.perceptual import Perceptual, check_size, open_measures
+from multifocal_jax.evaluation.report import DERAINER_OPTIONS, Report, ReportError, comparison_table
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
-from multifocal_jax.evaluation.usable import usable
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
 from multifocal_jax.weights import Weights, load_weights
 from multifocal_jax.weights_lookup import find_weights, load_weights_for
 
 REPORT = "report.json"
+_LISTED = 20  # faults in one message
+_SKIP = "--config.data.on_broken=skip"
 
 
 def run(
@@ -65,44 +69,65 @@ def run(
     processes.check_joined()
     truth = config.eval.split != "test" or config.data.test.dataset != "rainy"
     measures = open_measures(metrics, truth=truth)
-    # With several weights, every network has the architecture that it was trained with.
-    alone = len(weights) == 1
+    alone = len(weights) == 1  # of several, every network has the architecture that it was trained with
     loaded = [load_weights_for(name, config.model) if alone else load_weights(find_weights(name)) for name in weights]
     titles = _titles(weights)
     source = _open(config)
     count = min(config.eval.limit, len(source)) if config.eval.limit else len(source)
-    source, left_out = usable(source, count, list(measures), skip=config.data.on_broken == "skip")
+    source, left_out = _usable(source, count, list(measures), skip=config.data.on_broken == "skip")
     count -= len(left_out)
     folders = [as_path(output) if alone else as_path(output) / title for title in titles]
     for folder in folders:
         _keep_apart(config, folder)
     known = [find_trained_on(held.record, source, count, config.data) for held in loaded]
-    lines = [f"{len(left_out)} pictures are left out; the reports name them"] if left_out else []
-    lines += [
-        _spell_trained_on(found, name, count, config, mark_trained_on)
-        for name, found in zip(weights, known, strict=True)
-    ]
-    if processes.index() == 0 and not quiet:
-        for line in filter(None, lines):
-            print(f"warning: {line}", file=sys.stderr)
+    warnings = [f"{len(left_out)} pictures are left out; the reports name them"] if left_out else []
+    for name, found in zip(weights, known, strict=True):
+        warnings.append(_spell_trained_on(found, name, count, config, mark_trained_on))
+    main, options = processes.index() == 0, config.eval
+    for warning in filter(None, warnings if main and not quiet else []):
+        print(f"warning: {warning}", file=sys.stderr)
     reports = []
     for name, held, title, folder, found in zip(weights, loaded, titles, folders, known, strict=True):
         record = _record(config, name, held, list(measures))
-        if found.indices:
-            record["dataset"] += ", trained on"
-        notes: dict[str, Any] = {"left_out": left_out}
+        record["dataset"] += ", trained on" * bool(found.indices)
+        settings = {name: getattr(options, name) for name in DERAINER_OPTIONS}
+        derainer = Derainer(held.params, held.model, devices=devices, **settings)
+        try:
+            report = evaluate(
+                derainer,
+                source,
+                family=options.family,
+                measures=measures,
+                limit=options.limit,
+                batch_size=options.batch_size,
+                output=folder,
+                save_images=options.save_images,
+                resume=resume,
+                progress=main and not quiet,
+                record=record,
+            )
+        except KeyboardInterrupt:
+            print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
+            raise
+        report = dataclasses.replace(report, left_out=left_out)
         if truth:
-            notes |= {"trained_on": frozenset(map(source.name, found.indices)), "unknown": found.unknown}
-        report = _run_one(config, held, record, notes, source, measures, folder, resume, devices, quiet)
+            trained_on = frozenset(map(source.name, found.indices))
+            report = dataclasses.replace(report, trained_on=trained_on, unknown=found.unknown)
         reports.append((title, report))
+        if not main:
+            continue
+        write_text(folder / REPORT, report.to_json())
+        write_text(folder / "report.csv", report.to_csv())
+        write_text(folder / "report.md", report.to_markdown())
+        if options.save_images:
+            write_page(report, source, folder)
+        if not quiet:
+            print(f"{report.to_text()}\nwritten to {folder}")
     return reports
 
 
 def read_reports(places: Sequence[str]) -> list[tuple[str, Report]]:
-    """Reports of earlier evaluations.
-
-    Args:
-        places: `report.json` files, or folders that hold one.
+    """Title and report of earlier evaluations: `report.json` files, or folders that hold one.
 
     Raises:
         ReportError: there is none, or it cannot be read.
@@ -124,73 +149,16 @@ def _shorten(place: str) -> str:
 
 
 def write_comparison(reports: Sequence[tuple[str, Report]], output: epath.PathLike) -> str:
-    """Write several reports as one table, `comparison.md`, in process 0; equal titles are numbered.
-
-    Returns:
-        The table.
-    """
-    seen: dict[str, int] = {}
+    """Write several reports as one table, `comparison.md`, in process 0, and return it; equal titles are numbered."""
+    seen: Counter[str] = Counter()
     numbered = []
     for title, report in reports:
-        seen[title] = seen.get(title, 0) + 1
+        seen[title] += 1
         numbered.append((title if seen[title] == 1 else f"{title} ({seen[title]})", report))
     table = comparison_table(numbered)
     if processes.index() == 0:
         write_text(make_folder(output) / "comparison.md", table)
     return table
-
-
-def _run_one(
-    config: ExperimentConfig,
-    weights: Weights,
-    record: dict[str, Any],
-    notes: dict[str, Any],
-    source: ScoredPairs | RainyFiles,
-    measures: dict[Perceptual, Measure],
-    folder: Path,
-    resume: bool,
-    devices: int,
-    quiet: bool,
-) -> Report:
-    options, main = config.eval, processes.index() == 0
-    derainer = Derainer(
-        weights.params,
-        weights.model,
-        precision=options.precision,
-        tile=options.tile,
-        overlap=options.overlap,
-        ensemble=options.ensemble,
-        devices=devices,
-    )
-    try:
-        report = evaluate(
-            derainer,
-            source,
-            family=options.family,
-            measures=measures,
-            limit=options.limit,
-            batch_size=options.batch_size,
-            output=folder,
-            save_images=options.save_images,
-            resume=resume,
-            progress=main and not quiet,
-            record=record,
-        )
-    except KeyboardInterrupt:
-        print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
-        raise
-    report = dataclasses.replace(report, **notes)
-    if not main:
-        return report
-    write_text(folder / REPORT, report.to_json())
-    write_text(folder / "report.csv", report.to_csv())
-    write_text(folder / "report.md", report.to_markdown())
-    if options.save_images:
-        write_page(report, source, folder)
-    if not quiet:
-        print(report.to_text())
-        print(f"written to {folder}")
-    return report
 
 
 def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
@@ -212,6 +180,41 @@ def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
     return source
 
 
+def _usable(
+    source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
+) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
+    """The usable ones among the first `count` pictures of a source, and those left out with the reason, by name.
+
+    With `skip` every picture is decoded; otherwise those that cannot be scored are refused, all of them in one message,
+    and faults beyond the files' headers are only found when the picture is scored.
+    """
+    truth = not isinstance(source, RainyFiles)
+
+    def fault(index: int) -> str:
+        try:
+            check_size(metrics, truth, *source.check(index, whole=skip))
+        except MetricError as error:
+            return f"{source.name(index)}: {error}"
+        except ImageError as error:
+            return str(error)
+        return ""
+
+    faults = in_threads(fault, count, "checking pictures")
+    left_out = {source.name(index): reason for index, reason in enumerate(faults) if reason}
+    if not left_out:
+        return source, {}
+    if skip and len(left_out) < count:
+        good: Any = [(0, index) for index, reason in enumerate(faults) if not reason]
+        return Selection([source], good), left_out  # pyright: ignore[reportArgumentType]  # it hands on what it is given
+    reasons = list(left_out.values())
+    if len(reasons) == 1 and not skip:
+        raise EvaluationError(f"{reasons[0]} ({_SKIP} scores the others)")
+    advice = "there is nothing left to score" if skip else f"repair or remove them, or score the others with {_SKIP}"
+    more = [f"and {len(reasons) - _LISTED} more"] if len(reasons) > _LISTED else []
+    lines = [f"{len(reasons)} of {count} pictures cannot be scored; {advice}:", *reasons[:_LISTED], *more]
+    raise EvaluationError("\n  ".join(lines))
+
+
 def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
     """Refuse results inside the folder of photographs, whose subfolders would be read the next time."""
     if config.eval.split == "test" and config.eval.save_images and config.data.test.dataset in ("rainy", "clean"):
@@ -219,7 +222,7 @@ def _keep_apart(config: ExperimentConfig, folder: Path) -> None:
         if as_absolute(folder / "images").is_relative_to(read):
             raise EvaluationError(
                 f"the results in {folder} would lie among the pictures of {read} and be read as such the next time; "
-                "choose another --output"
+                "choose another output folder"
             )
 
 
@@ -247,26 +250,20 @@ def _spell_trained_on(found: TrainedOn, name: str, count: int, config: Experimen
 
 def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
     """Everything that determines the scores: an evaluation with an equal record may be resumed."""
-    options = to_dict(config.eval)
+    held_out = config.eval.split == "held_out"
+    sources = config.data.train if held_out else (config.data.test,)
+    names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
     return {
         "name": config.name,
         "weights": name,
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
-        "dataset": _dataset(config),
+        "dataset": " + ".join(names) + ", held out" * held_out,  # rain200h/test, or rain200h/train, held out
         "model": to_dict(weights.model),
         "data": to_dict(config.data),
-        **{key: options[key] for key in ("family", "precision", "tile", "overlap", "ensemble")},
+        **{name: getattr(config.eval, name) for name in ("family", *DERAINER_OPTIONS)},
         **({"metrics": list(metrics)} if metrics else {}),
     }
-
-
-def _dataset(config: ExperimentConfig) -> str:
-    """What is scored: `rain200h/test`, or `rain200h/train, held out`."""
-    held_out = config.eval.split == "held_out"
-    sources = config.data.train if held_out else (config.data.test,)
-    names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
-    return " + ".join(names) + ", held out" * held_out
 
 
 def _titles(places: Sequence[str]) -> list[str]:

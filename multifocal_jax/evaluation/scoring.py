@@ -1,12 +1,11 @@
 """Scores a de-rainer on pairs of rainy and clean pictures."""
 
 import contextlib
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -22,9 +21,7 @@ from multifocal_jax.evaluation.report import PictureScores, Report, picture_from
 from multifocal_jax.files import make_folder, write_whole
 from multifocal_jax.paths import as_path, is_remote
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Pair = tuple[str, np.ndarray, np.ndarray | None]
+Pair = tuple[int, np.ndarray, np.ndarray | None]  # index, rainy, clean
 
 _THREADS = 2  # that decode, encode and score while the network runs
 _AHEAD = 4  # pictures queued before and after the network
@@ -39,7 +36,7 @@ def evaluate(
     source: PairSource | RainySource,
     *,
     family: Family = "uint8",
-    measures: Mapping[Perceptual, Measure] | None = None,
+    measures: Mapping[Perceptual, Measure] = MappingProxyType({}),
     limit: int = 0,
     batch_size: int = 1,
     output: epath.PathLike | None = None,
@@ -74,6 +71,8 @@ def evaluate(
         MetricError: a pair cannot be compared; names the picture.
         OutputError: the output cannot be written.
     """
+    from tqdm import tqdm
+
     count = min(limit, len(source)) if limit else len(source)
     if count == 0:
         raise EvaluationError("there are no pictures to score")
@@ -82,24 +81,25 @@ def evaluate(
     main = processes.index() == 0
     images = as_path(output) / "images" if output and save_images else None
     if images and main:
-        _keep_what_is_not_ours(images, names)
+        paths = [] if (images.parent / FILE).exists() else [images / f"{name}.png" for name in names]
+        if foreign := next((path for path in paths if path.exists()), None):
+            raise EvaluationError(
+                f"{foreign} would be replaced, and there is no {FILE} to say that an evaluation wrote it; choose "
+                "another output folder, or move it away"
+            )
         make_folder(images)
     journal = Journal(make_folder(output) if output and main else None, record, resume)
-    done = {name: scores for name, scores in journal.done.items() if _complete(name, images)}
+    done = {k: v for k, v in journal.done.items() if images is None or (images / f"{k}.png").is_file()}
     known = set(processes.gather(list(done))[0])
     if images and not is_remote(images) and not images.is_dir():  # a bucket has no empty folders
         raise EvaluationError(
-            f"process {processes.index()} does not see {images}, which process 0 made; --output must lie on a file "
-            "system that all of them share, or pass --config.eval.save_images=False"
+            f"process {processes.index()} does not see {images}, which process 0 made; the output must lie on a file "
+            "system that all of them share, or eval.save_images be off"
         )
     if output and not main and (is_remote(output) or as_path(output).is_dir()):
         journal = Journal(as_path(output), record, resume=False, process=processes.index())
     todo = [index for index, name in enumerate(names) if name not in known]
     share = todo[processes.index() :: processes.count()]
-
-    def load(index: int) -> Pair:
-        rainy, clean = source.load(index)
-        return names[index], rainy, clean
 
     def finish(name: str, rainy: np.ndarray, clean: np.ndarray | None, result: np.ndarray) -> PictureScores:
         if images:
@@ -107,25 +107,33 @@ def evaluate(
             path = images / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, lambda file: picture.save(file, "png"))
-        return score_picture(name, rainy, result, clean, measures or {})
+        try:
+            before, after = ({}, {}) if clean is None else (score_all(rainy, clean), score_all(result, clean))
+            scores = PictureScores(name, rainy.shape[1], rainy.shape[0], before, after)
+            for key, measure in measures.items():
+                scores.perceptual[key] = measure(rainy, clean), measure(result, clean)
+        except MetricError as error:
+            raise MetricError(f"{name}: {error}") from None
+        return scores
 
-    with ThreadPoolExecutor(_THREADS) as pool, _bar(progress, len(done) + len(share)) as bar, journal:
+    bar = tqdm(total=len(done) + len(share), unit="picture", disable=not progress, dynamic_ncols=True)
+    with ThreadPoolExecutor(_THREADS) as pool, bar, journal:
         bar.update(len(done))
         waiting: deque[Future[PictureScores]] = deque()
 
-        def keep(scores: PictureScores) -> None:
-            journal.add(scores)
-            done[scores.name] = scores
-            bar.update(1)
-
         def collect(most: int) -> None:
             while len(waiting) > most:
-                keep(waiting.popleft().result())
+                scores = waiting.popleft().result()
+                journal.add(scores)
+                done[scores.name] = scores
+                bar.update(1)
 
         try:
-            for batch in _batches(_ahead(pool, load, share), batch_size):
-                for (name, rainy, clean), result in zip(batch, _derain(derain, batch, batch_size), strict=False):
-                    waiting.append(pool.submit(finish, name, rainy, clean, result))
+            for batch in _batches(_ahead(pool, source, share), batch_size):
+                rainy = [picture for _, picture, _ in batch]
+                rainy += rainy[-1:] * (batch_size - len(batch))  # filled up, so that no other size has to be compiled
+                for (index, before, clean), result in zip(batch, derain(np.stack(rainy)), strict=False):
+                    waiting.append(pool.submit(finish, names[index], before, clean, result))
                 collect(_AHEAD)
             collect(0)
             rows = processes.gather([picture_to_dict(scores) for scores in done.values()])
@@ -144,35 +152,20 @@ def evaluate(
     return Report(tuple(done[name] for name in names), family, record)
 
 
-def _keep_what_is_not_ours(images: Path, names: list[str]) -> None:
-    """Refuse to overwrite pictures that no evaluation has written."""
-    if (images.parent / FILE).exists():
-        return
-    foreign = [name for name in names if (images / f"{name}.png").exists()]
-    if foreign:
-        raise EvaluationError(
-            f"{images / foreign[0]}.png would be replaced, and there is no {FILE} to say that an evaluation wrote it; "
-            "choose another --output, or move it away"
-        )
+def _ahead(pool: ThreadPoolExecutor, source: PairSource | RainySource, share: Iterable[int]) -> Iterator[Pair]:
+    """The pictures of these indices, a few of them loaded in advance."""
 
+    def load(index: int) -> Pair:
+        rainy, clean = source.load(index)
+        return index, rainy, clean
 
-def _complete(name: str, images: Path | None) -> bool:
-    return images is None or (images / f"{name}.png").is_file()
-
-
-def _derain(derain: Callable[[np.ndarray], np.ndarray], batch: list[Pair], batch_size: int) -> np.ndarray:
-    """De-rain a batch; an incomplete one is filled up, so that no other size has to be compiled."""
-    rainy = [pair[1] for pair in batch]
-    return derain(np.stack(rainy + rainy[-1:] * (batch_size - len(rainy))))
-
-
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in order, a few of them computed in advance."""
-    items = iter(items)
-    futures = deque(pool.submit(function, item) for item in itertools.islice(items, _AHEAD))
-    while futures:
-        yield futures.popleft().result()
-        futures.extend(pool.submit(function, item) for item in itertools.islice(items, 1))
+    waiting: deque[Future[Pair]] = deque()
+    for index in share:
+        waiting.append(pool.submit(load, index))
+        if len(waiting) == _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _batches(pairs: Iterable[Pair], batch_size: int) -> Iterator[list[Pair]]:
@@ -184,39 +177,3 @@ def _batches(pairs: Iterable[Pair], batch_size: int) -> Iterator[list[Pair]]:
         if len(group) == batch_size:
             yield groups.pop(pair[1].shape)
     yield from groups.values()
-
-
-def _bar(progress: bool, count: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=count, unit="picture", disable=not progress, dynamic_ncols=True)
-
-
-def score_picture(
-    name: str,
-    rainy: np.ndarray,
-    result: np.ndarray,
-    clean: np.ndarray | None,
-    measures: Mapping[Perceptual, Measure],
-) -> PictureScores:
-    """Score a rainy picture and its de-rained result.
-
-    Args:
-        name: of the picture.
-        rainy: (H, W, 3) uint8.
-        result: the de-rained picture, likewise.
-        clean: the ground truth, likewise; if None, PSNR and SSIM are left out.
-        measures: further metrics, from `open_measures`.
-
-    Raises:
-        MetricError: the picture cannot be scored; names it.
-    """
-    try:
-        before, after = ({}, {}) if clean is None else (score_all(rainy, clean), score_all(result, clean))
-        perceptual: dict[Perceptual, tuple[float, float]] = {
-            key: (measure(rainy, clean), measure(result, clean)) for key, measure in measures.items()
-        }
-    except MetricError as error:
-        raise MetricError(f"{name}: {error}") from None
-    height, width, _ = rainy.shape
-    return PictureScores(name, width, height, before, after, perceptual)

@@ -7,16 +7,13 @@ import numpy as np
 
 
 def starts(length: int, tile: int, overlap: int, multiple: int) -> list[int]:
-    """First positions of the tiles along one axis.
+    """First positions of the tiles along one axis: ascending, evenly spread, from 0 to `length - tile`.
 
     Args:
         length: of the axis; a multiple of `multiple`.
         tile: side of a tile, likewise, at most `length`.
         overlap: smallest overlap of neighbours, below `tile`.
         multiple: positions are multiples of this, so that the pyramid's grids lie as in the whole picture.
-
-    Returns:
-        Ascending positions, evenly spread; the first is 0 and the last `length - tile`.
     """
     step = max(multiple, (tile - overlap) // multiple * multiple)
     count = math.ceil((length - tile) / step) + 1

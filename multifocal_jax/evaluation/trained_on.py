@@ -16,66 +16,45 @@ from multifocal_jax.paths import as_absolute
 from multifocal_jax.weights import describe_weights
 from multifocal_jax.weights_lookup import find_weights
 
-Opened = Pairs | PhotographFiles
+Fingerprint = Mapping[str, Any] | None  # None where the record has none
+Training = tuple[DataConfig, Sequence[Fingerprint]]  # with the fingerprint of each source
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What is known about weights and pictures.
+    """What is known about weights and pictures."""
 
-    Attributes:
-        indices: of the pictures that the weights were trained on.
-        unknown: why the weights may have been trained on more of them, in words; empty if all is known.
-        changed: the place of pictures to score that have changed since the training; empty otherwise.
-        advice: how to make `split="held_out"` score the pictures that the training held out.
-    """
-
-    indices: frozenset[int]
-    unknown: str
-    changed: str
-    advice: str
-
-
-@dataclass(frozen=True)
-class _Training:
-    data: DataConfig
-    prints: Sequence[Mapping[str, Any] | None]  # fingerprint of each source, where the record has them
+    indices: frozenset[int]  # of the pictures that the weights were trained on
+    unknown: str  # why the weights may have been trained on more of them, in words; empty if all is known
+    changed: str  # the place of pictures to score that have changed since the training; empty otherwise
+    advice: str  # how to make `split="held_out"` score the pictures that the training held out
 
 
 def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, here: DataConfig) -> TrainedOn:
-    """Which of the first `count` pictures weights with this record were trained on.
+    """Which of the first `count` pictures to score weights with this record were trained on.
 
-    The training's sources are searched where it read them and, in case the data has moved, where `here` has the same
-    published set or a copy with the same fingerprint. Weights without a record are assumed to be trained on the
-    training sources of `here`. Weights from which a training started count as well.
-
-    Args:
-        record: of the weights.
-        pictures: to score.
-        count: of them.
-        here: the evaluation's data.
+    The training's sources are searched where it read them and, in case the data has moved, where the evaluation's data
+    `here` has the same published set or a copy with the same fingerprint. Weights without a record are assumed to be
+    trained on the training sources of `here`. Weights from which a training started count as well.
     """
     trainings, doubts = _trainings(record)
     if "config" not in record:
-        trainings = [_Training(here, [None] * len(here.train))]
+        trainings = [(here, [None] * len(here.train))]
     scenes: set[Scene] = set()
     changed: list[str] = []
     for training in trainings:
-        found, unknown, other = _scenes(training, here)
-        scenes |= found
-        doubts += unknown
-        changed += other
+        scenes |= _scenes(training, here, doubts, changed)
     return TrainedOn(
         indices=frozenset(index for index in range(count) if pictures.alike(index) & scenes),
         unknown="; ".join(dict.fromkeys([*doubts, *changed])),
         changed="; ".join(dict.fromkeys(changed)),
-        advice=_advice(trainings[0].data, here) if trainings else "",
+        advice=_advice(trainings[0][0], here) if trainings else "",
     )
 
 
-def _trainings(record: Mapping[str, Any]) -> tuple[list[_Training], list[str]]:
+def _trainings(record: Mapping[str, Any]) -> tuple[list[Training], list[str]]:
     """The training of a record and those before it, the last first; and what is not known about them."""
-    trainings: list[_Training] = []
+    trainings: list[Training] = []
     start, files = "", set()
     while True:
         whose = start or "the weights"
@@ -85,8 +64,7 @@ def _trainings(record: Mapping[str, Any]) -> tuple[list[_Training], list[str]]:
             config = from_dict(ExperimentConfig, record["config"])
         except (UserError, TypeError, AttributeError):
             return trainings, [f"the record of {whose} is of another version"]
-        prints = record.get("sources") or [None] * len(config.data.train)
-        trainings.append(_Training(config.data, prints))
+        trainings.append((config.data, record.get("sources") or [None] * len(config.data.train)))
         start = config.train.init_weights
         try:
             file = find_weights(start) if start else None
@@ -98,33 +76,35 @@ def _trainings(record: Mapping[str, Any]) -> tuple[list[_Training], list[str]]:
         files.add(file)
 
 
-def _scenes(training: _Training, here: DataConfig) -> tuple[set[Scene], list[str], list[str]]:
-    """The clean pictures of a training; which sources are not found; which of those to score have changed."""
-    opened: dict[int, list[Opened]] = {}
-    missing, changed = [], []
-    for number, (settings, wanted) in enumerate(zip(training.data.train, training.prints, strict=False)):
-        copies, other = _copies(settings, training.data.root, wanted, here)
+def _scenes(training: Training, here: DataConfig, unknown: list[str], changed: list[str]) -> set[Scene]:
+    """The clean pictures of a training; notes which sources are not found, and which of those to score have changed."""
+    data, prints = training
+    opened: list[tuple[SourceConfig, list[Pairs | PhotographFiles]]] = []
+    missing = []
+    for settings, wanted in zip(data.train, prints, strict=False):
+        copies, other = _copies(settings, data.root, wanted, here)
         if copies:
-            opened[number] = copies
+            opened.append((settings, copies))
         elif other and wanted:
             changed.append(f"{other} does not hold the {wanted['pictures']} pictures of the training any more")
         else:
             missing.append(f"{settings.dataset} {settings.root}".strip())
-    unknown = [f"of the training's sources these are not found: {', '.join(dict.fromkeys(missing))}"] if missing else []
-    if not opened or (len(opened) < len(training.data.train) and training.data.held_out):
-        return set(), unknown, changed  # what was set aside depends on all sources together
-    found = dataclasses.replace(training.data, train=tuple(training.data.train[number] for number in opened))
-    copies = list(opened.values())
+    if missing:
+        unknown.append(f"of the training's sources these are not found: {', '.join(dict.fromkeys(missing))}")
+    if not opened or (len(opened) < len(data.train) and data.held_out):
+        return set()  # what was set aside depends on all sources together
+    found = dataclasses.replace(data, train=tuple(settings for settings, _ in opened))
     try:
-        _, kept = hold_out([first for first, *_ in copies], found)
+        _, kept = hold_out([first for _, (first, *_) in opened], found)
     except DataError as error:
-        return set(), [*unknown, str(error)], changed
-    return {copy.scene(index) for number, index in kept for copy in copies[number]}, unknown, changed
+        unknown.append(str(error))
+        return set()
+    return {copy.scene(index) for number, index in kept for copy in opened[number][1]}
 
 
 def _copies(
-    settings: SourceConfig, root: str, wanted: Mapping[str, Any] | None, here: DataConfig
-) -> tuple[list[Opened], str]:
+    settings: SourceConfig, root: str, wanted: Fingerprint, here: DataConfig
+) -> tuple[list[Pairs | PhotographFiles], str]:
     """A training's source wherever it is found; and its place, where the evaluation reads it and it has changed.
 
     Without a fingerprint a set in another place is known by being a published one.
@@ -135,7 +115,7 @@ def _copies(
         if (other.dataset, other.split, other.reader) == kind and (wanted or other.dataset in PUBLISHED):
             places.append((other, here.root))
     read = {as_absolute(place_of(other, here.root)) for other in here.train}
-    found: dict[object, Opened] = {}
+    found: dict[object, Pairs | PhotographFiles] = {}
     changed = ""
     for other, base in places:
         place = as_absolute(place_of(other, base))

@@ -20,23 +20,14 @@ FORMATS = ("GIF", "WEBP", "PNG")
 
 @dataclass(frozen=True)
 class Animation:
-    """A decoded animation.
+    """A decoded animation."""
 
-    Attributes:
-        frames: (H, W, 4) uint8 RGBA each, as shown.
-        milliseconds: duration of each frame.
-        plays: number of repetitions; 0: forever.
-        poster: whether the first frame is a PNG's picture for programs without animations, and not part of this one.
-        format: Pillow's name of the file format.
-        options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
-    """
-
-    frames: list[np.ndarray]
-    milliseconds: list[float]
-    plays: int
-    poster: bool
-    format: str
-    options: dict[str, Any] = field(default_factory=dict)
+    frames: list[np.ndarray]  # (H, W, 4) uint8 RGBA each, as shown
+    milliseconds: list[float]  # duration of each frame
+    plays: int  # number of repetitions; 0: forever
+    poster: bool  # whether the first frame is a PNG's picture for programs without animations, and not part of this one
+    format: str  # Pillow's name of the file format
+    options: dict[str, Any] = field(default_factory=dict)  # as of a `Photograph`
 
 
 def is_animation(data: bytes) -> bool:
@@ -51,13 +42,7 @@ def is_animation(data: bytes) -> bool:
 def derain_animation(
     derain: Callable[[np.ndarray], np.ndarray], data: bytes, name: str, *, progress: bool = False
 ) -> Animation:
-    """De-rain an animation frame by frame.
-
-    Args:
-        derain: a `Derainer`.
-        data: the whole file, one for which `is_animation` holds.
-        name: of the file, for errors.
-        progress: show a bar on stderr.
+    """De-rain the contents of a file for which `is_animation` holds, frame by frame, with a bar on stderr if wanted.
 
     Raises:
         PhotographError: a frame cannot be read, or the frames do not fit into memory.
@@ -67,8 +52,14 @@ def derain_animation(
     frames, milliseconds = [], []
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
-            count = getattr(picture, "n_frames", 1)
-            _check_memory(picture, count, name)
+            count, (width, height) = getattr(picture, "n_frames", 1), picture.size
+            needed, free = 2 * 4 * width * height * count, memory.available_on_host()
+            if needed > free:
+                raise PhotographError(
+                    f"animation {name} has {count} frames of {width}x{height} pixels, which need "
+                    f"{memory.spell(needed)}, and {memory.spell(free)} are free; make a video of it: "
+                    f"ffmpeg -i {name} film.mp4"
+                )
             for index in range(count):
                 picture.seek(index)
                 frames.append(np.array(upright(picture).convert("RGBA")))
@@ -87,15 +78,10 @@ def derain_animation(
 
 
 def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
-    """Encode an animation as the contents of a file.
-
-    Args:
-        animation: to be written.
-        kind: Pillow's name of the format.
-        name: of the file, for errors.
+    """Encode an animation as the contents of a file of Pillow's format `kind`, called `name` in errors.
 
     Raises:
-        OutputError: the format does not support animations.
+        OutputError: the format does not support animations, or these.
     """
     if kind not in FORMATS:
         raise OutputError(f"{name}: {kind} holds no animation; choose .gif, .webp or .png")
@@ -125,12 +111,3 @@ def first_frame(data: bytes) -> np.ndarray:
     """(H, W, 3) uint8 of an animation that could be read."""
     with Image.open(io.BytesIO(data)) as picture:
         return np.array(upright(picture).convert("RGB"))
-
-
-def _check_memory(picture: Image.Image, count: int, name: str) -> None:
-    needed, free = 2 * 4 * picture.width * picture.height * count, memory.available_on_host()
-    if needed > free:
-        raise PhotographError(
-            f"animation {name} has {count} frames of {picture.width}x{picture.height} pixels, which need "
-            f"{memory.spell(needed)}, and {memory.spell(free)} are free; make a video of it: ffmpeg -i {name} film.mp4"
-        )

@@ -1,6 +1,6 @@
-"""The video files that can be written: container and encoders for each suffix."""
+"""The video files that can be written: container and encoders for each suffix; all names are FFmpeg's."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from multifocal_jax.files import OutputError
@@ -8,61 +8,38 @@ from multifocal_jax.files import OutputError
 
 @dataclass(frozen=True)
 class Encoder:
-    """A video encoder; all names are FFmpeg's.
-
-    Attributes:
-        name: of the encoder.
-        pixels: pixel format.
-        odd: pixel format for an odd width or height.
-        tag: the codec's tag in the container; None for the usual one.
-    """
+    """A video encoder."""
 
     name: str
-    pixels: str
-    odd: str
+    pixels: str  # pixel format
+    odd: str  # pixel format for an odd width or height
     options: dict[str, str] = field(default_factory=dict)
-    tag: str | None = None
+    tag: str | None = None  # the codec's tag in the container; None for the usual one
 
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of video file; all names are FFmpeg's.
-
-    Attributes:
-        muxer: its muxer.
-        picture: encoder for 8 bits per channel.
-        deep: encoder for 10 bits; None if there is none.
-        alpha: encoder for pictures with transparency; None if there is none.
-        sound: encoder for sound that cannot be copied.
-        subtitles: encoder for text subtitles that cannot be copied; None if it supports none.
-        cover: how it stores a cover picture: as a "track", as an "attachment", or not.
-        chapters: whether it supports them.
-        sounds: number of sound tracks that it supports; None for any number.
-        even: whether its frame rate is constant, so that frames are timed by their numbers.
-        aspect: whether it stores a pixel aspect ratio.
-        takes: prefixes of sound codecs that players expect in it; if empty, the muxer decides.
-        options: of the muxer.
-    """
+    """A kind of video file."""
 
     muxer: str
-    picture: Encoder
-    deep: Encoder | None
-    alpha: Encoder | None
-    sound: str
-    subtitles: str | None = None
-    cover: str | None = None
-    chapters: bool = False
-    sounds: int | None = None
-    even: bool = False
-    aspect: bool = True
-    takes: tuple[str, ...] = ()
-    options: dict[str, str] = field(default_factory=dict)
+    picture: Encoder  # for 8 bits per channel
+    deep: Encoder | None  # for 10 bits; None if there is none
+    alpha: Encoder | None  # for pictures with transparency; None if there is none
+    sound: str  # encoder for sound that cannot be copied
+    subtitles: str | None = None  # encoder for text subtitles that cannot be copied; None if it supports none
+    cover: str | None = None  # how it stores a cover picture: as a "track", as an "attachment", or not
+    chapters: bool = False  # whether it supports them
+    sounds: int | None = None  # number of sound tracks that it supports; None for any number
+    even: bool = False  # whether its frame rate is constant, so that frames are timed by their numbers
+    aspect: bool = True  # whether it stores a pixel aspect ratio
+    takes: tuple[str, ...] = ()  # prefixes of sound codecs that players expect in it; if empty, the muxer decides
+    options: dict[str, str] = field(default_factory=dict)  # of the muxer
 
 
 _QUALITY = {"crf": "17", "preset": "medium"}
 _H264 = Encoder("libx264", "yuv420p", "yuv444p", _QUALITY)
 _HEVC = Encoder("libx265", "yuv420p10le", "yuv444p10le", {**_QUALITY, "x265-params": "log-level=none"})
-_HEVC_IN_MP4 = Encoder(_HEVC.name, _HEVC.pixels, _HEVC.odd, _HEVC.options, "hvc1")  # Apple's players want this tag
+_HEVC_IN_MP4 = replace(_HEVC, tag="hvc1")  # Apple's players want this tag
 _VP9 = Encoder("libvpx-vp9", "yuv420p", "yuv420p", {"crf": "24", "b": "0"})
 _VP9_ALPHA = Encoder(_VP9.name, "yuva420p", "yuva420p", {**_VP9.options, "auto-alt-ref": "0"})
 _AV1 = Encoder("libsvtav1", "yuv420p10le", "yuv420p10le", {"crf": "20", "preset": "6"})
@@ -73,31 +50,24 @@ _MPEG2, _MPEG4, _WMV = (Encoder(name, "yuv420p", "yuv420p", _FINEST) for name in
 _MP4 = Container("mp4", _H264, _HEVC_IN_MP4, None, "aac", "mov_text", "track", chapters=True)
 _TS_SOUND = ("aac", "ac3", "eac3", "mp2", "mp3", "dts")
 _TS = Container("mpegts", _H264, _HEVC, None, "aac", takes=_TS_SOUND, options={"mpegts_m2ts_mode": "0"})
-_BLURAY = Container("mpegts", _H264, _HEVC, None, "aac", takes=_TS_SOUND, options={"mpegts_m2ts_mode": "1"})
+_BLURAY = replace(_TS, options={"mpegts_m2ts_mode": "1"})
 _3GP = Container("3gp", _H264, None, None, "aac", "mov_text", chapters=True)
 _MPEG = Container("mpeg", _MPEG2, None, None, "mp2", even=True, takes=("mp2", "ac3"))
 _ASF = Container("asf", _WMV, None, None, "wmav2", aspect=False, takes=("wma", "mp3"))
 _AVI_SOUND = ("mp3", "mp2", "ac3", "pcm", "adpcm")
 _AVI_OPTIONS = {"avoid_negative_ts": "disabled"}  # else sound that begins early delays the pictures by a whole frame
-_AVI = Container("avi", _MPEG4, None, None, "libmp3lame", even=True, takes=_AVI_SOUND, options=_AVI_OPTIONS)
 _CONTAINERS = {
-    ".mp4": _MP4,
-    ".m4v": _MP4,
+    **dict.fromkeys((".mp4", ".m4v"), _MP4),
     ".mov": Container("mov", _H264, _HEVC_IN_MP4, _PRORES, "aac", "mov_text", chapters=True),
     ".mkv": Container("matroska", _H264, _HEVC, _VP9_ALPHA, "aac", "subrip", "attachment", chapters=True),
     ".webm": Container("webm", _VP9, _AV1, _VP9_ALPHA, "libopus", "webvtt", chapters=True, aspect=False),
-    ".avi": _AVI,
-    ".mts": _BLURAY,
-    ".m2ts": _BLURAY,
+    ".avi": Container("avi", _MPEG4, None, None, "libmp3lame", even=True, takes=_AVI_SOUND, options=_AVI_OPTIONS),
+    **dict.fromkeys((".mts", ".m2ts"), _BLURAY),
     ".ts": _TS,
-    ".3gp": _3GP,
-    ".3g2": _3GP,
-    ".wmv": _ASF,
-    ".asf": _ASF,
+    **dict.fromkeys((".3gp", ".3g2"), _3GP),
+    **dict.fromkeys((".wmv", ".asf"), _ASF),
     ".flv": Container("flv", _H264, None, None, "aac", sounds=1),
-    ".mpg": _MPEG,
-    ".mpeg": _MPEG,
-    ".vob": _MPEG,
+    **dict.fromkeys((".mpg", ".mpeg", ".vob"), _MPEG),
 }
 _SUFFIX_OF_FORMAT = {  # of FFmpeg's demuxers
     "mov,mp4,m4a,3gp,3g2,mj2": ".mp4",
@@ -112,12 +82,7 @@ SUFFIXES = tuple(suffix for suffix in _CONTAINERS if suffix != ".ts")  # TypeScr
 
 
 def container_of(target: Path, source: Path, format_name: str) -> Container:
-    """The kind of video file to write.
-
-    Args:
-        target: to be written; an unknown suffix is allowed if the source has the same.
-        source: the video.
-        format_name: FFmpeg's name of the source's format.
+    """The kind of video file to write as `target`: by its suffix or, if `source` has the same, by the source's format.
 
     Raises:
         OutputError: no video can be written with this suffix.

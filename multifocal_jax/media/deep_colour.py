@@ -7,17 +7,14 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
+from PIL import TiffImagePlugin as Tiff
 
+_ORDERS = ("BBL", "LLB", "NLB")  # of two bytes: Pillow's letter, and those that select the high and the low one
 # By Pillow's name of a file's 16-bit pixels: the mode in which it is opened twice, and the raw modes that select the
 # high and the low bytes. "LA" has none for its low bytes, but its four bytes per pixel can be read as RGBA.
-_BYTES = {
-    "RGB;16B": ("RGB", "RGB;16B", "RGB;16L"),
-    "RGB;16L": ("RGB", "RGB;16L", "RGB;16B"),
-    "RGB;16N": ("RGB", "RGB;16L", "RGB;16B"),
-    "RGBA;16B": ("RGBA", "RGBA;16B", "RGBA;16L"),
-    "RGBA;16L": ("RGBA", "RGBA;16L", "RGBA;16B"),
-    "RGBA;16N": ("RGBA", "RGBA;16L", "RGBA;16B"),
+_BYTES: dict[str, tuple[str, str, str | None]] = {
+    **{f"{m};16{order}": (m, f"{m};16{high}", f"{m};16{low}") for m in ("RGB", "RGBA") for order, high, low in _ORDERS},
     "LA;16B": ("RGBA", "RGBA", None),
 }
 
@@ -29,38 +26,30 @@ def is_deep(picture: Image.Image) -> bool:
     if picture.format == "HEIF":
         return picture.info["bit_depth"] > 8
     if picture.format == "PPM":
-        return picture.mode == "RGB" and _highest(picture) > 255
-    return _raw_mode(picture) in _BYTES
+        highest = _arguments(picture)[-1]
+        return picture.mode == "RGB" and isinstance(highest, int) and highest > 255
+    return _arguments(picture)[0] in _BYTES
 
 
 def read_deep(file: BinaryIO, turn: Turn) -> np.ndarray:
-    """Read all bits of a file for which `is_deep` holds.
+    """Read all bits of a file for which `is_deep` holds; `turn` rotates a loaded picture upright.
 
-    Args:
-        file: positioned at its start.
-        turn: rotates a loaded picture upright.
-
-    Returns:
-        (H, W, 1 to 4) uint16 from 0 to 65535: grey or RGB, then alpha if there is any.
+    Returns (H, W, 1 to 4) uint16 from 0 to 65535: grey or RGB, then alpha if there is any.
     """
     data = file.read()
     with Image.open(io.BytesIO(data)) as picture:
         if picture.format == "HEIF":
-            return _read_heif(data)
+            import pillow_heif  # Pillow has opened the file through it
+
+            values = np.asarray(pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
+            return values.reshape(*values.shape[:2], -1)
         if picture.format == "PPM":
             return _read_ppm(data)
-        mode, high, low = _BYTES[_raw_mode(picture)]
+        mode, high, low = _BYTES[_arguments(picture)[0]]
     if low is None:
         four = _decode(data, mode, high, turn).astype(np.uint16)
         return four[..., 0::2] << 8 | four[..., 1::2]
     return _decode(data, mode, high, turn).astype(np.uint16) << 8 | _decode(data, mode, low, turn)
-
-
-def _read_heif(data: bytes) -> np.ndarray:
-    import pillow_heif  # Pillow has opened the file through it
-
-    values = np.asarray(pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
-    return values.reshape(*values.shape[:2], -1)
 
 
 def _read_ppm(data: bytes) -> np.ndarray:
@@ -69,25 +58,18 @@ def _read_ppm(data: bytes) -> np.ndarray:
         raise ValueError("its header is odd")
     plain, width, height, highest = (int(part) for part in header.groups())
     if plain == 3:  # in decimal digits
-        numbers = re.sub(rb"#[^\n]*", b"", data[header.end() :]).split()[: 3 * width * height]
-        values = np.array(numbers).astype(np.uint32)
+        values = np.array(re.sub(rb"#[^\n]*", b"", data[header.end() :]).split()[: 3 * width * height])
     else:
-        values = np.frombuffer(data, ">u2", 3 * width * height, header.end()).astype(np.uint32)
-    return ((values * 65535 + highest // 2) // highest).astype(np.uint16).reshape(height, width, 3)
+        values = np.frombuffer(data, ">u2", 3 * width * height, header.end())
+    scaled = (values.astype(np.uint32) * 65535 + highest // 2) // highest
+    return scaled.astype(np.uint16).reshape(height, width, 3)
 
 
-def _highest(picture: Image.Image) -> int:
-    """The value of white in a PPM."""
-    arguments = getattr(picture, "tile", [None])[0].args
-    return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
-
-
-def _raw_mode(picture: Image.Image) -> str:
+def _arguments(picture: Image.Image) -> tuple[Any, ...]:
+    """What Pillow gives its decoder: the raw mode of the pixels and more; of a PPM, the value of white comes last."""
     tiles = getattr(picture, "tile", None)
-    if not tiles:
-        return ""
-    arguments = tiles[0].args
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    arguments = tiles[0].args if tiles else ""
+    return arguments if isinstance(arguments, tuple) else (arguments,)
 
 
 def _decode(data: bytes, mode: str, raw_mode: str, turn: Turn) -> np.ndarray:
@@ -127,9 +109,8 @@ def write_png(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> No
         chunks += [(chunk[0], chunk[1]) for chunk in options["pnginfo"].chunks]
     if "exif" in options:
         chunks.append((b"eXIf", options["exif"].removeprefix(b"Exif\0\0")))
-    chunks += [(b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]
     file.write(b"\x89PNG\r\n\x1a\n")
-    for name, content in chunks:
+    for name, content in [*chunks, (b"IDAT", zlib.compress(filtered.tobytes())), (b"IEND", b"")]:
         PngImagePlugin.putchunk(file, name, content)
 
 
@@ -153,32 +134,34 @@ def write_tiff(file: BinaryIO, pixels: np.ndarray, options: dict[str, Any]) -> N
     """Write a TIFF with 16 bits per channel; arguments as for `write_png`, with XMP as an entry of the EXIF."""
     height, width, channels = pixels.shape
     data = zlib.compress(pixels.astype("<u2").tobytes())
-    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
-    directory[TiffImagePlugin.IMAGEWIDTH] = width
-    directory[TiffImagePlugin.IMAGELENGTH] = height
-    directory[TiffImagePlugin.BITSPERSAMPLE] = (16,) * channels
-    directory[TiffImagePlugin.SAMPLESPERPIXEL] = channels
-    directory[TiffImagePlugin.COMPRESSION] = 8  # deflate
-    directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1 if channels < 3 else 2
-    directory[TiffImagePlugin.PLANAR_CONFIGURATION] = 1
+    entries = {
+        Tiff.IMAGEWIDTH: width,
+        Tiff.IMAGELENGTH: height,
+        Tiff.BITSPERSAMPLE: (16,) * channels,
+        Tiff.SAMPLESPERPIXEL: channels,
+        Tiff.COMPRESSION: 8,  # deflate
+        Tiff.PHOTOMETRIC_INTERPRETATION: 1 if channels < 3 else 2,
+        Tiff.PLANAR_CONFIGURATION: 1,
+        Tiff.ROWSPERSTRIP: height,
+        Tiff.STRIPBYTECOUNTS: len(data),
+        Tiff.STRIPOFFSETS: 0,  # counted from the directory's end
+    }
     if channels in (2, 4):
-        directory[TiffImagePlugin.EXTRASAMPLES] = 2  # alpha that colours are not multiplied with
-    directory[TiffImagePlugin.ROWSPERSTRIP] = height
-    directory[TiffImagePlugin.STRIPBYTECOUNTS] = len(data)
-    directory[TiffImagePlugin.STRIPOFFSETS] = 0  # counted from the directory's end
+        entries[Tiff.EXTRASAMPLES] = 2  # alpha that colours are not multiplied with
     if "icc_profile" in options:
-        directory[TiffImagePlugin.ICCPROFILE] = options["icc_profile"]
+        entries[Tiff.ICCPROFILE] = options["icc_profile"]
     if "dpi" in options:
-        directory[TiffImagePlugin.RESOLUTION_UNIT] = 2
-        directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = options["dpi"]
-    if "exif" in options:
-        exif = Image.Exif()
-        exif.load(options["exif"])
-        for tag, value in exif.items():
-            if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-                entries = exif.get_ifd(tag)
-                directory[tag] = {key: entries[key] for key in entries if key != ExifTags.IFD.Interop}
-            elif tag not in directory:
-                directory[tag] = value
+        entries |= zip((Tiff.RESOLUTION_UNIT, Tiff.X_RESOLUTION, Tiff.Y_RESOLUTION), (2, *options["dpi"]), strict=True)
+    exif = Image.Exif()
+    exif.load(options.get("exif", b""))
+    for tag, value in exif.items():
+        if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+            inner = exif.get_ifd(tag)
+            entries[tag] = {key: inner[key] for key in inner if key != ExifTags.IFD.Interop}
+        else:
+            entries.setdefault(tag, value)
+    directory = Tiff.ImageFileDirectory_v2(b"II\x2a\0\0\0\0\0")
+    for tag, value in entries.items():
+        directory[tag] = value
     directory.save(file)
     file.write(data)

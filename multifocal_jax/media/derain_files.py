@@ -18,7 +18,7 @@ from multifocal_jax.files import PARTIAL, OutputError, make_folder, write_whole
 from multifocal_jax.media import containers
 from multifocal_jax.media.animations import derain_animation, encode_animation, first_frame, is_animation
 from multifocal_jax.media.kinds import PICTURES, kind_by_suffix, kind_of, why_unknown
-from multifocal_jax.media.photographs import Photograph, encode_photograph, format_of, read_photograph
+from multifocal_jax.media.photographs import encode_photograph, format_of, read_photograph, save_picture
 
 Derain = Callable[[np.ndarray], np.ndarray]
 
@@ -39,22 +39,14 @@ class Job:
 
 @dataclass
 class Account:
-    """The results for all files.
+    """The results for all files."""
 
-    Attributes:
-        done, skipped: sources.
-        failed: messages that name the source.
-        lost: what the results of videos no longer contain; messages that name the source.
-        left_out: number of files in folders that are neither pictures nor videos, by suffix.
-        niqe: before and after, if measured.
-    """
-
-    done: list[Path] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    niqe: list[tuple[float, float]] = field(default_factory=list)
+    done: list[Path] = field(default_factory=list)  # sources
+    skipped: list[Path] = field(default_factory=list)  # likewise
+    failed: list[str] = field(default_factory=list)  # messages that name the source
+    lost: list[str] = field(default_factory=list)  # what the results of videos no longer contain, likewise
+    left_out: Counter[str] = field(default_factory=Counter)  # see `plan`
+    niqe: list[tuple[float, float]] = field(default_factory=list)  # before and after, if measured
 
     def summary(self, seconds: float) -> str:
         """The summary at the end of a run."""
@@ -120,7 +112,10 @@ def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) ->
     jobs = [Job(source, target if to_file else target / relative, relative) for source, relative in found]
     if comparisons:
         stems = Counter(job.relative.with_suffix("") for job in jobs)
-        jobs = [replace(job, comparison=comparisons / _comparison_name(job.relative, stems)) for job in jobs]
+        for number, job in enumerate(jobs):
+            stem = job.relative.with_suffix("")
+            name = f"{stem if stems[stem] == 1 else job.relative}.jpg"
+            jobs[number] = replace(job, comparison=comparisons / name)
     taken: dict[Path, Path] = {}
     for job in jobs:
         for written in (job.target, job.comparison):
@@ -129,10 +124,6 @@ def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) ->
         if job.comparison and job.comparison.resolve() == job.target.resolve():
             raise InputError(f"{job.target} would be both result and comparison; choose another --compare folder")
     return jobs, left_out
-
-
-def _comparison_name(relative: Path, stems: Counter[Path]) -> Path:
-    return relative.with_suffix(".jpg") if stems[relative.with_suffix("")] == 1 else Path(f"{relative}.jpg")
 
 
 def _expand(text: str, outputs: Sequence[Path], left_out: Counter[str]) -> list[tuple[Path, Path]]:
@@ -193,13 +184,14 @@ def derain_files(
                 account.skipped.append(job.source)
                 continue
             try:
-                _check_writable(job.target)
+                # whether the output can be written, before long work and without creating its folder
+                make_folder(next(folder for folder in job.target.absolute().parents if folder.exists()))
                 kind = kind_of(job.source) or kind_by_suffix(job.source)
                 if kind is None:
                     raise InputError(f"{job.source} {why_unknown(job.source)}")
                 if kind == "video":
-                    lost = _derain_video(derain, job, progress=not quiet)
-                    account.lost += [f"{job.source}: {', '.join(lost)}"] if lost else []
+                    if lost := _derain_video(derain, job, progress=not quiet):
+                        account.lost.append(f"{job.source}: {', '.join(lost)}")
                 else:
                     both = _derain_picture(derain, job, progress=not quiet)
                     if niqe:
@@ -213,25 +205,15 @@ def derain_files(
 
 
 def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> bytes:
-    """De-rain the contents of a picture file.
+    """De-rain the contents of a picture file, called `name` in errors.
 
-    Args:
-        derain: a `Derainer`.
-        data: the whole file.
-        name: of the file, for errors.
-        kind: Pillow's name of the format to write; empty keeps the file's.
+    `kind` is Pillow's name of the format to write; empty keeps the file's.
 
     Raises:
         PhotographError: see `read_photograph` and `derain_animation`.
         OutputError: see `encode_photograph` and `encode_animation`.
     """
     return _derain_contents(derain, data, name, kind, name, progress=False)[0]
-
-
-def derain_photograph(derain: Derain, photograph: Photograph) -> Photograph:
-    """De-rain the pixels of a photograph; alpha and everything else is kept."""
-    clean = derain(photograph.pixels)
-    return Photograph(clean, photograph.alpha, photograph.grey, photograph.format, photograph.options)
 
 
 def _derain_contents(
@@ -243,7 +225,7 @@ def _derain_contents(
         contents = encode_animation(animation, kind or animation.format, target)
         return contents, first_frame(data), animation.frames[0][..., :3]
     before = read_photograph(data, name)
-    after = derain_photograph(derain, before)
+    after = replace(before, pixels=derain(before.pixels))
     return encode_photograph(after, kind or before.format, target), before.pixels, after.pixels
 
 
@@ -258,11 +240,6 @@ def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:
         return f"not measured: {error}"
     account.niqe.append(values)
     return f"{values[0]:.2f} -> {values[1]:.2f}"
-
-
-def _check_writable(target: Path) -> None:
-    """Check before long work whether the output can be written, without creating its folder."""
-    make_folder(next(folder for folder in target.absolute().parents if folder.exists()))
 
 
 def _derain_video(derain: Derain, job: Job, progress: bool) -> list[str]:
@@ -284,11 +261,7 @@ def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarra
     make_folder(job.target.parent)
     write_whole(job.target, lambda file: file.write(contents))
     if job.comparison:
-        make_folder(job.comparison.parent)
-        pixels = np.concatenate([before, after], axis=1)
-        photograph = Photograph(pixels, None, False, "JPEG", {"quality": 92})
-        pair = encode_photograph(photograph, "JPEG", str(job.comparison))
-        write_whole(job.comparison, lambda file: file.write(pair))
+        save_picture(np.concatenate([before, after], axis=1), job.comparison)
     return before, after
 
 

@@ -39,11 +39,7 @@ def kind_by_suffix(path: Path) -> Kind | None:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """The kind of a file; None if it is neither picture nor video, or a camera's raw file or left by a killed run.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The kind of a file; None if it is neither picture nor video, or a camera's raw file or left by a killed run."""
     if path.suffix.lower() in (PARTIAL, *_RAW):
         return None
     with path.open("rb") as file:
@@ -53,13 +49,11 @@ def kind_of(path: Path) -> Kind | None:
         if is_heif(start):
             return "picture"
         file.seek(0)
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_OPEN):
-                return "picture"
-        except Image.DecompressionBombError:
+        with warnings.catch_warnings(action="ignore"), contextlib.suppress(*PILLOW_ERRORS):
+            with contextlib.suppress(Image.DecompressionBombError):
+                Image.open(file, formats=_OPEN).close()
             return "picture"
-        except PILLOW_ERRORS:
-            return None
+    return None
 
 
 def why_unknown(path: Path) -> str:
@@ -80,16 +74,13 @@ def is_heif(data: bytes) -> bool:
 def _has_pictures(path: Path) -> bool:
     """Whether a media file contains more than sound; True if unknown."""
     try:
-        import av
-        from av.error import FFmpegError
-
-        from multifocal_jax.media.tracks import pictures
+        from multifocal_jax.media.video_reading import VideoError, open_video, pictures
     except ModuleNotFoundError:
         return True
     try:
-        with av.open(str(path.absolute()), "r", metadata_errors="replace") as film:
+        with open_video(path) as film:
             return pictures(film.streams) is not None
-    except (FFmpegError, OSError):
+    except VideoError:
         return True
 
 

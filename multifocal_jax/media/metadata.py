@@ -9,28 +9,18 @@ from PIL import ExifTags, Image
 _TIFF, _EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 _WIDTHS = ((_TIFF, "ImageWidth"), (_EXIF, "PixelXDimension"))
 _HEIGHTS = ((_TIFF, "ImageLength"), (_EXIF, "PixelYDimension"))
-# Prefixes of namespace and name of entries about dropped data: gain maps, depth, matting, motion photos, sound, and the
-# second part of XMP that is too long for a JPEG's segment.
-_DROPPED = (
-    ("http://ns.adobe.com/hdr-gain-map/", ""),
-    ("http://ns.adobe.com/xmp/note/", "HasExtendedXMP"),
-    ("http://ns.apple.com/HDRGainMap/", ""),
-    ("http://ns.apple.com/depthData/", ""),
-    ("http://ns.apple.com/pixeldatainfo/", ""),
-    ("http://ns.apple.com/portraitEffectsMatte/", ""),
-    ("http://ns.apple.com/semanticSegmentationMatte/", ""),
-    ("http://ns.google.com/photos/1.0/audio/", ""),
-    ("http://ns.google.com/photos/1.0/camera/", "MicroVideo"),
-    ("http://ns.google.com/photos/1.0/camera/", "MotionPhoto"),
-    ("http://ns.google.com/photos/1.0/container/", ""),
-    ("http://ns.google.com/photos/1.0/depthmap/", ""),
-    ("http://ns.google.com/photos/1.0/image/", ""),
-    ("http://ns.google.com/photos/dd/", ""),
+# Beginnings of namespace and name of entries about dropped data: gain maps, depth, matting, motion photos, sound, and
+# the second part of XMP that is too long for a JPEG's segment.
+_DROPPED = re.compile(
+    r"""http://ns\.adobe\.com/(hdr-gain-map/|xmp/note/\ HasExtendedXMP)
+    |http://ns\.apple\.com/(HDRGainMap|depthData|pixeldatainfo|portraitEffectsMatte|semanticSegmentationMatte)/
+    |http://ns\.google\.com/photos/(dd/|1\.0/((audio|container|depthmap|image)/|camera/\ (MicroVideo|MotionPhoto)))""",
+    re.VERBOSE,
 )
-_PLACES = (  # the same about places in the picture as it was stored, such as faces
-    ("http://www.metadataworkinggroup.com/schemas/regions/", ""),
-    ("http://ns.apple.com/faceinfo/", ""),
-    ("http://ns.microsoft.com/photo/1.2/", "RegionInfo"),
+_PLACES = re.compile(  # the same about places in the picture as it was stored, such as faces
+    r"""http://www\.metadataworkinggroup\.com/schemas/regions/|http://ns\.apple\.com/faceinfo/
+    |http://ns\.microsoft\.com/photo/1\.2/\ RegionInfo""",
+    re.VERBOSE,
 )
 _PLACES_IN_EXIF = (0x9214, ExifTags.Base.SubjectLocation)  # the first is the subject's area
 _SIDES_IN_EXIF = (
@@ -41,12 +31,9 @@ _SIDES_IN_EXIF = (
 
 
 def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> None:
-    """Correct a picture's EXIF for the picture rotated upright.
+    """Correct a picture's EXIF in place for the picture rotated upright, of this width and height.
 
-    Args:
-        exif: changed in place; the orientation is removed.
-        size: width and height, upright.
-        turned: whether it was stored rotated.
+    The orientation is removed; `turned`: it was stored rotated.
     """
     exif.pop(ExifTags.Base.Orientation, None)
     for directory, *tags in _SIDES_IN_EXIF:
@@ -61,12 +48,9 @@ def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> Non
 
 
 def true_xmp(xmp: str, size: tuple[int, int], turned: bool) -> str:
-    """A picture's XMP, corrected for the picture rotated upright and without embedded pictures, depth, films and sound.
+    """A picture's XMP, corrected likewise and without what tells of embedded pictures, depth, films and sound.
 
-    Args:
-        xmp: if it is not well-formed XML, only the orientation is changed.
-        size: width and height, upright.
-        turned: whether it was stored rotated.
+    If it is not well-formed XML, only the orientation is changed.
     """
     marked = re.sub(r'(tiff:Orientation(?:="|>))[0-9]', r"\g<1>1", xmp)
     if "<!DOCTYPE" in marked:  # XMP has none, and what it declares might not end
@@ -77,17 +61,17 @@ def true_xmp(xmp: str, size: tuple[int, int], turned: bool) -> str:
         return marked
     sides = {**dict.fromkeys(_WIDTHS, size[0]), **dict.fromkeys(_HEIGHTS, size[1])}
     root = document.documentElement
-    if root is None or not _prune(root, _DROPPED + (_PLACES if turned else ()), sides):
+    if root is None or not _prune(root, (_DROPPED, _PLACES) if turned else (_DROPPED,), sides):
         return marked
     return "".join(node.toxml() for node in document.childNodes)
 
 
-def _prune(element: minidom.Element, gone: tuple[tuple[str, str], ...], sides: dict[tuple[str, str], int]) -> bool:
+def _prune(element: minidom.Element, gone: tuple[re.Pattern[str], ...], sides: dict[tuple[str, str], int]) -> bool:
     """Remove entries and set sides of an element and its descendants; returns whether anything has changed."""
     changed = False
     for node in [*element.attributes.values(), *element.childNodes]:
         space, name = node.namespaceURI or "", node.localName or ""
-        if any(space.startswith(start) and name.startswith(first) for start, first in gone):
+        if any(pattern.match(f"{space} {name}") for pattern in gone):
             element.removeAttributeNode(node) if isinstance(node, minidom.Attr) else element.removeChild(node)
         elif (space, name) in sides and isinstance(node, minidom.Attr):
             node.value = str(sides[space, name])

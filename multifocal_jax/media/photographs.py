@@ -38,34 +38,22 @@ class PhotographError(UserError):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A decoded photograph, rotated upright.
+    """A decoded photograph, rotated upright."""
 
-    Attributes:
-        pixels: (H, W, 3) uint8 or uint16 RGB; grey is repeated over the channels.
-        alpha: (H, W) of the same dtype, or None.
-        grey: whether it was, and will be written as, greyscale.
-        format: Pillow's name of the file format.
-        options: for Pillow's `save`, so that a file of the same format has the same quality and metadata.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None
-    grey: bool
-    format: str
+    pixels: np.ndarray  # (H, W, 3) uint8 or uint16 RGB; grey is repeated over the channels
+    alpha: np.ndarray | None  # (H, W) of the same dtype, or None
+    grey: bool  # whether it was, and will be written as, greyscale
+    format: str  # Pillow's name of the file format
+    # for Pillow's `save`, so that a file of the same format has the same quality and metadata
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def read_photograph(data: bytes, name: str) -> Photograph:
-    """Decode the contents of a picture file.
-
-    Args:
-        data: the whole file.
-        name: of the file, for errors.
+    """Decode the contents of a picture file, called `name` in errors.
 
     Raises:
         PhotographError: it is not a picture, is truncated, has several frames or pages, floating-point or 32-bit
-        values,
-            or so many pixels that it may be a decompression bomb (Pillow's limit, about 179 million).
+            values, or so many pixels that it may be a decompression bomb (Pillow's limit, about 179 million).
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
@@ -124,10 +112,7 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
         kind: Pillow's name of its format.
         data: the whole file.
     """
-    options: dict[str, Any] = {}
-    for key in ("icc_profile", "comment"):
-        if picture.info.get(key):
-            options[key] = picture.info[key]
+    options = {key: picture.info[key] for key in ("icc_profile", "comment") if picture.info.get(key)}
     if all(0 < float(value) <= _MAX_DPI for value in picture.info.get("dpi", [0])):  # a TIFF may say 0/0
         options["dpi"] = picture.info["dpi"]
     exif = picture.getexif()
@@ -164,13 +149,12 @@ def kept_options(picture: Image.Image, kind: str, data: bytes) -> dict[str, Any]
                 value = PngImagePlugin.iTXt(corrected(value))
             text.add_itxt(key, value) if isinstance(value, PngImagePlugin.iTXt) else text.add_text(key, value)
         options["pnginfo"] = text
-    elif kind == "WEBP":
-        options["lossless"] = _is_lossless_webp(data)
+    elif kind in ("WEBP", "AVIF", "HEIF"):
         options["quality"] = 90
-    elif kind in ("AVIF", "HEIF"):
-        options["quality"] = 90
-        kept = ("nclx_profile", "chroma") if kind == "HEIF" else ()
-        options |= {key: picture.info[key] for key in kept if key in picture.info}
+        if kind == "WEBP":
+            options["lossless"] = _is_lossless_webp(data)
+        if kind == "HEIF":
+            options |= {key: picture.info[key] for key in ("nclx_profile", "chroma") if key in picture.info}
     elif kind == "TIFF":
         known = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits")
         compression = picture.info.get("compression")
@@ -190,11 +174,7 @@ def _is_lossless_webp(data: bytes) -> bool:
 
 
 def format_of(path: Path) -> str:
-    """Pillow's name of the format for a file name.
-
-    Raises:
-        OutputError: no picture can be written with this suffix.
-    """
+    """Pillow's name of the format for a file name; raises OutputError if no picture can be written with its suffix."""
     Image.init()
     kind = Image.registered_extensions().get(path.suffix.lower(), "")
     if kind not in Image.SAVE and kind_by_suffix(path) == "picture":
@@ -205,12 +185,10 @@ def format_of(path: Path) -> str:
 
 
 def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
-    """Encode a photograph as the contents of a file.
+    """Encode a photograph as the contents of a file, called `name` in errors.
 
-    Args:
-        photograph: to be written; 16 bits are kept in PNG, TIFF and PPM, HEIF gets the high 10, others the high 8.
-        kind: Pillow's name of the format; quality and metadata are kept as far as this format supports them.
-        name: of the file, for errors.
+    16 bits are kept in PNG, TIFF and PPM, HEIF gets the high 10, others the high 8; quality and metadata are kept as
+    far as the format supports them. `kind` is Pillow's name of the format.
 
     Raises:
         OutputError: the format does not support the transparency, the size or the metadata.
@@ -258,11 +236,7 @@ def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str,
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write a picture without metadata, in the format of its suffix; creates its folder.
-
-    Args:
-        pixels: (H, W, 3) uint8.
-        path: file to write.
+    """Write (H, W, 3) uint8 or uint16 without metadata, in the format of the path's suffix; creates the folder.
 
     Raises:
         OutputError: the suffix is not that of a picture, or the file cannot be written.

@@ -1,9 +1,10 @@
 """All tracks of a video but its pictures: sound, subtitles, cover, data, chapters; copied, re-encoded or reported."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, cast
+from typing import cast
 
 import av
 from av.audio.frame import AudioFrame
@@ -28,91 +29,92 @@ _OUTDATED = ("encoder", "rotate", "bps", "duration", "number_of_", "_statistics_
 _OUTDATED += ("compatible_brands",)
 
 
-class Track(Protocol):
+@dataclass
+class Track:
     """One track of the result."""
 
-    def take(self, packet: Packet) -> None:
-        """Write the contents of a packet of the source; the last one of a track is empty."""
+    stream: Stream
+    take: Callable[[Packet], None]  # writes what a packet of the source holds; the last one of a track is empty
+    lost: tuple[str, ...] = ()  # in words
 
 
-class _Copied:
-    def __init__(self, film: OutputContainer, stream: Stream, origin: Fraction) -> None:
-        self.film, self.origin = film, origin
-        self.stream = film.add_stream_from_template(stream, opaque=True)
-        self.last: int | None = None
+def _copied(film: OutputContainer, source: Stream, origin: Fraction) -> Track:
+    stream = film.add_stream_from_template(source, opaque=True)
+    last: int | None = None
 
-    def take(self, packet: Packet) -> None:
+    def take(packet: Packet) -> None:
+        nonlocal last
         if not packet.size:
             return
-        shift = -ticks(self.origin, packet.time_base)
+        shift = -ticks(origin, packet.time_base)
         if packet.dts is not None:
-            if self.last is not None:  # times must increase, which those of damaged files do not
-                shift = max(shift, self.last + 1 - packet.dts)
-            self.last = packet.dts = packet.dts + shift
+            if last is not None:  # times must increase, which those of damaged files do not
+                shift = max(shift, last + 1 - packet.dts)
+            last = packet.dts = packet.dts + shift
         packet.pts = None if packet.pts is None else packet.pts + shift
-        packet.stream = self.stream
-        self.film.mux(packet)
+        packet.stream = stream
+        film.mux(packet)
+
+    return Track(stream, take)
 
 
-class _Sound:
-    def __init__(self, film: OutputContainer, stream: AudioStream, encoder: str, origin: Fraction) -> None:
-        self.film, self.origin = film, origin
-        rate = _rate(encoder, stream.rate)
-        layout = _layout(encoder, stream, rate)
-        bits = _BITS_PER_CHANNEL * layout.nb_channels
-        self.stream = cast(AudioStream, film.add_stream(encoder, rate=rate, bit_rate=bits))
-        self.stream.codec_context.layout = layout
-        self.kind: tuple[str, str, int] | None = None
-        self.resampler: AudioResampler | None = None
-        channels = stream.codec_context.layout.nb_channels
-        self.lost = [f"{channels} channels of sound, which became 2"] if channels > layout.nb_channels else []
+def _sound(film: OutputContainer, source: AudioStream, encoder: str, origin: Fraction) -> Track:
+    rate = _rate(encoder, source.rate)
+    layout = _layout(encoder, source, rate)
+    bits = _BITS_PER_CHANNEL * layout.nb_channels
+    stream = cast(AudioStream, film.add_stream(encoder, rate=rate, bit_rate=bits))
+    stream.codec_context.layout = layout
+    kind: tuple[str, str, int] | None = None
+    resampler: AudioResampler | None = None
 
-    def take(self, packet: Packet) -> None:
+    def encode(frame: AudioFrame | None) -> None:
+        """Resample and encode a frame, or flush the resampler."""
+        for part in resampler.resample(frame) if resampler else []:
+            film.mux(stream.encode(part))
+
+    def take(packet: Packet) -> None:
+        nonlocal kind, resampler
         try:
             frames = packet.decode()
         except FFmpegError:  # a damaged packet is not heard
             return
         for frame in frames:
             if frame.pts is not None:
-                frame.pts -= ticks(self.origin, frame.time_base)
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if kind != self.kind:  # may change on the way
-                self._encode(None)
-                target = self.stream.codec_context
-                self.kind, self.resampler = kind, AudioResampler(target.format, target.layout, target.rate)
-            self._encode(frame)
+                frame.pts -= ticks(origin, frame.time_base)
+            if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):  # may change on the way
+                encode(None)
+                target = stream.codec_context
+                resampler = AudioResampler(target.format, target.layout, target.rate)
+            encode(frame)
         if not packet.size:
-            self._encode(None)
-            self.film.mux(self.stream.encode(None))
+            encode(None)
+            film.mux(stream.encode(None))
 
-    def _encode(self, frame: AudioFrame | None) -> None:
-        """Resample and encode a frame, or flush the resampler."""
-        for part in self.resampler.resample(frame) if self.resampler else []:
-            self.film.mux(self.stream.encode(part))
+    channels = source.codec_context.layout.nb_channels
+    few = channels > layout.nb_channels
+    return Track(stream, take, (f"{channels} channels of sound, which became 2",) if few else ())
 
 
-class _Subtitles:
-    def __init__(self, film: OutputContainer, stream: SubtitleStream, encoder: str, origin: Fraction) -> None:
-        self.film, self.origin, self.source = film, origin, stream
-        self.stream = cast(SubtitleStream, film.add_stream(encoder))
-        stream.codec_context.open(strict=False)  # so that there is a header
-        self.stream.codec_context.subtitle_header = stream.codec_context.subtitle_header
+def _subtitles(film: OutputContainer, source: SubtitleStream, encoder: str, origin: Fraction) -> Track:
+    stream = cast(SubtitleStream, film.add_stream(encoder))
+    source.codec_context.open(strict=False)  # so that there is a header
+    stream.codec_context.subtitle_header = source.codec_context.subtitle_header
 
-    def take(self, packet: Packet) -> None:
-        if not packet.size:
-            return
+    def take(packet: Packet) -> None:
         try:
-            shown = self.source.decode2(packet)
+            shown = source.decode2(packet) if packet.size else None
         except FFmpegError:  # damaged
             return
         if shown is None or not len(shown) or packet.pts is None:
             return
-        encoded = self.stream.codec_context.encode_subtitle(shown)
+        encoded = stream.codec_context.encode_subtitle(shown)
         encoded.time_base = packet.time_base
-        encoded.pts = encoded.dts = packet.pts - ticks(self.origin, packet.time_base)
+        encoded.pts = encoded.dts = packet.pts - ticks(origin, packet.time_base)
         encoded.duration = packet.duration
-        encoded.stream = self.stream
-        self.film.mux(encoded)
+        encoded.stream = stream
+        film.mux(encoded)
+
+    return Track(stream, take)
 
 
 def _rate(encoder: str, wanted: int) -> int:
@@ -135,11 +137,6 @@ def _layout(encoder: str, stream: AudioStream, rate: int) -> AudioLayout:
     return AudioLayout("stereo")
 
 
-def time_base_of(stream: Stream) -> Fraction:
-    """The unit of a track's times in seconds."""
-    return stream.time_base or Fraction(1, av.time_base)
-
-
 def ticks(seconds: Fraction, time_base: Fraction) -> int:
     """A time in units of a time base."""
     return round(seconds / time_base)
@@ -153,18 +150,10 @@ def carry(
     covers: dict[int, bytes],
     origin: Fraction,
 ) -> tuple[dict[int, Track], list[str]]:
-    """Prepare the result for everything in the source except the video track.
+    """Prepare `target`, whose video track is set up, for everything in `source` but its track `picture`.
 
-    Args:
-        source: the video.
-        target: the result, in which the video track is already set up.
-        container: kind of the result.
-        picture: the source's track that is de-rained.
-        covers: contents of cover pictures, by the number of their track.
-        origin: the source's time in seconds that becomes 0.
-
-    Returns:
-        The tracks that receive the source's packets, by the number of the track there; what is lost, in words.
+    The source's cover pictures are given by the number of their track; its time `origin` in seconds becomes 0. Returns
+    the tracks that receive the source's packets, by the number of the track there, and what is lost, in words.
     """
     tracks: dict[int, Track] = {}
     lost = []
@@ -172,24 +161,32 @@ def carry(
     same = target.format.name in source.format.name.split(",")
     for stream in source.streams:
         numbers[stream.type] = numbers.get(stream.type, 0) + 1
-        if stream.index == picture.index or _told_elsewhere(source, stream):
+        made_by_muxer = stream.type == "data" and (  # for time code or chapters
+            "timecode" in stream.metadata or bool(source.chapters() and _codec(stream))
+        )
+        if stream.index == picture.index or made_by_muxer:
             continue
-        if stream.index in covers and _attach_cover(target, container, stream, covers[stream.index]):
+        cover = stream.index in covers
+        if cover and container.cover == "attachment" and _codec(stream) in _COVERS:
+            target.add_attachment(*_COVERS[_codec(stream)], covers[stream.index])
             continue
-        track = None
-        if stream.type != "audio" or container.sounds is None or numbers["audio"] <= container.sounds:
-            track = _track(target, container, stream, same, stream.index in covers, origin)
-        if track:
+        full = stream.type == "audio" and container.sounds is not None and numbers["audio"] > container.sounds
+        if track := None if full else _track(target, container, stream, same, cover, origin):
             tracks[stream.index] = track
-            lost += track.lost if isinstance(track, _Sound) else []
+            lost += track.lost
         else:
-            lost.append(_spell(stream, numbers[stream.type], stream.index in covers))
+            kind = {"audio": "sound", "video": "pictures", "subtitle": "subtitles"}.get(stream.type, stream.type)
+            number = f"{kind} {numbers[stream.type]} ({_codec(stream) or 'unknown'})"
+            lost.append("cover picture" if cover else number)
     target.metadata.update(true_of_result(source.metadata))
     if any(key.startswith("com.") for key in target.metadata) and "mov" in source.format.name:  # phones' own entries
         target.container_options["movflags"] = "use_metadata_tags"
     if chapters := source.chapters():
         if container.chapters:
-            target.set_chapters([_shifted(chapter, origin) for chapter in chapters])
+            for chapter in chapters:
+                for side in ("start", "end"):
+                    chapter[side] -= ticks(origin, cast(Fraction, chapter["time_base"]))
+            target.set_chapters(chapters)
         else:
             lost.append("chapters")
     return tracks, lost
@@ -204,17 +201,21 @@ def _track(
     target: OutputContainer, container: Container, stream: Stream, same: bool, cover: bool, origin: Fraction
 ) -> Track | None:
     """The result's track for one of the source; None if the container does not support it."""
-    track: _Copied | _Sound | _Subtitles | None = None
-    held = container.cover == "track" and _codec(stream) in _COVERS if cover else _takes(container, stream, same)
-    if held:
-        track = _Copied(target, stream, origin)
+    if container.cover == "track" and _codec(stream) in _COVERS if cover else _takes(container, stream, same):
+        track = _copied(target, stream, origin)
     elif isinstance(stream, AudioStream) and stream.codec_context:
-        track = _Sound(target, stream, container.sound, origin)
-    elif isinstance(stream, SubtitleStream) and container.subtitles and stream.codec_context:
-        track = _Subtitles(target, stream, container.subtitles, origin) if stream.codec_context.codec.text_sub else None
-    if track:
-        track.stream.metadata.update(true_of_result(stream.metadata))
-        track.stream.disposition = stream.disposition
+        track = _sound(target, stream, container.sound, origin)
+    elif (
+        isinstance(stream, SubtitleStream)
+        and container.subtitles
+        and stream.codec_context
+        and stream.codec_context.codec.text_sub
+    ):
+        track = _subtitles(target, stream, container.subtitles, origin)
+    else:
+        return None
+    track.stream.metadata.update(true_of_result(stream.metadata))
+    track.stream.disposition = stream.disposition
     return track
 
 
@@ -242,28 +243,6 @@ def _takes(container: Container, stream: Stream, same: bool) -> bool:
 def _codec(stream: Stream) -> str:
     """FFmpeg's name of a track's codec; empty if unknown."""
     return getattr(stream, "name", None) or ""
-
-
-def _attach_cover(target: OutputContainer, container: Container, stream: Stream, data: bytes) -> bool:
-    if container.cover != "attachment" or _codec(stream) not in _COVERS:
-        return False
-    target.add_attachment(*_COVERS[_codec(stream)], data)
-    return True
-
-
-def _told_elsewhere(source: InputContainer, stream: Stream) -> bool:
-    """Whether the result's muxer creates a data track itself: for time code or chapters."""
-    return stream.type == "data" and ("timecode" in stream.metadata or bool(source.chapters() and _codec(stream)))
-
-
-def _spell(stream: Stream, number: int, cover: bool) -> str:
-    kind = {"audio": "sound", "video": "pictures", "subtitle": "subtitles"}.get(stream.type, stream.type)
-    return "cover picture" if cover else f"{kind} {number} ({_codec(stream) or 'unknown'})"
-
-
-def _shifted(chapter: Any, origin: Fraction) -> Any:
-    offset = ticks(origin, chapter["time_base"])
-    return {**chapter, "start": chapter["start"] - offset, "end": chapter["end"] - offset}
 
 
 def is_cover(stream: Stream) -> bool:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from multifocal_jax.files import OutputError, make_folder, write_whole
 from multifocal_jax.media.containers import Container, Encoder, container_of
-from multifocal_jax.media.tracks import carry, ticks, time_base_of, true_of_result
+from multifocal_jax.media.tracks import carry, ticks, true_of_result
 from multifocal_jax.media.video_frames import LIMITED, Look, to_array, to_frame, usual_matrix
 from multifocal_jax.media.video_reading import Decoder, Survey, open_video, packets_of, pictures_of, survey_of
 
@@ -50,22 +50,59 @@ def derain_video(derain: Derain, source: Path, target: Path, *, progress: bool =
         VideoError: the video cannot be read.
         OutputError: it cannot be written, or its container does not support HDR.
     """
+    from tqdm import tqdm
+
     with open_video(source) as film:
         container = container_of(target, source, film.format.name)
         survey = survey_of(film, source)
     encoder, lost = _encoder(container, survey, target)
     make_folder(target.absolute().parent)
 
-    def write(file: BinaryIO) -> None:
+    def write(film: InputContainer, result: OutputContainer, bar: tqdm) -> None:
+        look, picture = survey.look, pictures_of(film, source)
+        decode, clock = Decoder(picture), _Clock(survey.times, container, picture)
+        origin = Fraction(film.start_time or 0, av.time_base)
+        stream = cast(VideoStream, result.add_stream(encoder.name, rate=clock.rate, time_base=clock.time_base))
+        _set_up(stream, look, encoder, container)
+        stream.metadata.update(true_of_result(picture.metadata))
+        stream.disposition = picture.disposition
+        tracks, not_carried = carry(film, result, container, picture, survey.covers, origin)
+        lost.extend(not_carried)
+        durations: dict[int | None, int] = {}
+
+        def encode(frame: VideoFrame | None) -> None:
+            for packet in stream.encode(frame):
+                packet.duration = durations.pop(packet.pts, 0)
+                result.mux(packet)
+
+        for packet in packets_of(film, source):
+            if packet.stream.index == picture.index:
+                for frame in decode(packet):
+                    time, duration = clock.time(frame) - ticks(origin, clock.time_base), clock.duration(frame)
+                    array = to_array(frame, look)
+                    array[..., :3] = derain(array[..., :3])
+                    clean = to_frame(array, look, stream)
+                    clean.pts, clean.time_base, durations[time] = time, clock.time_base, duration
+                    encode(clean)
+                    bar.update(1)
+            elif packet.stream.index in tracks:
+                tracks[packet.stream.index].take(packet)
+        encode(None)
+        if decode.damaged:
+            lost.append(f"{decode.damaged} damaged packets of pictures")
+
+    def write_file(file: BinaryIO) -> None:
         try:
-            with open_video(source) as film:
+            frames = len(survey.times)
+            bar = tqdm(total=frames, unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
+            with bar, open_video(source) as film:
                 result = av.open(file, "w", format=container.muxer, container_options=dict(container.options))
-                lost.extend(_write(derain, film, result, survey, container, encoder, source, progress))
+                write(film, result, bar)
                 result.close()  # not after an error, which another one in closing would hide
         except FFmpegError as error:
             raise OutputError(f"{target} cannot be written as {container.muxer}: {error.strerror}") from None
 
-    write_whole(target, write)
+    write_whole(target, write_file)
     return lost
 
 
@@ -95,52 +132,6 @@ def _encoder(container: Container, survey: Survey, target: Path) -> tuple[Encode
     return encoder, lost
 
 
-def _write(
-    derain: Derain,
-    film: InputContainer,
-    result: OutputContainer,
-    survey: Survey,
-    container: Container,
-    encoder: Encoder,
-    source: Path,
-    progress: bool,
-) -> list[str]:
-    """Fill the result; returns what is lost in addition to the losses of the encoder."""
-    from tqdm import tqdm
-
-    look, picture = survey.look, pictures_of(film, source)
-    decode, clock = Decoder(picture), _Clock(survey.times, container, picture)
-    origin = Fraction(film.start_time or 0, av.time_base)
-    stream = cast(VideoStream, result.add_stream(encoder.name, rate=clock.rate, time_base=clock.time_base))
-    _set_up(stream, look, encoder, container)
-    stream.metadata.update(true_of_result(picture.metadata))
-    stream.disposition = picture.disposition
-    tracks, lost = carry(film, result, container, picture, survey.covers, origin)
-    durations: dict[int | None, int] = {}
-
-    def write(frame: VideoFrame | None) -> None:
-        for packet in stream.encode(frame):
-            packet.duration = durations.pop(packet.pts, 0)
-            result.mux(packet)
-
-    bar = tqdm(total=len(survey.times), unit="frame", disable=not progress, desc=source.name, dynamic_ncols=True)
-    with bar:
-        for packet in packets_of(film, source):
-            if packet.stream.index == picture.index:
-                for frame in decode(packet):
-                    time, duration = clock.time(frame) - ticks(origin, clock.time_base), clock.duration(frame)
-                    array = to_array(frame, look)
-                    array[..., :3] = derain(array[..., :3])
-                    clean = to_frame(array, look, stream)
-                    clean.pts, clean.time_base, durations[time] = time, clock.time_base, duration
-                    write(clean)
-                    bar.update(1)
-            elif packet.stream.index in tracks:
-                tracks[packet.stream.index].take(packet)
-    write(None)
-    return [*lost, *([f"{decode.damaged} damaged packets of pictures"] if decode.damaged else [])]
-
-
 def _set_up(stream: VideoStream, look: Look, encoder: Encoder, container: Container) -> None:
     """Set the properties of the video track."""
     width, height = look.shown
@@ -167,9 +158,14 @@ class _Clock:
         if len(times) > 1 and times[-1] > times[0]:
             rates.append((len(times) - 1) / (times[-1] - times[0]))
         self.rate = rates[0] if rates else Fraction(25)
-        self.time_base = self.source = time_base_of(picture)
+        self.time_base = self.source = picture.time_base or Fraction(1, av.time_base)
         if container.even:
-            self.time_base = next((1 / rate for rate in rates if _is_even(times, 1 / rate)), _TICKS)
+            numbered = [  # those by which the times are the numbers 0, 1, 2, ... of frames
+                rate
+                for rate in rates
+                if all(abs((time - times[0]) * rate - number) < 0.5 for number, time in enumerate(times))
+            ]
+            self.time_base = 1 / numbered[0] if numbered else _TICKS
         self.last: int | None = None
 
     def time(self, frame: VideoFrame) -> int:
@@ -180,8 +176,3 @@ class _Clock:
 
     def duration(self, frame: VideoFrame) -> int:
         return ticks(frame.duration * self.source, self.time_base)
-
-
-def _is_even(times: list[Fraction], period: Fraction) -> bool:
-    """Whether times correspond to frame numbers 0, 1, 2, ..."""
-    return all(abs(time - times[0] - number * period) < period / 2 for number, time in enumerate(times))

@@ -24,33 +24,20 @@ _SIDE_DATA = {  # of frames, by FFmpeg's name: what is lost with them
 
 @dataclass(frozen=True)
 class Look:
-    """How the frames of a video are stored and shown.
+    """How the frames of a video are stored and shown."""
 
-    Attributes:
-        width, height: as they are stored.
-        turn: (a, b, c, d) of the matrix that maps stored to displayed positions: x' = ax + cy, y' = bx + dy.
-        aspect: width to height of a pixel as shown.
-        bits: per channel.
-        alpha: whether there is transparency.
-        matrix: FFmpeg's number of the matrix between RGB and Y'CbCr, or the usual one for a video without a tag.
-        range: of the values, LIMITED or FULL.
-        primaries, transfer: FFmpeg's numbers of these tags.
-        display: the mastering display and its brightness in x265's notation; empty if unknown.
-        lost: side data of frames that the encoder does not support.
-    """
-
-    width: int
+    width: int  # as they are stored
     height: int
-    turn: tuple[int, int, int, int]
-    aspect: Fraction
-    bits: int
-    alpha: bool
-    matrix: int
-    range: int
-    primaries: int
+    turn: tuple[int, int, int, int]  # (a, b, c, d) that map stored to shown positions: x' = ax + cy, y' = bx + dy
+    aspect: Fraction  # width to height of a pixel as shown
+    bits: int  # per channel
+    alpha: bool  # whether there is transparency
+    matrix: int  # FFmpeg's number of the matrix between RGB and Y'CbCr, or the usual one for a video without a tag
+    range: int  # of the values, LIMITED or FULL
+    primaries: int  # FFmpeg's numbers of these tags
     transfer: int
-    display: str
-    lost: tuple[str, ...]
+    display: str  # the mastering display and its brightness in x265's notation; empty if unknown
+    lost: tuple[str, ...]  # side data of frames that the encoder does not support
 
     @property
     def shown(self) -> tuple[int, int]:

@@ -38,11 +38,7 @@ class Survey:
 
 
 def open_video(source: Path) -> InputContainer:
-    """Open a video's file.
-
-    Raises:
-        VideoError: FFmpeg cannot read it.
-    """
+    """Open a video's file; raises VideoError if FFmpeg cannot read it."""
     try:
         return av.open(str(source.absolute()), "r", metadata_errors="replace")  # a relative "a:b" names a protocol
     except (FFmpegError, OSError) as error:
@@ -50,11 +46,7 @@ def open_video(source: Path) -> InputContainer:
 
 
 def survey_of(film: InputContainer, source: Path) -> Survey:
-    """Scan a video; only its first frame is decoded.
-
-    Raises:
-        VideoError: there are no frames, or none can be decoded.
-    """
+    """Scan a video, of which only the first frame is decoded; raises VideoError if no frame can be."""
     stream = pictures_of(film, source)
     decode = Decoder(stream)
     look, times, covers = None, [], {}
@@ -73,11 +65,7 @@ def survey_of(film: InputContainer, source: Path) -> Survey:
 
 
 def pictures_of(film: InputContainer, source: Path) -> VideoStream:
-    """The video track to de-rain, set up for decoding in several threads.
-
-    Raises:
-        VideoError: no video track can be decoded.
-    """
+    """The video track to de-rain, decoded in several threads; raises VideoError if none can be decoded."""
     stream = pictures(film.streams)
     if stream is None or stream.codec_context is None:
         why = "nothing decodes its pictures" if stream else "it holds no pictures"
@@ -87,11 +75,7 @@ def pictures_of(film: InputContainer, source: Path) -> VideoStream:
 
 
 def packets_of(film: InputContainer, source: Path) -> Iterator[Packet]:
-    """All packets; the last one of a track is followed by an empty one.
-
-    Raises:
-        VideoError: reading ends before the video does.
-    """
+    """All packets, the last one of a track followed by an empty one; raises VideoError if reading ends too early."""
     correct = _Continuous() if film.format.name in _BROADCAST else None
     try:
         for packet in film.demux():
@@ -118,11 +102,11 @@ class _Continuous:
             return
         index, time = packet.stream.index, packet.dts * packet.time_base
         part = self.part.setdefault(index, len(self.offsets) - 1)
-        if packet.stream.type not in ("audio", "video"):  # may be silent for long
+        steady = packet.stream.type in ("audio", "video")  # others may be silent for long
+        if not steady:
             part = len(self.offsets) - 1
         expected = self.expected.get(index, time + self.offsets[part])
-        ahead = time + self.offsets[part] - expected
-        if packet.stream.type in ("audio", "video") and not -_STEP_BACK <= ahead <= _LEAP:
+        if steady and not -_STEP_BACK <= time + self.offsets[part] - expected <= _LEAP:
             part = self.part[index] = part + 1
             if part == len(self.offsets):
                 self.offsets.append(max(self.expected.values()) - time)

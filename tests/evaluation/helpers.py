@@ -31,6 +31,13 @@ def random_params(model: ModelConfig = TINY):
     return jax.tree.map(lambda leaf: rng.uniform(-0.2, 0.2, leaf.shape).astype(np.float32), shapes)
 
 
+def simply(image: np.ndarray) -> np.ndarray:
+    """What the network of the fixture `simple` gives for a picture, calculated by NumPy."""
+    height, width, _ = image.shape
+    padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="reflect")
+    return image / 2 + padded.mean((0, 1)) / 4 + np.arange(width)[:, None] / 256
+
+
 class Program:
     """In the place of the compiled network: 800 bytes per pixel are planned, and what goes in comes out."""
 
@@ -44,6 +51,22 @@ class Program:
 
     def __call__(self, params, batch, size):
         return np.asarray(batch, np.float32) / 255
+
+
+class Listed:
+    """A source of pictures in memory, given as (rainy, clean), where clean may be None."""
+
+    def __init__(self, pictures):
+        self.pictures = list(pictures)
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def name(self, index):
+        return f"picture-{index}"
+
+    def load(self, index):
+        return self.pictures[index]
 
 
 def save_tiny(path) -> str:

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.evaluation import memory, programs
+from multifocal_jax.evaluation import inference, memory, programs, progress
 from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 from multifocal_jax.evaluation.progress import Compiling, Running, Tiling, in_background
 from multifocal_jax.evaluation.tiles import side_within
 from tests.evaluation.helpers import TINY, Program, save_tiny
+from tests.launch import ROOT
 
-ROOT = Path(__file__).parents[2]
 FIXED = memory.fixed(jax.devices()[0])
 HEIGHT, WIDTH = 1104, 1304
 PIXELS = HEIGHT * WIDTH
@@ -49,12 +49,10 @@ def clean(free, told):
     return Derainer({}, TINY, tile=None, progress=told.append)
 
 
-def tilings(told):
-    return [event for event in told if isinstance(event, Tiling)]
-
-
-def compiled(told):
-    return [(event.height, event.width) for event in told if isinstance(event, Compiling)]
+def of(kind, told, *fields):
+    """The events of one kind, or these fields of them."""
+    events = [event for event in told if isinstance(event, kind)]
+    return [tuple(getattr(event, field) for field in fields) for event in events] if fields else events
 
 
 @pytest.mark.parametrize(
@@ -71,9 +69,9 @@ def test_the_largest_tiles_that_fit(clean, free, told, memory, tile, sizes):
     free[0] = int(memory)
     assert clean.planned_memory(PICTURE.shape) == WHOLE + FIXED if tile == 0 else True
     np.testing.assert_array_equal(clean(PICTURE), PICTURE)
-    assert compiled(told) == sizes
+    assert of(Compiling, told, "height", "width") == sizes
     expected = Tiling(HEIGHT, WIDTH, tile, WHOLE + FIXED, free[0] + FIXED)
-    assert tilings(told) == ([expected] if tile else [])
+    assert of(Tiling, told) == ([expected] if tile else [])
 
 
 def test_pictures_of_one_size_are_taken_alike(clean, free, told):
@@ -87,7 +85,7 @@ def test_pictures_of_one_size_are_taken_alike(clean, free, told):
     free[0] = int(1.05 * TILES_OF_512)
     clean(PICTURE)
     assert told[-1].total == 9
-    assert [event.tile for event in tilings(told)] == [1024, 512]
+    assert of(Tiling, told, "tile") == [(1024,), (512,)]
     clean(PICTURE[:200])  # another size
     assert told[-1].total == 1
 
@@ -113,7 +111,7 @@ def test_what_is_forced_is_taken_or_refused(free, told, options):
     free[0] = TILES_OF_1024 - 1
     with pytest.raises(TooLargeError):
         Derainer({}, TINY, **options, progress=told.append)(PICTURE)
-    assert not tilings(told)
+    assert not of(Tiling, told)
 
 
 def test_devices_of_one_memory_take_their_shares_of_it(free):
@@ -134,26 +132,23 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_tiles(clean, told, monkey
 
     monkeypatch.setattr(Program, "__call__", scarce)
     np.testing.assert_array_equal(clean(PICTURE), PICTURE)
-    assert [(event.tile, event.free) for event in tilings(told)] == [(512, None)]  # half of the whole is below 1024²
+    assert of(Tiling, told, "tile", "free") == [(512, None)]  # half of the whole is below 1024²
 
 
 def test_what_is_known_to_be_too_large_is_not_compiled(clean, free, told):
     free[0] = int(1.05 * TILES_OF_512)
     clean(PICTURE)
     clean(np.zeros((1200, 1000, 3), np.uint8))
-    assert compiled(told) == [(1104, 1304), (512, 512)]
-    assert [(event.height, event.tile) for event in tilings(told)] == [(1104, 512), (1200, 512)]
+    assert of(Compiling, told, "height", "width") == [(1104, 1304), (512, 512)]
+    assert of(Tiling, told, "height", "tile") == [(1104, 512), (1200, 512)]
 
 
 def test_progress_of_a_picture(free, told):
     clean = Derainer({}, TINY, tile=24, overlap=8, progress=told.append)
     clean(PICTURE[:31, :40])
     assert told[0] == Compiling(24, 24)
-    running = [event for event in told[1:] if isinstance(event, Running)]
-    assert [(event.height, event.width, event.done, event.total) for event in running] == [
-        (31, 40, done, 4) for done in range(5)
-    ]
-    assert {event.expected for event in running} == {None}
+    running = of(Running, told, "height", "width", "done", "total", "expected")
+    assert running == [(31, 40, done, 4, None) for done in range(5)]
 
     def cancel(_):
         raise RuntimeError("cancelled")
@@ -164,21 +159,23 @@ def test_progress_of_a_picture(free, told):
 
 def test_the_last_speed_tells_how_long_a_picture_takes(free, told, tmp_path, monkeypatch):
     """Also of an earlier run, where programs are kept."""
-    monkeypatch.setattr(
-        Program, "__call__", lambda self, params, batch, size: time.sleep(1.1) or batch / np.float32(255)
-    )
+    answer = Program.__call__
+    monkeypatch.setattr(Program, "__call__", lambda *given: time.sleep(0.25) or answer(*given))
+    monkeypatch.setattr(inference, "_TELLING", 0.2)
+    monkeypatch.setattr(progress, "_TICK", 0.1)
     monkeypatch.setattr(programs, "_write", lambda file, program: None)  # a stand-in cannot be kept
     programs.keep_in(tmp_path)
     try:
         Derainer({}, TINY, progress=told.append)(PICTURE[:80, :80])
-        assert told[-2].done == 0
-        assert 0.1 <= told[-2].seconds < told[-1].seconds  # a tick while it runs
+        tick, first = told[-2:]
+        assert tick.done == 0
+        assert 0.1 <= tick.seconds < first.seconds
         Derainer({}, TINY, progress=told.append)(PICTURE[:40, :80])
         next(tmp_path.glob("*.speed")).write_text("damaged")
         assert not Derainer({}, TINY)._speed
     finally:
         programs.keep_in(None)
-    assert told[-1].expected == pytest.approx(told[3].seconds / 2, rel=0.1)
+    assert told[-1].expected == pytest.approx(first.seconds / 2, rel=0.1)
     Derainer({}, TINY, progress=told.append)(PICTURE[:80, :80])
     assert told[-1].expected is None
 
@@ -218,8 +215,8 @@ clean(image)
 print(planned, status("VmHWM") - before)
 """
     weights = save_tiny(tmp_path / "w.safetensors") if weights == "tiny" else weights
-    command = [sys.executable, "-c", code, weights]
     environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}  # one device
+    command = [sys.executable, "-c", code, weights]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     planned, used = map(int, done.stdout.split())
     assert used < planned < 10 * used

@@ -3,26 +3,29 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from multifocal_jax.cli.cache import cache_folder
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.evaluation import programs
 from multifocal_jax.evaluation.inference import Derainer
-from multifocal_jax.models import initial_parameters
+from tests.evaluation.helpers import random_params
 
 MODEL = ModelConfig(channels=4, modules=1, heads=2, levels=1, spp_sizes=(1, 2))
+PARAMS = random_params(MODEL)
 
 
 @pytest.fixture(autouse=True)
 def _without_the_cache_of_jax():
-    """Which would be used instead."""
-    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
-    before = {name: getattr(jax.config, name) for name in names}
+    """Which would be used instead; JAX asks only once whether it is on, and cannot store again what it has loaded."""
+    before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_compilation_cache_dir", before)
+    jax.config.update("jax_enable_compilation_cache", True)
+    reset_cache()
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def picture(rng):
 
 
 def derain(picture, **options):
-    return Derainer(initial_parameters(MODEL, 0), MODEL, **options)(picture)
+    return Derainer(PARAMS, MODEL, **options)(picture)
 
 
 def test_the_second_start_neither_traces_nor_compiles(folder, picture, monkeypatch):
@@ -48,7 +51,7 @@ def test_the_second_start_neither_traces_nor_compiles(folder, picture, monkeypat
     np.testing.assert_array_equal(derain(picture), first)
 
 
-def test_other_shapes_precisions_and_devices_are_other_programs(folder, picture):
+def test_other_shapes_precisions_and_devices_are_other_programs(folder, picture, simple):
     derain(picture)
     derain(picture[:4])
     derain(picture, precision="bfloat16")
@@ -57,7 +60,7 @@ def test_other_shapes_precisions_and_devices_are_other_programs(folder, picture)
 
 
 @pytest.mark.parametrize("damage", [b"no pickle", None])
-def test_a_damaged_file_is_replaced(folder, picture, damage):
+def test_a_damaged_file_is_replaced(folder, picture, simple, damage):
     first = derain(picture)
     (file,) = folder.iterdir()
     whole = file.read_bytes()
@@ -66,7 +69,7 @@ def test_a_damaged_file_is_replaced(folder, picture, damage):
     assert file.stat().st_size > len(whole) // 2
 
 
-def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture):
+def test_a_folder_that_cannot_be_written_is_done_without(tmp_path, picture, simple):
     (tmp_path / "file").write_text("in the way")
     expected = derain(picture)
     programs.keep_in(tmp_path / "file" / "programs")

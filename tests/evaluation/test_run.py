@@ -16,14 +16,14 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.sources import open_source
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import load
-from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.evaluation.metrics import score, score_all
 from multifocal_jax.evaluation.page import write_page
-from multifocal_jax.evaluation.report import Report
-from multifocal_jax.evaluation.run import read_reports
+from multifocal_jax.evaluation.report import PictureScores, Report
 from multifocal_jax.weights import Weights, save_weights
-from tests.evaluation.helpers import CONFIG, TINY, evaluate_py, random_params, save_tiny, write_experiment
+from tests.evaluation.helpers import CONFIG, TINY, Listed, evaluate_py, random_params, save_tiny, write_experiment
 
-ROOT = Path(__file__).parents[2]
+FOLDER = Path("runs/folder/evaluation")
+NO_IMAGES = "--config.eval.save_images=False"
 
 
 @pytest.fixture
@@ -31,67 +31,74 @@ def here(tmp_path, monkeypatch):
     """A working directory with a config, weights as training leaves them, and three pairs."""
     monkeypatch.chdir(tmp_path)
     write_experiment(CONFIG, dict.fromkeys("abc", (24, 32)))
-    return tmp_path
 
 
-def read(path: str) -> np.ndarray:
+@pytest.fixture
+def unchanged(here, monkeypatch):
+    """The same, and in the place of the network one that leaves pictures as they are."""
+    monkeypatch.setattr("multifocal_jax.evaluation.run.Derainer", lambda *_, **__: lambda batch: batch)
+
+
+def read(path: str | Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
+
+
+def report_in(folder: Path = FOLDER) -> Report:
+    return Report.read(folder / "report.json")
+
+
+def refused(message: str, *arguments: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate_py(*arguments)
 
 
 def test_from_the_command_line_to_the_files(here, capsys):
     assert evaluate_py() == 0
     assert "mean uint8" in capsys.readouterr().out
-    folder = Path("runs/folder/evaluation")
-    assert {path.name for path in folder.iterdir()} >= {"report.json", "report.csv", "report.md", "report.html"}
-    content = json.loads((folder / "report.json").read_text())
-    derainer = load("runs/folder")
-    for picture, name in zip(content["pictures"], "abc", strict=True):
+    assert {path.name for path in FOLDER.iterdir()} >= {"report.json", "report.csv", "report.md", "report.html"}
+    report, derainer = report_in(), load("runs/folder")
+    for picture, name in zip(report.pictures, "abc", strict=True):
         result = derainer(read(f"pairs/rain/{name}.png"))
-        np.testing.assert_array_equal(read(str(folder / "images" / f"{name}.png")), result)
+        np.testing.assert_array_equal(read(FOLDER / "images" / f"{name}.png"), result)
         expected = score(result, read(f"pairs/norain/{name}.png"), "double")
-        assert picture["scores"]["double"]["result"]["psnr"] == pytest.approx(expected.psnr)
-    assert content["record"]["weights"] == "runs/folder"
+        assert picture.result["double"].psnr == pytest.approx(expected.psnr)
+    assert report.record["weights"] == "runs/folder"
 
 
-def test_several_weights_and_earlier_reports_side_by_side(here, capsys):
+def test_several_weights_and_earlier_reports_side_by_side(unchanged, capsys):
     save_tiny("other.safetensors")
-    assert evaluate_py("--output", "first", "--config.eval.limit=1", "--config.eval.save_images=False", "--quiet") == 0
+    assert evaluate_py("--output", "first", "--config.eval.limit=1", NO_IMAGES, "--quiet") == 0
     arguments = ["--weights", "runs/folder", "other.safetensors", "--compare", "first", "--output", "both"]
-    assert evaluate_py(*arguments, "--config.eval.limit=2", "--config.eval.save_images=False") == 0
+    assert evaluate_py(*arguments, "--config.eval.limit=2", NO_IMAGES) == 0
     assert Path("both/folder/report.json").is_file()
     assert Path("both/other/report.json").is_file()
     lines = Path("both/comparison.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:7]] == [
-        *("rainy input", "folder", "other", "rainy input of first", "first")
-    ]
+    titles = ["rainy input", "folder", "other", "rainy input of first", "first"]
+    assert [line.split("|")[1].strip() for line in lines[2:7]] == titles
     what = "1 of folder, not 2 of folder"
-    assert lines[7:] == [
-        "",
-        f"- first is scored on other pictures than folder: {what}; 1 are the same, so the means cannot be compared",
-    ]
+    note = f"- first is scored on other pictures than folder: {what}; 1 are the same, so the means cannot be compared"
+    assert lines[7:] == ["", note]
     assert lines[2] in capsys.readouterr().out
 
 
 def test_networks_of_several_architectures_side_by_side(here, capsys):
     wide = dataclasses.replace(TINY, channels=8, spp_sizes=(1, 2))
     save_weights("wide.safetensors", Weights(random_params(wide), wide, {}))
-    options = ["--config.eval.save_images=False", "--config.eval.limit=1"]
+    options = [NO_IMAGES, "--config.eval.limit=1"]
     assert evaluate_py("--weights", "runs/folder", "wide.safetensors", "--output", "both", *options) == 0
     difference = "- wide differs from folder in its architecture: channels: 4 -> 8, spp_sizes: [1, 3] -> [1, 2]\n"
     assert capsys.readouterr().out.endswith(difference + "\n")
     for name, network in (("folder", "runs/folder"), ("wide", "wide.safetensors")):
-        (_, report), *_ = read_reports([f"both/{name}"])
         expected = score(load(network)(read("pairs/rain/a.png")), read("pairs/norain/a.png"))
-        assert report.pictures[0].result["uint8"] == expected
-    with pytest.raises(UserError, match="another architecture"):
-        evaluate_py("--weights", "wide.safetensors")
+        assert report_in(Path("both", name)).pictures[0].result["uint8"] == expected
+    refused("another architecture", "--weights", "wide.safetensors")
     assert evaluate_py("--compare", "both/wide", *options, "--config.eval.tile=64") == 0
-    lines = Path("runs/folder/evaluation/comparison.md").read_text().splitlines()
+    lines = (FOLDER / "comparison.md").read_text().splitlines()
     assert lines[-2:] == [difference[:-1], "- wide differs from folder in its options: tile: 64 -> 0"]
 
 
-def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkeypatch):
+def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(unchanged, monkeypatch):
     for name in ("lr0.5", "lr0.25"):
         shutil.copytree("runs/folder", f"runs/{name}")
     assert evaluate_py("--weights", "runs/lr0.5", "runs/lr0.25", "--output", "both", "--quiet") == 0
@@ -104,55 +111,36 @@ def test_weights_are_told_apart_by_names_with_dots_and_may_lie_here(here, monkey
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
-def test_odd_names_and_wide_pictures_are_reported(here):
+def test_odd_names_and_wide_pictures_are_reported(unchanged):
     for folder in Path("pairs").iterdir():
         shutil.copy(folder / "a.png", folder / "a|b\n.png")
         (folder / "a.png").rename(folder / os.fsdecode(b"pl\xe4ne.png"))
         Image.fromarray(np.zeros((16, 16400, 3), np.uint8)).save(folder / "wide.png")
     assert evaluate_py("--quiet") == 0
-    assert "pl\\udce4ne,32,24," in Path("runs/folder/evaluation/report.csv").read_text()
-    table = [line for line in Path("runs/folder/evaluation/report.md").read_text().splitlines() if "24×32" in line]
-    assert "pl\\udce4ne" in Path("runs/folder/evaluation/report.html").read_text()
+    assert "pl\\udce4ne,32,24," in (FOLDER / "report.csv").read_text()
+    table = [line for line in (FOLDER / "report.md").read_text().splitlines() if "24×32" in line]
+    assert "pl\\udce4ne" in (FOLDER / "report.html").read_text()
     assert all(line.replace("\\|", "").count("|") == 6 for line in table)
 
 
-def test_resuming(here):
-    assert evaluate_py("--config.eval.limit=1", "--quiet") == 0
-    picture = Path("runs/folder/evaluation/images/a.png")
-    written = picture.stat().st_mtime_ns
-    assert evaluate_py("--resume", "--quiet") == 0
-    assert picture.stat().st_mtime_ns == written
-    assert len(read_reports(["runs/folder/evaluation"])[0][1].pictures) == 3
-
-
 def test_what_a_user_can_get_wrong(here):
-    with pytest.raises(UserError, match=r"another architecture .*channels: 8 -> 4.*--config\.model\.channels=4"):
-        evaluate_py("--config.model.channels=8")
-    with pytest.raises(UserError, match="'nowhere' are neither a file"):
-        evaluate_py("--weights", "nowhere")
-    with pytest.raises(UserError, match=r"holds no report\.json"):
-        evaluate_py("--compare", "pairs")
-    with pytest.raises(UserError, match="named twice"):
-        evaluate_py("--weights", "runs/folder", "runs/folder")
-    with pytest.raises(UserError, match="sets none aside"):
-        evaluate_py("--config.eval.split=held_out")
+    refused(r"another architecture .*channels: 8 -> 4.*--config\.model\.channels=4", "--config.model.channels=8")
+    refused("'nowhere' are neither a file", "--weights", "nowhere")
+    refused(r"holds no report\.json", "--compare", "pairs")
+    refused("named twice", "--weights", "runs/folder", "runs/folder")
+    refused("sets none aside", "--config.eval.split=held_out")
     Path("pairs/norain/b.png").unlink()
-    with pytest.raises(UserError, match="b"):
-        evaluate_py()
+    refused("b")
     shutil.rmtree("pairs")
-    with pytest.raises(UserError, match="pairs"):
-        evaluate_py()
+    refused("pairs")
 
 
-def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
+def test_faults_are_listed_before_any_work_or_left_out(unchanged, capsys):
     for name in "def":
         for side in ("rain", "norain"):
             shutil.copy(f"pairs/{side}/a.png", f"pairs/{side}/{name}.png")
     Path("pairs/norain/b.png").write_bytes(b"broken")
-    with pytest.raises(
-        UserError, match=r"^picture pairs/norain/b\.png .*no known format.* \(--config\.data\.on_broken=s"
-    ):
-        evaluate_py()
+    refused(r"^picture pairs/norain/b\.png .*no known format.* \(--config\.data\.on_broken=s")
     Image.new("RGB", (30, 24)).save("pairs/rain/c.png")
     for side in ("rain", "norain"):
         Image.new("RGB", (9, 24)).save(f"pairs/{side}/d.png")
@@ -163,73 +151,60 @@ def test_faults_are_listed_before_any_work_or_left_out(here, capsys):
         "pair c: pairs/rain/c.png is 30x24 but pairs/norain/c.png is 32x24; the two sides must be of one size",
         "d: a picture of 9x24 pixels is smaller than SSIM's window of 11x11",
     ]
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as error:
         evaluate_py()
-    assert str(refused.value).splitlines() == [faults[0], *(f"  {fault}" for fault in faults[1:])]
-    assert not Path("runs/folder/evaluation").exists()
+    assert str(error.value).splitlines() == [faults[0], *(f"  {fault}" for fault in faults[1:])]
+    assert not FOLDER.exists()
 
     Path("pairs/rain/e.png").write_bytes(Path("pairs/rain/e.png").read_bytes()[:-900])  # its header is whole
     assert evaluate_py("--config.data.on_broken=skip") == 0
     said = capsys.readouterr()
     assert "warning: 4 pictures are left out; the reports name them\n" in said.err
     assert all(f"left out: {name} (" in said.out for name in "bcde")
-    (_, report), *_ = read_reports(["runs/folder/evaluation"])
+    report = report_in()
     assert [picture.name for picture in report.pictures] == ["a", "f"]
     assert list(report.left_out) == list("bcde")
     assert list(report.left_out.values())[:3] == faults[1:]
-    assert f"- left out: c ({faults[2]})" in Path("runs/folder/evaluation/report.md").read_text()
-    assert f"<dt>left out</dt><dd>c ({faults[2]})</dd>" in Path("runs/folder/evaluation/report.html").read_text()
+    assert f"- left out: c ({faults[2]})" in (FOLDER / "report.md").read_text()
+    assert f"<dt>left out</dt><dd>c ({faults[2]})</dd>" in (FOLDER / "report.html").read_text()
     for name in "af":
         Path(f"pairs/norain/{name}.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match="6 of 6 pictures cannot be scored; there is nothing left to score:\n"):
-        evaluate_py("--config.data.on_broken=skip")
+    nothing = "6 of 6 pictures cannot be scored; there is nothing left to score:\n"
+    refused(nothing, "--config.data.on_broken=skip")
 
 
-def test_held_out_pictures(here):
-    assert (
-        evaluate_py("--config.eval.split=held_out", "--config.data.held_out=1", "--config.data.crop_size=16", "--quiet")
-        == 0
-    )
-    (_, report), *_ = read_reports(["runs/folder/evaluation"])
-    assert len(report.pictures) == 1
-    assert report.record["dataset"] == "folder, held out"
-
-
-def test_reports_at_their_usual_place_are_called_by_their_workdir(here):
+def test_reports_at_their_usual_place_are_called_by_their_workdir(unchanged):
     shutil.copytree("runs/folder", "runs/earlier")
     for name in ("folder", "earlier"):
-        assert evaluate_py("--workdir", f"runs/{name}", "--config.eval.save_images=False", "--quiet") == 0
-    arguments = ["--workdir", "runs/folder", "--config.eval.save_images=False", "--quiet", "--output", "both"]
+        assert evaluate_py("--workdir", f"runs/{name}", NO_IMAGES, "--quiet") == 0
+    arguments = ["--workdir", "runs/folder", NO_IMAGES, "--quiet", "--output", "both"]
     for places in (["runs/earlier/evaluation"], ["runs/folder/evaluation/report.json", "runs/earlier/evaluation"]):
         assert evaluate_py(*arguments, "--compare", *places) == 0
         lines = Path("both/comparison.md").read_text().splitlines()
         titles = [line.split("|")[1].strip() for line in lines[3:]]
         assert titles == ["folder", *(["folder (2)"] if len(places) == 2 else []), "earlier"]
-    with pytest.raises(UserError, match=r"is not a report of an evaluation: it is not text"):
-        evaluate_py(*arguments, "--compare", "runs/folder/weights.safetensors")
+    not_text = r"is not a report of an evaluation: it is not text"
+    refused(not_text, *arguments, "--compare", "runs/folder/weights.safetensors")
 
 
-def test_pictures_that_are_trained_on_are_said_to_be(here, capsys):
+def test_pictures_that_are_trained_on_are_said_to_be(unchanged, capsys):
     assert evaluate_py() == 0
     said = capsys.readouterr()
-    assert (
-        "warning: 3 of the 3 pictures to score were trained on by runs/folder (not certain: the record of" in said.err
-    )
+    warning = "warning: 3 of the 3 pictures to score were trained on by runs/folder (not certain: the record of"
+    assert warning in said.err
     assert "--config.eval.split=held_out scores those that training sets aside" in said.err
     assert "mean uint8 (trained on)" in said.out
-    (_, report), *_ = read_reports(["runs/folder/evaluation"])
-    assert report.record["dataset"] == "folder, trained on"
+    assert report_in().record["dataset"] == "folder, trained on"
     assert evaluate_py("--config.data.train.0.root=elsewhere") == 0
     assert "warning" not in capsys.readouterr().err
 
 
 def test_results_do_not_come_among_photographs(here):
     shutil.copytree("pairs/rain", "flat")
-    with pytest.raises(UserError, match=r"would lie among the pictures of .*flat and be read as such the next time"):
-        evaluate_py("--photographs", "flat", "--output", "flat")
+    among = r"would lie among the pictures of .*flat and be read as such the next time"
+    refused(among, "--photographs", "flat", "--output", "flat")
     assert {path.name for path in Path("flat").iterdir()} == {"a.png", "b.png", "c.png"}
-    with pytest.raises(UserError, match=r"a\.png is a file; name its folder"):
-        evaluate_py("--photographs", "flat/a.png")
+    refused(r"a\.png is a file; name its folder", "--photographs", "flat/a.png")
 
 
 def test_photographs_without_ground_truth(here, capsys):
@@ -239,17 +214,15 @@ def test_photographs_without_ground_truth(here, capsys):
     content = json.loads((folder / "report.json").read_text())
     assert [picture["name"] for picture in content["pictures"]] == ["a", "b", "c"]
     assert content["record"]["dataset"] == "rainy"
-    np.testing.assert_array_equal(read(str(folder / "images" / "b.png")), load("runs/folder")(read("pairs/rain/b.png")))
-    assert "report.html" in {path.name for path in folder.iterdir()}
-    with pytest.raises(UserError, match="LPIPS compares with the ground truth"):
-        evaluate_py("--photographs", "pairs/rain", "--metrics", "lpips")
-    with pytest.raises(UserError, match="a: a picture of 32x24 pixels is too small for NIQE"):
-        evaluate_py("--photographs", "pairs/rain", "--metrics", "niqe")
+    np.testing.assert_array_equal(read(folder / "images" / "b.png"), load("runs/folder")(read("pairs/rain/b.png")))
+    assert (folder / "report.html").is_file()
+    photographs = ["--photographs", "pairs/rain", "--metrics"]
+    refused("LPIPS compares with the ground truth", *photographs, "lpips")
+    refused("a: a picture of 32x24 pixels is too small for NIQE", *photographs, "niqe")
     Path("empty").mkdir()
-    with pytest.raises(UserError, match=r"no pictures in .*empty"):
-        evaluate_py("--photographs", "empty")
-    with pytest.raises(UserError, match=r"no pairs under .*; pictures without ground truth: --photographs DIR"):
-        evaluate_py("--config.data.test.root=rain")
+    refused(r"no pictures in .*empty", "--photographs", "empty")
+    no_pairs = r"no pairs under .*; pictures without ground truth: --photographs DIR"
+    refused(no_pairs, "--config.data.test.root=rain")
     with pytest.raises(UserError, match="have no ground truth; they can be evaluated"):
         open_source(SourceConfig(dataset="rainy", root="pairs/rain"))
 
@@ -260,36 +233,21 @@ def test_the_page_in_a_browser(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert browser, "install it: apt install chromium"
 
-    class Colours:
-        """Rainy blue, clean green."""
-
-        def name(self, index):
-            return "colours"
-
-        def load(self, index):
-            picture = np.zeros((60, 90, 3), np.uint8)
-            return picture + np.uint8([0, 0, 255]), picture + np.uint8([0, 255, 0])
-
-    result = np.zeros((60, 90, 3), np.uint8) + np.uint8([255, 0, 0])
+    result, clean, rainy = (np.zeros((60, 90, 3), np.uint8) + np.uint8(255) * row for row in np.eye(3, dtype=np.uint8))
     (tmp_path / "images").mkdir()
-    Image.fromarray(result).save(tmp_path / "images" / "colours.png")
-    from multifocal_jax.evaluation.metrics import score_all
-    from multifocal_jax.evaluation.report import PictureScores
-
-    rainy, clean = Colours().load(0)
-    scores = PictureScores("colours", 90, 60, score_all(rainy, clean), score_all(result, clean))
-    write_page(Report((scores,)), Colours(), tmp_path)
+    Image.fromarray(result).save(tmp_path / "images" / "picture-0.png")  # red, with green and blue
+    scores = PictureScores("picture-0", 90, 60, score_all(rainy, clean), score_all(result, clean))
+    write_page(Report((scores,)), Listed([(rainy, clean)]), tmp_path)
     page = (tmp_path / "report.html").read_text()
 
     def columns(script: str) -> list[str]:
         """Colours of the slider at a tenth and nine tenths of its width, as painted."""
         acted = page.replace("</body>", f"<script>{script}; scrollTo(0, 0)</script></body>")
-        (tmp_path / "acted.html").write_text(
-            acted.replace("nav {", "nav, dl, h1, table, details { display: none } nav {")
-        )
+        acted = acted.replace("nav {", "nav, dl, h1, table, details { display: none } nav {")
+        (tmp_path / "acted.html").write_text(acted)
         shot = tmp_path / "shot.png"
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command += ["--window-size=400,300", f"--screenshot={shot}", f"file://{tmp_path}/acted.html"]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=400,300"]
+        command = [browser, *options, f"--screenshot={shot}", f"file://{tmp_path}/acted.html"]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         painted = read(str(shot)).astype(int)
         colourful = np.argwhere(np.ptp(painted[..., :3], axis=-1) > 150)

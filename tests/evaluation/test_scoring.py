@@ -16,26 +16,17 @@ from multifocal_jax.evaluation.page import write_page
 from multifocal_jax.evaluation.report import Report, ReportError, comparison_table, differences
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.files import OutputError
+from tests.evaluation.helpers import Listed
 
 
-class Pictures:
+def pictures(*sizes):
     """Pairs of random pictures; the rainy ones are brighter, more so from picture to picture."""
-
-    def __init__(self, sizes):
-        rng = np.random.default_rng(0)
-        self.clean = [rng.integers(0, 200, (*size, 3), dtype=np.uint8) for size in sizes]
-
-    def __len__(self):
-        return len(self.clean)
-
-    def name(self, index):
-        return f"picture-{index}"
-
-    def load(self, index):
-        return self.clean[index] + np.uint8(10 + 10 * index), self.clean[index]
+    rng = np.random.default_rng(0)
+    clean = [rng.integers(0, 200, (*size, 3), dtype=np.uint8) for size in sizes]
+    return Listed((picture + np.uint8(10 + 10 * number), picture) for number, picture in enumerate(clean))
 
 
-SOURCE = Pictures([(24, 32), (32, 24), (24, 32), (24, 32), (40, 40)])
+SOURCE = pictures((24, 32), (32, 24), (24, 32), (24, 32), (40, 40))
 
 
 def darken(batch: np.ndarray) -> np.ndarray:
@@ -56,7 +47,8 @@ def test_scores_are_those_of_the_written_files(evaluated):
     assert [picture.name for picture in report.pictures] == [SOURCE.name(i) for i in range(5)]
     for index, picture in enumerate(report.pictures):
         rainy, clean = SOURCE.load(index)
-        written = np.asarray(Image.open(io.BytesIO((folder / "images" / f"{picture.name}.png").read_bytes())))
+        with Image.open(folder / "images" / f"{picture.name}.png") as file:
+            written = np.asarray(file)
         assert picture.result == score_all(written, clean)
         assert picture.input == score_all(rainy, clean)
         assert (picture.height, picture.width) == clean.shape[:2]
@@ -67,8 +59,9 @@ def test_means_are_over_pictures(evaluated):
     tail = Report(report.pictures[1:])  # the first is restored perfectly
     for side in ("input", "result"):
         scores = [getattr(picture, side)["double"] for picture in tail.pictures]
-        assert tail.mean(side, "double").psnr == pytest.approx(np.mean([score.psnr for score in scores]))
-        assert tail.mean(side, "double").ssim == pytest.approx(np.mean([score.ssim for score in scores]))
+        for measure in ("psnr", "ssim"):
+            expected = np.mean([getattr(score, measure) for score in scores])
+            assert getattr(tail.mean(side, "double"), measure) == pytest.approx(expected)
     assert report.mean("result").psnr == np.inf
 
 
@@ -89,7 +82,7 @@ def test_limit(evaluated):
 
 
 def test_an_interrupted_evaluation_goes_on(tmp_path, evaluated):
-    many, calls = Pictures([(16, 16)] * 12), []
+    many, calls = pictures(*[(16, 16)] * 12), []
 
     def interrupted(batch):
         calls.append(batch)
@@ -120,9 +113,9 @@ def test_resuming_something_else_is_refused(tmp_path):
 
 def test_bad_sources(tmp_path):
     with pytest.raises(EvaluationError, match="no pictures to score"):
-        evaluate(darken, Pictures([]))
+        evaluate(darken, pictures())
     with pytest.raises(MetricError, match=r"picture-0: .* smaller than SSIM's window"):
-        evaluate(darken, Pictures([(8, 8)]))
+        evaluate(darken, pictures((8, 8)))
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot write into .*file"):
         evaluate(darken, SOURCE, output=tmp_path / "file")
@@ -148,7 +141,7 @@ def test_scores_known_before_a_broken_picture_are_kept(tmp_path):
             raise ImageError("picture-4 is broken")
         return SOURCE.load(index)
 
-    broken = Pictures([(24, 32)] * 5)
+    broken = Listed(SOURCE.pictures)
     broken.load = load
     with pytest.raises(ImageError, match="picture-4 is broken"):
         evaluate(darken, broken, output=tmp_path)
@@ -173,9 +166,8 @@ def test_json_round_trip(evaluated):
 
 
 def test_equal_pictures_gain_nothing():
-    clean = Pictures([(24, 32)])
-    clean.load = lambda index: (clean.clean[0], clean.clean[0])
-    report = evaluate(lambda batch: batch, clean)
+    _, clean = SOURCE.load(0)
+    report = evaluate(lambda batch: batch, Listed([(clean, clean)]))
     for text in (report.to_text(), report.to_markdown()):
         assert "+0.00" in text
         assert "nan" not in text
@@ -209,8 +201,7 @@ def test_side_by_side(evaluated):
     assert titles == ["rainy input", "one", "rainy input of three", "three", "again"]
     assert len(table) == 9
     assert "three is scored on other pictures than one: 3 of an unknown set, not 5 of" in table[8]
-    brighter = Pictures([(24, 32), (32, 24), (24, 32), (24, 32), (40, 40)])
-    brighter.load = lambda index: (SOURCE.load(index)[0] + np.uint8(1), SOURCE.load(index)[1])
+    brighter = Listed((rainy + np.uint8(1), clean) for rainy, clean in SOURCE.pictures)
     (line,) = differences([("one", report), ("rainier", evaluate(darken, brighter))])
     assert "5 of an unknown set, not 5 of an unknown set; 0 are the same" in line
 

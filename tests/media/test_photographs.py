@@ -11,13 +11,7 @@ from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from multifocal_jax.files import OutputError
 from multifocal_jax.media.animations import is_animation
-from multifocal_jax.media.photographs import (
-    Photograph,
-    PhotographError,
-    encode_photograph,
-    format_of,
-    read_photograph,
-)
+from multifocal_jax.media.photographs import Photograph, PhotographError, encode_photograph, format_of, read_photograph
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3)).astype(np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (12, 20, 4)).astype(np.uint16)
@@ -38,10 +32,15 @@ def save(picture: Image.Image, kind: str, **options) -> bytes:
     return file.getvalue()
 
 
+def opened(photograph: Photograph, kind: str = "") -> Image.Image:
+    """Written in this format or its own, and opened by Pillow."""
+    return Image.open(io.BytesIO(encode_photograph(photograph, kind or photograph.format, "file")))
+
+
 def again(data: bytes) -> tuple[Photograph, Image.Image]:
     """Read and write; the first reading, and the result as Pillow opens it."""
     photograph = read_photograph(data, "file")
-    return photograph, Image.open(io.BytesIO(encode_photograph(photograph, photograph.format, "file")))
+    return photograph, opened(photograph)
 
 
 def exif(orientation: int) -> bytes:
@@ -133,7 +132,7 @@ def test_orientation_in_xmp(kind, xmp, marked):
 def test_xmp_goes_into_other_formats(kind):
     for source in ("JPEG", "PNG"):
         photograph = read_photograph(with_xmp(source, XMP, exif=exif(1)), "file")
-        result = Image.open(io.BytesIO(encode_photograph(photograph, kind, "file")))
+        result = opened(photograph, kind)
         assert result.info["xmp"] == XMP
         assert result.getexif()[MAKE] == "Maker"
         assert result.getexif().get_ifd(GPS)[1] == "N"
@@ -165,12 +164,11 @@ def test_metadata_too_large_for_jpeg_is_left_out():
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", "x" * 70_000)
     photograph = read_photograph(save(Image.fromarray(PIXELS), "PNG", exif=entries.tobytes(), pnginfo=text), "file")
-    result = Image.open(io.BytesIO(encode_photograph(photograph, "JPEG", "file")))
+    result = opened(photograph, "JPEG")
     assert result.size == (20, 12)
     assert not result.getexif()
     assert "xmp" not in result.info
-    result = Image.open(io.BytesIO(encode_photograph(photograph, "PNG", "file")))
-    assert len(result.getexif()[MAKE]) == 70_000
+    assert len(opened(photograph, "PNG").getexif()[MAKE]) == 70_000
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -227,21 +225,6 @@ def png(pixels: np.ndarray, colour_type: int, *chunks: tuple[bytes, bytes]) -> b
     return data
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_sixteen_bit_png(channels):
-    pixels = DEEP[..., :channels]
-    data = png(pixels, {1: 0, 2: 4, 3: 2, 4: 6}[channels], (b"iCCP", b"p\0\0" + zlib.compress(PROFILE)))
-    photograph, result = again(data)
-    colours = pixels[..., : 1 if channels < 3 else 3]
-    np.testing.assert_array_equal(photograph.pixels, np.broadcast_to(colours, (12, 20, 3)))
-    if channels in (2, 4):
-        np.testing.assert_array_equal(photograph.alpha, pixels[..., -1])
-    assert result.tile[0].args.endswith("16B")  # Pillow's name of 16-bit pixels
-    assert result.info["icc_profile"] == PROFILE
-    second = read_photograph(encode_photograph(photograph, "PNG", "file"), "file")
-    np.testing.assert_array_equal(second.pixels, photograph.pixels)
-
-
 @pytest.mark.parametrize(("channels", "colour_type"), [(1, 0), (3, 2)])
 def test_a_transparent_colour_of_sixteen_bits_becomes_alpha(channels, colour_type):
     pixels = DEEP[..., :channels].copy()
@@ -266,9 +249,9 @@ def test_resolutions_that_are_none():
     stored = struct.pack("<II", 7919, 7907)
     assert file.getvalue().count(stored) == 2
     photograph = read_photograph(file.getvalue().replace(stored, bytes(8)), "file")
-    for kind in ("PNG", "TIFF", "JPEG"):
+    for kind in ("TIFF", "JPEG"):
         assert encode_photograph(photograph, kind, "file")
-    assert "dpi" not in Image.open(io.BytesIO(encode_photograph(photograph, "PNG", "file"))).info
+    assert "dpi" not in opened(photograph, "PNG").info
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -287,7 +270,7 @@ def test_sixteen_bit_tiff(channels, byteorder, compression):
 
 
 @pytest.mark.parametrize(("kind", "channels"), [*(("PNG", n) for n in (1, 2, 3, 4)), *(("TIFF", n) for n in (1, 3, 4))])
-def test_sixteen_bits_keep_their_metadata(kind, channels):
+def test_sixteen_bits_keep_their_values_and_metadata(kind, channels):
     entries = Image.Exif()
     entries[MAKE] = "Maker"
     entries[0x0100] = 4000  # a width that the picture has no longer
@@ -295,8 +278,13 @@ def test_sixteen_bits_keep_their_metadata(kind, channels):
     entries.get_ifd(0x8769)[0x829D] = 2.5
     chunks = [(b"iCCP", b"p\0\0" + zlib.compress(PROFILE)), (b"pHYs", struct.pack(">IIB", 11811, 11811, 1))]
     chunks += [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP), (b"eXIf", entries.tobytes().removeprefix(b"Exif\0\0"))]
-    photograph = read_photograph(png(DEEP[..., :channels], {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks), "file")
-    for _ in range(2):  # then from the kind to itself
+    colours = np.broadcast_to(DEEP[..., : 1 if channels < 3 else 3], (12, 20, 3))
+    data = png(DEEP[..., :channels], {1: 0, 2: 4, 3: 2, 4: 6}[channels], *chunks)
+    for _ in range(3):  # from a PNG by hand to the kind, and twice from the kind to itself
+        photograph = read_photograph(data, "file")
+        np.testing.assert_array_equal(photograph.pixels, colours)
+        if channels in (2, 4):
+            np.testing.assert_array_equal(photograph.alpha, DEEP[..., channels - 1])
         data = encode_photograph(photograph, kind, "file")
         result = Image.open(io.BytesIO(data))
         told = result.getexif()
@@ -306,33 +294,20 @@ def test_sixteen_bits_keep_their_metadata(kind, channels):
         assert told.get_ifd(0x8769)[0x829D] == 2.5
         assert (result.info["icc_profile"], result.info["xmp"]) == (PROFILE, XMP)
         assert [round(float(value)) for value in result.info["dpi"]] == [300, 300]
-        again = read_photograph(data, "file")
-        np.testing.assert_array_equal(again.pixels, photograph.pixels)
-        if channels in (2, 4):
-            np.testing.assert_array_equal(again.alpha, DEEP[..., channels - 1])
-        photograph = again
+        assert kind == "TIFF" or result.tile[0].args.endswith("16B")  # Pillow's name of 16-bit pixels
 
 
+@pytest.mark.parametrize("kind", [3, 5, 6])  # colour in decimal digits, grey, colour
 @pytest.mark.parametrize("highest", [65535, 1023])
-def test_sixteen_bit_pgm(highest):
-    grey = np.minimum(DEEP[..., 0], highest)
-    data = b"P5\n# made by hand\n20 12\n%d\n" % highest + grey.astype(">u2").tobytes()
-    photograph, _ = again(data)
-    assert photograph.grey
-    result = encode_photograph(photograph, "PPM", "file")
-    expected = np.floor(grey * (65535 / highest) + 0.5)
-    assert result == b"P5\n20 12\n65535\n" + expected.astype(">u2").tobytes()
-
-
-@pytest.mark.parametrize("plain", [False, True])
-@pytest.mark.parametrize("highest", [65535, 1023])
-def test_sixteen_bit_ppm(highest, plain):
-    pixels = np.minimum(DEEP[..., :3], highest)
-    data = b"P%d 20 # wide\n12\n%d\n" % (3 if plain else 6, highest)
-    data += " ".join(map(str, pixels.ravel())).encode() if plain else pixels.astype(">u2").tobytes()
-    photograph, _ = again(data)
-    result = encode_photograph(photograph, "PPM", "file")
-    assert result == b"P6\n20 12\n65535\n" + np.floor(pixels * (65535 / highest) + 0.5).astype(">u2").tobytes()
+def test_sixteen_bit_pgm_and_ppm(highest, kind):
+    pixels = np.minimum(DEEP[..., 0] if kind == 5 else DEEP[..., :3], highest)
+    data = b"P%d 20 # made by hand\n12\n%d\n" % (kind, highest)
+    data += " ".join(map(str, pixels.ravel())).encode() if kind == 3 else pixels.astype(">u2").tobytes()
+    photograph = read_photograph(data, "file")
+    assert photograph.grey == (kind == 5)
+    expected = np.floor(pixels * (65535 / highest) + 0.5).astype(">u2").tobytes()
+    written = b"P5\n20 12\n65535\n" if kind == 5 else b"P6\n20 12\n65535\n"
+    assert encode_photograph(photograph, "PPM", "file") == written + expected
     with pytest.raises(PhotographError, match="picture cut cannot be read"):
         read_photograph(data[: len(data) // 2], "cut")
 
@@ -367,7 +342,7 @@ def test_heif_keeps_its_metadata():
     assert result.info["icc_profile"] == PROFILE
     assert b"Jos\xc3\xa9" in result.info["xmp"]
     for kind in ("JPEG", "PNG"):
-        other = Image.open(io.BytesIO(encode_photograph(photograph, kind, "file")))
+        other = opened(photograph, kind)
         assert (other.size, other.getexif()[MAKE]) == ((12, 20), "Maker")
 
 
@@ -425,16 +400,8 @@ def test_xmp_tells_nothing_of_what_is_dropped(kind):
     """As Google's and Apple's phones write it: with a gain map, a motion photo, a second part, faces."""
     _, result = again(with_xmp(kind, PHONE.encode()))
     told = result.info["xmp"].decode()
-    for gone in (
-        "hdrgm:Version",
-        "HDRGainMapVersion",
-        "MotionPhoto",
-        "MicroVideo",
-        "HasExtended",
-        "Directory",
-        "Item:",
-    ):
-        assert gone not in told.replace("xmlns:Item:", "")
+    gone = ("hdrgm:Version", "HDRGainMapVersion", "MotionPhoto", "MicroVideo", "HasExtended", "Directory", "Item:")
+    assert [name for name in gone if name in told.replace("xmlns:Item:", "")] == []
     assert "mwg-rs:Regions" not in told  # their places hold for the picture before it was turned
     for kept in ('GCamera:BurstID="kept"', "Jos\u00e9", 'tiff:Orientation="1"', '<?xpacket end="w"?>'):
         assert kept in told
@@ -454,29 +421,27 @@ def test_xmp_that_is_none_is_kept(odd):
 
 def test_sixteen_bits_become_eight_in_jpeg():
     photograph = Photograph(np.full((8, 8, 3), 0x80FF, np.uint16), None, False, "PNG")
-    result = np.asarray(Image.open(io.BytesIO(encode_photograph(photograph, "JPEG", "file"))))
-    assert np.abs(result.astype(int) - 0x80).max() <= 1
+    assert np.abs(np.asarray(opened(photograph, "JPEG")).astype(int) - 0x80).max() <= 1
 
 
 def test_damaged_and_hostile_files(monkeypatch):
     whole = save(Image.fromarray(PIXELS), "PNG")
-    with pytest.raises(PhotographError, match=r"picture a cannot be read: .*truncated"):
-        read_photograph(whole[: len(whole) // 2], "a")
-    with pytest.raises(PhotographError, match="b is not a picture"):
-        read_photograph(b"no picture", "b")
-    with pytest.raises(PhotographError, match="floating-point"):
-        read_photograph(save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "c")
     avif = bytearray(save(Image.fromarray(PIXELS), "AVIF"))
     avif[avif.index(b"mdat") + 4 :] = bytes(len(avif) - avif.index(b"mdat") - 4)
     assert not is_animation(bytes(avif))
-    with pytest.raises(PhotographError, match=r"picture f cannot be read: .*decode"):
-        read_photograph(bytes(avif), "f")
     frames = [Image.fromarray(np.roll(PIXELS, i, axis=0)) for i in range(3)]
-    with pytest.raises(PhotographError, match="holds 3 pages"):
-        read_photograph(save(frames[0], "TIFF", save_all=True, append_images=frames[1:]), "d")
+    for data, message in (
+        (whole[: len(whole) // 2], r"picture a cannot be read: .*truncated"),
+        (b"no picture", "a is not a picture"),
+        (save(Image.fromarray(PIXELS[..., 0]).convert("F"), "TIFF"), "floating-point"),
+        (bytes(avif), r"picture a cannot be read: .*decode"),
+        (save(frames[0], "TIFF", save_all=True, append_images=frames[1:]), "holds 3 pages"),
+    ):
+        with pytest.raises(PhotographError, match=message):
+            read_photograph(data, "a")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings(), pytest.raises(PhotographError, match="decompression bomb"):
-        read_photograph(whole, "e")
+        read_photograph(whole, "a")
 
 
 def test_what_formats_cannot_hold(tmp_path):
