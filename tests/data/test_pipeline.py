@@ -387,9 +387,9 @@ def test_a_batch_that_does_not_divide_is_refused(pairs):
 
 def test_too_many_pixels_for_the_device_are_refused(pairs, monkeypatch):
     huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**16, 2**15, 3))
-    decoded = crops.DecodedPictures([(huge, huge)], [])
     data = TrainingData(config(pairs, mode="device"), 7, seed=0)
-    monkeypatch.setattr(crops.DecodedPictures, "decode", lambda *_: decoded)
+    monkeypatch.setattr(crops.PictureStore, "decode_all", lambda *_: None)
+    monkeypatch.setattr(crops.PictureStore, "load", lambda _, number: (None, huge if number == 3 else huge[:0]))
     with pytest.raises(DataError, match=r"2,147,483,648 pixels.*set data.mode to 'memory' or 'stream'"):
         _ = data.resident
 
