@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -13,7 +15,6 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.training.checkpoints import scored_alike
-from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 from multifocal_jax.training.validation import Validation
@@ -87,3 +88,20 @@ class BestWeights:
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         save_weights(self.file, Weights(to_host(state.weights), self._config.model, record))
+
+
+def commit_of_package() -> str | None:
+    """The commit of this project's checkout if the package runs from it; None if it is installed elsewhere."""
+    folder = Path(multifocal_jax.__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top) == folder.parent else None

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from tests.launch import ROOT, finish, read_until, start
-from tests.training.helpers import parameters, with_train, write_config
+from tests.training.helpers import assert_equal_weights, with_train, write_config
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -46,8 +45,7 @@ def test_killed_at_random_moments(tiny, tmp_path):
             assert process.poll() is None
             process.send_signal(signal.SIGKILL)
     subprocess.run(command("killed"), env=environment, check=True)
-    for a, b in zip(parameters(tmp_path / "killed"), parameters(tmp_path / "whole"), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_equal_weights(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("killed", [0, 1])
