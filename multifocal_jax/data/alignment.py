@@ -17,15 +17,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def find_fault(rainy: np.ndarray, clean: np.ndarray) -> tuple[str, str] | None:
-    """What is wrong with a pair, if anything.
-
-    Args:
-        rainy: uint8 (H, W, 3).
-        clean: likewise, of the same size.
-
-    Returns:
-        "different", "misaligned" or "swapped", with details; None for a sound pair.
-    """
+    """What is wrong with a pair, of uint8 (H, W, 3): "different", "misaligned" or "swapped", with details; or None."""
     wet, dry = rainy @ _LUMA, clean @ _LUMA
     if wet.std() < 1 or dry.std() < 1:
         return None  # nothing to compare in a uniform picture

@@ -45,10 +45,7 @@ def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...])
 def decoder_speed(load: Callable[[int], object], count: int, seconds: float) -> float:
     """Pictures or pairs per second that Pillow decodes with one thread per core, the limit for streaming.
 
-    Args:
-        load: decodes a picture by number.
-        count: number of pictures.
-        seconds: duration of the measurement.
+    `load` decodes one of `count` pictures by number; it is measured for so many seconds.
     """
     threads = os.cpu_count() or 1
     done, start = 0, time.perf_counter()

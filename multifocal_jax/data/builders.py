@@ -77,7 +77,7 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
             if len(pairs) != expected and not self._any_size:
                 raise DataError(
                     f"{self.name}: {dl_manager.manual_dir} has {len(pairs):,} {split} pairs, the published set has "
-                    f"{expected:,}; complete it, or build what is there with --any-size"
+                    f"{expected:,}; complete it, or build what is there with any_size"
                 )
             if pairs in splits.values():
                 both = " and ".join([*splits, split])
@@ -195,5 +195,5 @@ def prepare(name: str, root: str | Path, data_dir: str | Path, any_size: bool = 
             download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root), verify_ssl=True)
         )
     except OSError as error:
-        raise DataError(f"{name} cannot be written to {data_dir}: {error}; choose another --data-dir") from None
+        raise DataError(f"{name} cannot be written to {data_dir}: {error}; choose another data_dir") from None
     return {split: int(info.num_examples) for split, info in builder.info.splits.items()}

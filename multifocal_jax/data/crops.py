@@ -15,7 +15,7 @@ import numpy as np
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.plan import BatchPlan, Samples, crop_start
-from multifocal_jax.data.sources import Pairs, PhotographFiles
+from multifocal_jax.data.sources import PhotographFiles, Photographs
 
 Images = tuple[np.ndarray | None, np.ndarray]  # rainy (None where rain is synthesised) and clean, uint8 (H, W, 3)
 Batch = dict[str, np.ndarray]
@@ -28,7 +28,7 @@ _BLOCK = 64  # batches whose crop positions are computed at once in "device" mod
 class TrainingPictures:
     """The pictures to train on, numbered over all sources, and how often an epoch uses each."""
 
-    sources: Sequence[Pairs | PhotographFiles]
+    sources: Sequence[Photographs]
     rain: Sequence[str]  # style of each source, "none" for real rain
     table: np.ndarray  # (pictures, 2): source and index in it
     entries: np.ndarray  # (entries of an epoch,): number of the picture
@@ -37,16 +37,11 @@ class TrainingPictures:
         return len(self.table)
 
     def name(self, number: int) -> str:
-        """Name of a picture for messages."""
         source, index = self.table[number]
         return self.sources[source].name(int(index))
 
     def load(self, number: int) -> Images:
-        """Decode a picture.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
+        """Decode a picture; raises `ImageError` if it cannot be read."""
         source, index = (int(value) for value in self.table[number])
         pictures = self.sources[source]
         if self.rain[source] == "none":
@@ -150,7 +145,6 @@ class CropReader:
     rows: tuple[int, int]  # this process's rows of the global batch
 
     def __call__(self, t: int) -> CutBatch:
-        """Batch t."""
         samples, pictures, crop = self.plan.batch(t, self.rows), self.store.pictures, self.store.crop
         clean = np.empty((len(samples.index), crop, crop, 3), np.uint8)
         rainy = np.empty_like(clean) if "none" in pictures.rain else None

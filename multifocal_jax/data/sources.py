@@ -12,6 +12,7 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
+from multifocal_jax.data.prepared import PreparedPairs
 from multifocal_jax.paths import as_absolute, as_path, is_remote
 
 # Seed of the rain over test pictures. A training run is unlikely to use it: its crop i would get the same rain as test
@@ -76,40 +77,8 @@ class ScoredPairs(PairSource, Checked, Protocol):
     """Pairs that an evaluation scores."""
 
 
-class Photographs(Named, Protocol):
-    """Clean pictures in the order of their names, to which rain is added."""
-
-    def scene(self, index: int) -> Scene:
-        """Identifies the clean picture."""
-        ...
-
-    def alike(self, index: int) -> set[Scene]:
-        """As `Checked.alike`."""
-        ...
-
-    def weight(self, index: int) -> int:
-        """Size of the clean picture's file in bytes, by which a copy of a set is recognised."""
-        ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width, read from the file's header."""
-        ...
-
-    def load_clean(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3).
-
-        Raises:
-            ImageError: the picture cannot be read.
-        """
-        ...
-
-
-class Pairs(ScoredPairs, Photographs, Protocol):
-    """Pairs on disk, whose clean sides can be read separately."""
-
-
 class _CleanFiles:
-    """`Photographs` of files."""
+    """Clean pictures in the order of their names, to which rain may be added; see `Named` and `Checked`."""
 
     def __init__(self, names: Sequence[str], pictures: Sequence[Picture]):
         self._names, self._pictures = names, pictures
@@ -121,18 +90,22 @@ class _CleanFiles:
         return self._names[index]
 
     def scene(self, index: int) -> Scene:
+        """Identifies the clean picture."""
         return (as_absolute(self._pictures[index].path),)
 
     def alike(self, index: int) -> set[Scene]:
         return {self.scene(index)}  # all rains over a clean file share its path
 
     def weight(self, index: int) -> int:
+        """Size of the clean picture's file in bytes, by which a copy of a set is recognised."""
         return epath.Path(self._pictures[index].path).stat().length
 
     def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the clean picture, read from the file's header."""
         return self._pictures[index].size()
 
     def load_clean(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3); raises `ImageError` if the picture cannot be read."""
         return self._pictures[index].load()
 
 
@@ -156,6 +129,10 @@ class PhotographFiles(_CleanFiles):
     def __init__(self, files: Sequence[Path], folder: Path):
         named = sorted(zip(unique_names(files, folder), files, strict=True))
         super().__init__([name for name, _ in named], [Picture(path) for _, path in named])
+
+
+Pairs = PairFiles | PreparedPairs  # on disk, whose clean sides can be read separately
+Photographs = Pairs | PhotographFiles
 
 
 class _OfPhotographs:
@@ -237,7 +214,7 @@ class Selection:
         return source.alike(entry)
 
 
-def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | PhotographFiles:
+def open_photographs(source: SourceConfig, data_root: str = "") -> Photographs:
     """The pictures of a source as they are on disk, before any rain is synthesised; see `open_source`."""
     root = place_of(source, data_root)
     if source.dataset == "demo":
@@ -253,8 +230,6 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
             "but not trained on"
         )
     if source.reader == "tfds":
-        from multifocal_jax.data.prepared import PreparedPairs
-
         return PreparedPairs(source.dataset, root, source.split)
     return PairFiles(complete_pairs(source.dataset, root, source.split))
 
@@ -276,7 +251,7 @@ def _open_folder(dataset: str, root: Path) -> PhotographFiles:
     return PhotographFiles(files, root)
 
 
-def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> ScoredPairs:
+def with_frozen_rain(pictures: Photographs, source: SourceConfig) -> ScoredPairs:
     """Pairs to score: as they are on disk or, if the source synthesises rain, with rain that never changes."""
     if source.rain != "none":
         return FrozenRain(pictures, source.rain)

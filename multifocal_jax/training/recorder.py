@@ -35,29 +35,17 @@ class Recorder:
         validation: Validation | None,
         quiet: bool,
     ) -> None:
-        """Open the files.
-
-        Args:
-            config: the experiment.
-            workdir: an existing folder.
-            data: the training data.
-            total: number of steps.
-            validation: provides the sample pictures; without it, training crops are shown.
-            quiet: show nothing.
-        """
+        """Open the files of a run of `total` steps; without a `validation`, sample pictures are training crops."""
         self._config, self._data, self._total = config, data, total
         main = processes.index() == 0
         self._writer = MetricWriter(workdir, config.train.tensorboard) if main else None
         self._progress = Progress(total, quiet=quiet or not main)
+        self.say = self._progress.say
         self._samples = validation
         if validation is None and main and config.train.image_every:
             self._samples = Validation(config, TrainingCrops(data))
         self._pending: list[Metrics] = []
         self._measure_anew()
-
-    def say(self, text: str) -> None:
-        """Show a line."""
-        self._progress.say(text)
 
     @contextlib.contextmanager
     def compiling(self, step: int) -> Iterator[None]:

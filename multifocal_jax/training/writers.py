@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from PIL import Image
 
 from multifocal_jax.paths import Mirror
 
@@ -22,12 +23,7 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool = True) -> None:
-        """Append to the files of `workdir`.
-
-        Args:
-            workdir: an existing folder.
-            tensorboard: write TensorBoard events too.
-        """
+        """Append to the files of `workdir`, an existing folder; TensorBoard events are optional."""
         self.workdir = epath.Path(workdir)
         self.mirror = Mirror(workdir, "metrics.jsonl")
         file = self.mirror.folder / "metrics.jsonl"
@@ -44,42 +40,30 @@ class MetricWriter:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one line of named values; values that are not finite become null in JSON."""
-        line = {"step": step, "time": round(time.time(), 3)}
-        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}  # pyright: ignore
+        line: dict[str, float | None] = {"step": step, "time": round(time.time(), 3)}
+        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self.lines.write(json.dumps(line) + "\n")
         self.lines.flush()
-        if self.events:
-            from tensorboardX import summary
-
-            for name, value in values.items():
-                self._event(step, summary.scalar(name, value))
+        for name, value in values.items():
+            self._event(step, "scalar", name, value)
         self.mirror.update()
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Write a picture.
-
-        Args:
-            step: training step.
-            name: of the file, without step and suffix.
-            image: uint8 (H, W, 3).
-        """
-        from PIL import Image
-
+        """Write a picture, uint8 (H, W, 3), as STEP_NAME.png."""
         folder = self.workdir / "images"
         folder.mkdir(exist_ok=True)
         with (folder / f"{step:07d}_{name}.png").open("wb") as file:
             Image.fromarray(image).save(file, "PNG")
+        self._event(step, "image", name, image, dataformats="HWC")
+
+    def _event(self, step: int, kind: str, *content: Any, **options: Any) -> None:
         if self.events:
             from tensorboardX import summary
+            from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # by protobuf
 
-            self._event(step, summary.image(name, image, dataformats="HWC"))
-
-    def _event(self, step: int, content: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made by protobuf
-
-        assert self.events is not None
-        self.events.write_event(Event(wall_time=time.time(), step=step, summary=content))
-        self.events.flush()
+            made = getattr(summary, kind)(*content, **options)
+            self.events.write_event(Event(wall_time=time.time(), step=step, summary=made))
+            self.events.flush()
 
     def close(self) -> None:
         """Flush and close."""

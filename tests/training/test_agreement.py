@@ -63,7 +63,7 @@ def test_workdirs_of_their_own_are_refused(tiny, tmp_path, monkeypatch):
     for step in ("4", "8", "12.orbax-checkpoint-tmp"):
         (tmp_path / "one" / "checkpoints" / step).mkdir(parents=True)
     first, other = (facts(tiny, tmp_path / name, monkeypatch) for name in ("one", "two"))
-    with pytest.raises(AgreementError, match=r"newest checkpoint none, of process 0 step 8\); --workdir must lie on"):
+    with pytest.raises(AgreementError, match=r"newest checkpoint none, of process 0 step 8\); the workdir must lie on"):
         compare(first, other, tiny, monkeypatch)
     with Lease(tmp_path / "three"):  # neither holds a checkpoint yet
         first = facts(tiny, tmp_path / "three", monkeypatch)

@@ -177,7 +177,7 @@ def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(s
 
     monkeypatch.setattr(Derainer, "__call__", small)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"held-out picture 0: .* would fit \(--config.eval.tile=64\)"):
+        with pytest.raises(UserError, match=r"held-out picture 0: .* would fit \(eval.tile=64\)"):
             train(scored, tmp_path, quiet=True)
         assert (tmp_path / "checkpoints" / "8").exists()
         assert record(tmp_path)["step"] == 8
