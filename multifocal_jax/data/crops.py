@@ -227,12 +227,9 @@ class ResidentPictures:
 
 
 def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> Iterator[CutBatch]:
-    """Batches `start`, `start` + 1, …, prefetched by Grain.
+    """Batches `start`, `start` + 1, …, prefetched by Grain in so many processes or, for 0, threads of this one.
 
-    Args:
-        batch: makes batch t; Grain's element is a whole batch, which costs far less than single crops.
-        start: the first t.
-        workers: number of processes; 0 uses threads of this process.
+    Grain's element is a whole batch, which costs far less than single crops.
     """
     import grain
 

@@ -105,12 +105,9 @@ class TrainingData:
     def check_held_out(self, smallest: int) -> None:
         """Decode every held-out picture once, so that one that cannot be scored is found before training.
 
-        Args:
-            smallest: smallest height and width in pixels.
-
         Raises:
             ImageError: a picture cannot be read.
-            DataError: a picture is smaller.
+            DataError: a side is shorter than `smallest` pixels.
         """
 
         def check(number: int) -> None:

@@ -23,12 +23,7 @@ from multifocal_jax.weights_lookup import WORKDIR_FILE
 
 
 class BestWeights:
-    """Scores weights on the held-out pictures, always the same ones, and keeps the best.
-
-    Attributes:
-        file: the weights file.
-        scores: the latest scores; empty before the first.
-    """
+    """Scores weights on the held-out pictures, always the same ones, and keeps the best in `file`."""
 
     def __init__(
         self,
@@ -43,7 +38,7 @@ class BestWeights:
         `sources` are the fingerprints of the training pictures, for the record.
         """
         self.file = workdir / WORKDIR_FILE
-        self.scores: dict[str, float] = {}
+        self.scores: dict[str, float] = {}  # the latest
         self._config, self._validation, self._sources = config, validation, sources
         self._commit = commit_of_package()  # of the code that trains, even if there are commits meanwhile
         self._best = -math.inf

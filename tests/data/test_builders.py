@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from multifocal_jax.cli.data import main
 from multifocal_jax.config import DataConfig, SourceConfig
@@ -18,13 +17,9 @@ from multifocal_jax.data.layouts import complete_pairs
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import open_source
+from tests.data.helpers import save
 
 RNG = np.random.default_rng(0)
-
-
-def picture(path, width=40):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(RNG.integers(0, 256, (36, width, 3), dtype=np.uint8)).save(path)
 
 
 def files(dataset, split, n):
@@ -52,7 +47,7 @@ def archive(dataset, root, split, count):
     pairs = [files(dataset, split, n) for n in range(1, count + 1)]
     for names in pairs:
         for name in names:
-            picture(root / name, width=80 if len(names) == 1 else 40)
+            save(root / name, RNG.integers(0, 256, (36, 80 // len(names), 3), dtype=np.uint8))
     if dataset == "spa":
         lines = "".join(f"/{rainy} /{clean}\n" for rainy, clean in pairs)
         (root / ("real_world.txt" if split == "train" else "real_test_1000.txt")).write_text(lines)

@@ -6,13 +6,9 @@ from PIL import Image
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, image_size, read_image
+from tests.data.helpers import save
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-
-
-def save(path, pixels, **options):
-    Image.fromarray(pixels).save(path, **options)
-    return path
 
 
 def test_colour_is_read_as_it_is(tmp_path):

@@ -5,7 +5,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data import crops, pipeline
@@ -14,6 +13,7 @@ from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.data.prepared import PreparedPairs
 from multifocal_jax.data.rain import add_rain, rain_key
 from multifocal_jax.data.sources import open_source
+from tests.data.helpers import save
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -32,16 +32,11 @@ def scene(number, height, width):
     return np.stack([np.full((height, width), number), rows, columns], -1).astype(np.uint8)
 
 
-def write(path, *values):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(scene(*values)).save(path)
-
-
 def write_pairs(root, sizes, above=0):
     """Scenes 0, 1, …; the rainy side has `above` added to its number."""
     for number, size in enumerate(sizes):
-        write(root / f"rain/{number}.png", number + above, *size)
-        write(root / f"norain/{number}.png", number, *size)
+        save(root / f"rain/{number}.png", scene(number + above, *size))
+        save(root / f"norain/{number}.png", scene(number, *size))
     return root
 
 
@@ -207,7 +202,7 @@ def test_held_out_pictures_are_spread_over_the_names_and_never_trained_on(pairs)
 
 def test_rains_over_a_held_out_background_are_not_trained_on(tmp_path):
     for n, name in itertools.product((1, 2, 3), ("rainy_image/{}_1", "rainy_image/{}_2", "ground_truth/{}")):
-        write(tmp_path / f"{name.format(n)}.png", n, 32, 32)
+        save(tmp_path / f"{name.format(n)}.png", scene(n, 32, 32))
     data = open_data(tmp_path, held_out=1)
     assert data.held_out.name(0) == "1_1"
     assert data.pictures == 4
@@ -220,7 +215,7 @@ def two_rains(tmp_path):
     (tmp_path / "linked").mkdir()
     for n in range(4):
         for folder in ("rain/heavy", "rain/light", "norain"):
-            write(tmp_path / folder / f"{n}.png", n, 32, 32)
+            save(tmp_path / folder / f"{n}.png", scene(n, 32, 32))
         (tmp_path / "linked" / f"copy-of-{n}.png").symlink_to(tmp_path / "norain" / f"{n}.png")
     return tmp_path
 
@@ -319,7 +314,7 @@ def test_a_broken_picture_is_skipped_and_counted_alike_in_every_mode(broken, cap
 
 @MODES
 def test_a_broken_picture_is_replaced_from_its_own_source(broken, mode):
-    write(broken / "photographs/9.png", 9, 40, 40)
+    save(broken / "photographs/9.png", scene(9, 40, 40))
     photographs = SourceConfig(dataset="clean", root="photographs", rain="heavy")
 
     def opened(*sources):

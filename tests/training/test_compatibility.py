@@ -15,6 +15,8 @@ from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, Sou
 from multifocal_jax.training.loop import train
 from tests.training.helpers import logged, with_train
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 CONFIG = ExperimentConfig(
     name="tiny",
     model=ModelConfig(channels=4, modules=2, heads=2, levels=2, spp_sizes=(1, 2), residual_blocks=1),
