@@ -218,7 +218,7 @@ class TrainingData:
         def row(start: jax.Array) -> jax.Array:
             return lax.dynamic_slice(pixels, (start, jnp.zeros_like(start)), (crop, 3))
 
-        starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
+        starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)[None]
         return jax.vmap(jax.vmap(row))(starts)
 
     def _add_rain(self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:

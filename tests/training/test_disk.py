@@ -43,10 +43,15 @@ def test_checkpoint_that_cannot_be_written_stops_training_and_leaves_the_older_o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tensorboard", [False, True])
-def test_full_disk(tiny, tmp_path, tensorboard):
+def test_full_disk(attentive, tmp_path, tensorboard):
     """On a disk of 1 MB of its own; where ordinary users may not mount one in a namespace, this fails."""
     config = with_train(
-        tiny, steps=10**6, log_every=1 if tensorboard else 10, checkpoint_every=10, keep=1000, tensorboard=tensorboard
+        attentive,
+        steps=10**6,
+        log_every=1 if tensorboard else 10,
+        checkpoint_every=10,
+        keep=1000,
+        tensorboard=tensorboard,
     )
     file, disk = write_config(config, tmp_path / "config"), tmp_path / "disk"
     disk.mkdir()
@@ -61,5 +66,5 @@ def test_full_disk(tiny, tmp_path, tensorboard):
     assert "No space left on device" in errors[0]
     newest = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit())
     assert train(with_train(config, steps=newest + 1), tmp_path / "run", quiet=True).step == newest + 1
-    losses = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()  # one of them torn
     assert f'"step": {newest + 1}, ' in losses[-1]
