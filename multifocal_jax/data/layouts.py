@@ -5,6 +5,7 @@ picture is rainy is a property of the set and never guessed.
 """
 
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -130,9 +131,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
     else:
         arrangement = PUBLISHED[dataset].arrangement
         lists = _split_lists(root, split) if arrangement == "list" else []
-        if len(lists) > 1:
-            names = ", ".join(path.name for path in lists)
-            raise DataError(f"{dataset}: {root} has several lists for {split}: {names}; point root at one of them")
+        _check_single(lists, f"{dataset}: {root} has several lists for {split}")
         if lists:
             layout = _from_list(lists[0])
         else:
@@ -172,6 +171,11 @@ def _expected(dataset: str, root: Path) -> str:
 # ---- splits -----------------------------------------------------------------------------------------------------
 
 
+def _check_single(found: list[Path], problem: str) -> None:
+    if len(found) > 1:
+        raise DataError(f"{problem}: {', '.join(path.name for path in found)}; point root at one of them")
+
+
 def _is_split(name: str, split: str) -> bool:
     """Whether a folder's name says that it is the split: train, testing, rain_data_train_Heavy, RainTrainH."""
     return re.search(rf"(?:^|[^a-z]){split}", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()) is not None
@@ -184,9 +188,7 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     children = [child for child in subfolders(root) if child.name not in ignored]
     grandchildren = [folder for child in children for folder in subfolders(child) if folder.name not in ignored]
     matches = [folder for folder in children if _is_split(folder.name, split)]
-    if len(matches) > 1:
-        names = ", ".join(folder.name for folder in matches)
-        raise DataError(f"{dataset}: {root} has several folders for {split}: {names}; point root at one of them")
+    _check_single(matches, f"{dataset}: {root} has several folders for {split}")
     if not matches:
         matches = [folder for folder in grandchildren if _is_split(folder.name, split)]
     if len(matches) == 1:
@@ -222,13 +224,13 @@ def _two_sided(folder: Path, arrangement: Arrangement) -> Layout:
 
 def _from_list(path: Path) -> Layout:
     pairs, unpaired = [], []
-    known: dict[Path, set[str]] = {}
+
+    @functools.cache  # one listing per folder instead of one query per file: lists run to 638,492 lines
+    def names(folder: Path) -> set[str]:
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def exists(file: Path) -> bool:
-        # One listing per folder instead of one query per file: lists run to 638,492 lines.
-        if file.parent not in known:
-            known[file.parent] = {path.name for path in file.parent.iterdir()} if file.parent.is_dir() else set()
-        return file.name in known[file.parent]
+        return file.name in names(file.parent)
 
     def locate(column: str) -> Path:
         # Published lists begin paths with a slash and mean the list's folder.
@@ -348,10 +350,10 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
 
 def _suffix_in_use(pairs: list[Pair]) -> str:
     """What follows the clean stem in this set's rainy names, to name a missing file."""
-    for pair in pairs[:1]:
-        if pair.rainy.path.stem.startswith(pair.clean.path.stem):
-            return pair.rainy.path.stem[len(pair.clean.path.stem) :] + pair.rainy.path.suffix
-    return pairs[0].rainy.path.suffix if pairs else ".png"
+    if not pairs:
+        return ".png"
+    rainy, clean = pairs[0].rainy.path, pairs[0].clean.path
+    return (rainy.stem.removeprefix(clean.stem) if rainy.stem.startswith(clean.stem) else "") + rainy.suffix
 
 
 # ---- names ------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Recorder:
     def restart(self) -> None:
         """Exclude the time since the last step from the speed."""
         self._measure_anew()
-        self._progress.restart()
+        self._progress.bar.unpause()
 
     def _measure_anew(self) -> None:
         self._begin, self._waited, self._timed = time.perf_counter(), 0.0, 0
@@ -75,7 +75,7 @@ class Recorder:
         self._pending.append(metrics)
         if timed:
             self._timed += 1
-            self._progress.advance()
+            self._progress.bar.update()
 
     def log(self, step: int) -> None:
         """Fetch, show and write the metrics of the steps since the last call, up to this one.
@@ -126,7 +126,7 @@ class Recorder:
 
     def close(self) -> None:
         """Close the bar and the files."""
-        self._progress.close()
+        self._progress.bar.close()
         if self._writer:
             with contextlib.suppress(OSError):  # flushing to a full disk fails once more
                 self._writer.close()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 from PIL import Image
+from tqdm import tqdm
 
 from multifocal_jax.paths import Mirror
 
@@ -79,44 +80,30 @@ class Progress:
     def __init__(self, total: int, quiet: bool = False) -> None:
         """Show progress to step `total`; `quiet` shows nothing."""
         self.total, self.quiet = total, quiet
-        self.bar: Any = None
+        self.bar = tqdm(disable=True)
 
     def open(self, step: int) -> None:
         """Draw the bar; speed and time left are counted from this step on."""
-        if sys.stderr.isatty() and not self.quiet:
-            from tqdm import tqdm
-
-            self.bar = tqdm(initial=step, total=self.total, unit="step", dynamic_ncols=True)
-
-    def advance(self) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            self.bar.update()
-
-    def restart(self) -> None:
-        """Exclude the time since the last step from the bar's speed."""
-        if self.bar is not None:
-            self.bar.unpause()
+        hidden = self.quiet or not sys.stderr.isatty()
+        self.bar = tqdm(initial=step, total=self.total, unit="step", dynamic_ncols=True, disable=hidden)
 
     def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
         """Show the latest metrics, with speed and time left if known."""
         text = f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}"
         if "images_per_second" in values:
             text += f", {values['images_per_second']:.1f} images/s"
-        if self.bar is not None:
+        if sys.stderr.isatty():
             self.bar.set_postfix_str(text, refresh=False)
-        elif not sys.stderr.isatty():
-            if seconds_left is not None:
-                days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
-                text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
-            self.say(f"step {step}/{self.total}: {text}")
+            return
+        if seconds_left is not None:
+            days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
+            text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
+        self.say(f"step {step}/{self.total}: {text}")
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
-        if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
-        elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+        if not self.quiet:
+            tqdm.write(text, file=sys.stderr)
 
     @contextlib.contextmanager
     def timing(self, text: str) -> Iterator[None]:
@@ -129,8 +116,3 @@ class Progress:
             outcome = ""
         finally:
             self.say(f"{outcome}{time.perf_counter() - begin:.1f} s")
-
-    def close(self) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()

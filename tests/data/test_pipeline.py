@@ -19,11 +19,15 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 SIZES = [(40, 56), (56, 40), (33, 47), (48, 48), (64, 32), (32, 32), (50, 41)]  # height and width
 PAIRS = SourceConfig(dataset="folder")
-AGAIN = SourceConfig(dataset="folder", root="rain/..")  # the same folder by another path
 HEAVY, LIGHT, REAL, IDENTITY = (
     SourceConfig(dataset="clean", root="norain", rain=style) for style in ("heavy", "light", "real", "identity")
 )
 MODES = pytest.mark.parametrize("mode", ["device", "memory", "stream"])
+
+
+def folder(**fields):
+    """The pairs, by another path."""
+    return SourceConfig(dataset="folder", root="rain/..", **fields)
 
 
 def scene(number, height, width):
@@ -113,11 +117,6 @@ def test_every_mode_and_resuming_give_the_same_batches(pairs, extra):
     assert not np.array_equal(other[0][1], reference[0][1])
 
 
-def test_worker_processes_give_the_same_batches(pairs):
-    reference, streamed = (take(open_data(pairs, **how), 5) for how in ({}, {"mode": "stream", "workers": 2}))
-    assert_same([batch.values() for batch in streamed], [batch.values() for batch in reference])
-
-
 @MODES
 @pytest.mark.parametrize("processes", [2, 4])
 def test_any_number_of_processes_gives_the_same_batches(pairs, mode, processes):
@@ -189,24 +188,48 @@ def test_real_rain_gives_both_sides_in_training_and_in_frozen_sets(pairs):
     assert (clean != scene(0, *SIZES[0])).any()
 
 
-def test_held_out_pictures_are_spread_over_the_names_and_never_trained_on(pairs):
-    data = open_data(pairs, 5, held_out=2)
-    assert [data.held_out.name(index) for index in range(len(data.held_out))] == ["0", "3"]
-    assert data.pictures == 5
-    _, clean = data.held_out.load(1)
-    np.testing.assert_array_equal(clean, scene(3, *SIZES[3]))
-    assert numbers(data) == [1, 2, 4, 5, 6]
-    with pytest.raises(DataError, match="held_out is 7, but there are only 7 training pictures"):
-        open_data(pairs, held_out=7)
+@pytest.mark.parametrize(
+    ("sources", "held_out", "names", "trained"),
+    [
+        ([PAIRS], 2, ["0", "3"], [1, 2, 4, 5, 6]),  # evenly spaced over the names
+        # a source's own; no other source of the set trains on them
+        ([folder(held_out=2), folder(rain="light"), folder(rain="identity")], 0, ["0-0", "0-3"], [1, 2, 4, 5, 6] * 3),
+        ([folder(exclude=("1", "6"), held_out=2)], 0, ["0", "3"], [2, 4, 5]),
+        ([folder(exclude=("0", "6"))], 2, ["1", "3"], [2, 4, 5]),  # an excluded one is not scored either
+        # nor is one that is paired with itself
+        ([folder(rain="identity"), folder()], 6, [f"1-{n}" for n in range(6)], [6, 6]),
+    ],
+)
+def test_held_out_and_excluded_pictures_are_not_trained_on(pairs, sources, held_out, names, trained):
+    data = open_data(pairs, len(trained), train=tuple(sources), held_out=held_out)
+    assert [data.held_out.name(index) for index in range(len(data.held_out))] == names
+    assert data.pictures == len(trained)
+    assert numbers(data) == sorted(trained)
+    for index, name in enumerate(names):
+        number = int(name[-1])
+        np.testing.assert_array_equal(data.held_out.load(index)[1], scene(number, *SIZES[number]))
 
 
-def test_rains_over_a_held_out_background_are_not_trained_on(tmp_path):
-    for n, name in itertools.product((1, 2, 3), ("rainy_image/{}_1", "rainy_image/{}_2", "ground_truth/{}")):
-        save(tmp_path / f"{name.format(n)}.png", scene(n, 32, 32))
-    data = open_data(tmp_path, held_out=1)
-    assert data.held_out.name(0) == "1_1"
-    assert data.pictures == 4
-    assert set(numbers(data, 2)) == {2, 3}
+def test_held_out_pictures_of_one_source(pairs):
+    data = open_data(pairs, train=(folder(held_out=2), folder(rain="light")))
+    assert [len(data.held_out_of(number)) for number in range(2)] == [2, 0]
+    assert data.held_out_of(0).name(1) == "3"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"held_out": 7}, "held_out is 7, but there are only 7 training pictures"),
+        ({"batch_size": 5, "process": (0, 2)}, "batch_size 5 does not divide over 2 processes"),
+        (
+            {"train": (folder(exclude=("1", "Lenna")),)},
+            r"data.train.0.exclude names pictures that folder does not have: Lenna",
+        ),
+    ],
+)
+def test_data_that_cannot_be_opened(pairs, fields, message):
+    with pytest.raises(DataError, match=message):
+        open_data(pairs, **fields)
 
 
 @pytest.fixture
@@ -320,12 +343,12 @@ def test_a_broken_picture_is_replaced_from_its_own_source(broken, mode):
     def opened(*sources):
         return open_data(broken, 6, train=sources, mode=mode, on_broken="skip")
 
-    ((_, clean),) = made(opened(AGAIN, photographs))
+    ((_, clean),) = made(opened(folder(), photographs))
     assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [0, 0, 1, 2, 3, 9]
     for number in range(4):
         damaged(broken, number)
     with pytest.raises(DataError, match="nor can any that could take its place"):  # a photograph has no real rain
-        take(opened(AGAIN, photographs))
+        take(opened(folder(), photographs))
     (broken / "photographs" / "9.png").write_bytes(b"")
     with pytest.raises(DataError, match="picture 9 cannot be read, nor"):
         take(opened(photographs))
@@ -334,7 +357,7 @@ def test_a_broken_picture_is_replaced_from_its_own_source(broken, mode):
 def test_a_broken_photograph_is_replaced_by_any_where_its_source_has_no_other(broken):
     (broken / "photographs").mkdir()
     (broken / "photographs" / "9.png").write_bytes(b"")
-    sources = (SourceConfig(dataset="clean", root="photographs", rain="heavy"), AGAIN)
+    sources = (SourceConfig(dataset="clean", root="photographs", rain="heavy"), folder())
     data = open_data(broken, 6, train=sources, on_broken="skip")
     ((rainy, clean),) = made(data)
     assert sorted(np.round(clean[:, 0, 0, 0] * 255)) == [0, 0, 0, 1, 2, 3]
@@ -350,22 +373,9 @@ def test_crops_are_the_same_with_64_bit_types(pairs):
 
 
 @pytest.mark.parametrize("mode", ["memory", "stream"])
-def test_when_nothing_can_be_read_training_stops(broken, mode):
-    for number in range(4):
-        damaged(broken, number)
-    with pytest.raises(DataError, match=r"training picture \d cannot be read, nor can any that could take its place"):
-        take(open_data(broken, mode=mode, on_broken="skip"))
-
-
-@pytest.mark.parametrize("mode", ["memory", "stream"])
 def test_a_crop_larger_than_a_picture_is_refused_by_name(pairs, mode):
     with pytest.raises(DataError, match=r"picture \d is \d+x\d+, smaller than the crop of 40x40; set data.crop_size"):
         take(open_data(pairs, 7, mode=mode, crop_size=40))
-
-
-def test_a_batch_that_does_not_divide_is_refused(pairs):
-    with pytest.raises(DataError, match="batch_size 5 does not divide over 2 processes"):
-        open_data(pairs, 5, process=(0, 2))
 
 
 def test_too_many_pixels_for_the_device_are_refused(pairs, monkeypatch):
@@ -424,42 +434,9 @@ def test_streaming_without_grain_says_how_to_get_it(pairs, monkeypatch):
         take(open_data(pairs, mode="stream"))
 
 
-def test_a_source_holds_out_its_own_pictures_and_no_other_source_of_the_set_trains_on_them(pairs):
-    first, light, identity = (
-        SourceConfig(dataset="folder", root="rain/..", **fields)
-        for fields in ({"held_out": 2}, {"rain": "light"}, {"rain": "identity"})
-    )
-    data = open_data(pairs, 15, train=(first, light, identity))
-    assert [data.held_out.name(index) for index in range(len(data.held_out))] == ["0-0", "0-3"]
-    assert [len(data.held_out_of(number)) for number in range(3)] == [2, 0, 0]
-    assert data.held_out_of(0).name(1) == "3"
-    assert data.pictures == 15
-    assert numbers(data) == sorted([1, 2, 4, 5, 6] * 3)
-
-
-def test_pictures_held_out_of_all_sources_are_never_those_paired_with_themselves(pairs):
-    alone = SourceConfig(dataset="folder", root="rain/..", rain="identity")
-    held_out = open_data(pairs, train=(alone, AGAIN), held_out=6).held_out
-    assert {held_out.name(index)[0] for index in range(len(held_out))} == {"1"}
-
-
-def test_excluded_pictures_are_not_trained_on(pairs):
-    def opened(*names, held_out=0, **fields):
-        source = SourceConfig(dataset="folder", exclude=names, held_out=held_out)
-        return open_data(pairs, 3, train=(source,), **fields)
-
-    data = opened("1", "6", held_out=2)
-    assert [data.held_out.name(index) for index in range(2)] == ["0", "3"]
-    assert numbers(data) == [2, 4, 5]
-    other = open_data(pairs, 3, train=(SourceConfig(dataset="folder", exclude=("0", "6")),), held_out=2).held_out
-    assert [other.name(index) for index in range(2)] == ["1", "3"]  # an excluded one is not scored either
-    with pytest.raises(DataError, match=r"data.train.0.exclude names pictures that folder does not have: Lenna"):
-        opened("1", "Lenna")
-
-
 @pytest.mark.parametrize("mode", ["device", "memory"])
 def test_identity_pairs_have_no_rain(pairs, mode):
-    for sources in ((IDENTITY,), (IDENTITY, HEAVY), (IDENTITY, HEAVY, AGAIN)):
+    for sources in ((IDENTITY,), (IDENTITY, HEAVY), (IDENTITY, HEAVY, folder())):
         data = open_data(pairs, 7, train=sources, mode=mode)
         for (rainy, clean), batch in zip(made(data, 3), take(data, 3), strict=True):
             source = batch.get("source", np.zeros(7, int))
