@@ -17,7 +17,7 @@ _SILENT_SECONDS = 10  # until a line says who is missing; the interval doubles a
 _TURN_SECONDS = 0.5  # between reports
 _LOST_TURNS = 4  # after so many without a report a process is gone
 _HELLO_SECONDS = 5  # in which a newcomer must identify itself
-_GO, _NO, _MISSING = "go\n", "no: ", "missing "
+_GO, _NO, _MISSING = "go", "no: ", "missing "
 
 
 class ProcessesError(UserError):
@@ -94,8 +94,7 @@ def _receive(clock: _Patience) -> None:
                         missing = [other for other in missing if other != number]
                         answer = _MISSING + ",".join(map(str, missing)) if missing else _GO
                         told |= set() if missing else {number}
-                    connection.sendall(answer.encode())
-                    connection.shutdown(socket.SHUT_WR)
+                    connection.sendall(f"{answer}\n".encode())
                     connection.recv(1)  # it closes first, as otherwise the port would stay in use for a minute
 
 
@@ -111,7 +110,7 @@ def _report(clock: _Patience, index: int) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_HELLO_SECONDS) as connection,
         ):
             connection.sendall(f"process {index} of {clock.count} {name}\n".encode())
-            answer = connection.makefile(errors="replace").read(10_000)
+            answer = connection.makefile(errors="replace").readline(10_000).rstrip("\n")
         if answer == _GO:
             return
         if answer.startswith(_NO):
