@@ -10,11 +10,12 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Container
 
 from multifocal_jax.errors import UserError
 
 _SILENT_SECONDS = 10  # until a line says who is missing; the interval doubles after each line
-_TURN_SECONDS = 0.5  # between reports
+_TURN_SECONDS = 0.5  # between reports of few processes
 _LOST_TURNS = 4  # after so many without a report a process is gone
 _HELLO_SECONDS = 5  # in which a newcomer must identify itself
 _GO, _NO, _MISSING = "go", "no: ", "missing "
@@ -47,6 +48,7 @@ class _Patience:
     def __init__(self, place: str, count: int, seconds: float) -> None:
         self.place, self.count, self.seconds = place, count, seconds
         self.begin, self.due = time.monotonic(), _SILENT_SECONDS
+        self.turn = _TURN_SECONDS * (1 + count / 100)  # process 0 answers fewer than 200 reports a second
 
     def spend(self, missing: list[int]) -> None:
         """Say now and then how many are missing; raise when the time is up."""
@@ -69,33 +71,37 @@ def _receive(clock: _Patience) -> None:
     with _listen(clock.place) as server:
         server.settimeout(_TURN_SECONDS)
         while len(told) < clock.count - 1:
-            lost = time.monotonic() - _LOST_TURNS * _TURN_SECONDS
-            present = {number for number, (_, last) in reports.items() if number in told or last > lost}
-            missing = [number for number in range(1, clock.count) if number not in present]
-            if missing:
+            lost = time.monotonic() - _LOST_TURNS * clock.turn
+            reports = {number: report for number, report in reports.items() if number in told or report[1] > lost}
+            if missing := _missing(clock, reports):
                 clock.spend(missing)
             with contextlib.suppress(OSError):  # of nobody who reports, and of one who is gone
                 connection, _ = server.accept()
                 with connection:
                     connection.settimeout(_HELLO_SECONDS)
-                    hello = re.fullmatch(rb"process (\d+) of (\d+) (\w+)\n", connection.recv(100))
-                    if hello is None:  # none of ours
-                        continue
-                    number, count, name = int(hello[1]), int(hello[2]), hello[3].decode()
-                    taken = number in present and reports[number][0] != name
-                    if count != clock.count or not 0 < number < count or taken:
-                        answer = (
-                            f"{_NO}process {number} of {count} is not wanted at {clock.place}: {clock.count} processes "
-                            f"meet there, of which {', '.join(map(str, [0, *sorted(present)]))} came before; see its "
-                            "count and number"
-                        )
-                    else:
-                        reports[number] = name, time.monotonic()
-                        missing = [other for other in missing if other != number]
-                        answer = _MISSING + ",".join(map(str, missing)) if missing else _GO
-                        told |= set() if missing else {number}
-                    connection.sendall(f"{answer}\n".encode())
-                    connection.recv(1)  # it closes first, as otherwise the port would stay in use for a minute
+                    text = connection.recv(100).decode("ascii", "replace")
+                    if hello := re.fullmatch(r"process (\d+) of (\d+) (\w+)\n", text):  # and not a stranger
+                        answer = _answer(clock, reports, int(hello[1]), int(hello[2]), hello[3])
+                        connection.sendall(f"{answer}\n".encode())
+                        told |= {int(hello[1])} if answer == _GO else set()
+                        connection.recv(1)  # it closes first, as otherwise the port would stay in use for a minute
+
+
+def _missing(clock: _Patience, reports: Container[int]) -> list[int]:
+    return [number for number in range(1, clock.count) if number not in reports]
+
+
+def _answer(clock: _Patience, reports: dict[int, tuple[str, float]], number: int, count: int, name: str) -> str:
+    """What a process is told that reports; `reports` takes it in if it is wanted."""
+    taken = number in reports and reports[number][0] != name
+    if count != clock.count or not 0 < number < count or taken:
+        return (
+            f"{_NO}process {number} of {count} is not wanted at {clock.place}: {clock.count} processes meet there, of "
+            f"which {', '.join(map(str, [0, *sorted(reports)]))} came before; see its count and number"
+        )
+    reports[number] = name, time.monotonic()
+    missing = _missing(clock, reports)
+    return _MISSING + ",".join(map(str, missing)) if missing else _GO
 
 
 def _report(clock: _Patience, index: int) -> None:
@@ -117,7 +123,7 @@ def _report(clock: _Patience, index: int) -> None:
             raise ProcessesError(answer.removeprefix(_NO))
         if re.fullmatch(_MISSING + r"\d+(,\d+)*", answer):  # and not what another program says
             missing = [int(number) for number in answer.removeprefix(_MISSING).split(",")]
-        time.sleep(_TURN_SECONDS)
+        time.sleep(clock.turn)
 
 
 def _listen(coordinator: str) -> socket.socket:
