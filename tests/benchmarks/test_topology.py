@@ -8,7 +8,7 @@ import pytest
 from tests.launch import ROOT
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
-SMALL = ("model.channels=4", "model.heads=1", "model.modules=1", "model.levels=1", "data.crop_size=16")
+SMALL = ("model.channels=8", "model.heads=1", "model.modules=1", "model.levels=1", "data.crop_size=64")
 
 
 def run(*arguments):
