@@ -5,23 +5,17 @@ demo data; a file in `configs/` states only what differs. Dataclasses are frozen
 config that exists can run.
 """
 
-import dataclasses
 import re
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn
 
 from multifocal_jax.errors import UserError
 
 
 class ConfigError(UserError):
     """A field holds a value that is not allowed. The message names field, value and what is allowed."""
-
-
-def _require(ok: bool, name: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
 
 
 class _Bounds(NamedTuple):
@@ -43,15 +37,25 @@ NotNegative = Annotated[float, _Bounds("0 or more", least=0)]
 Fraction = Annotated[float, _Bounds("0 to below 1", least=0, below=1)]
 
 
-def _check_fields(config: Any) -> None:
-    """Compare every field with its annotation: `Literal`s, numbers and their bounds, strings, and tuples of them."""
-    hints = typing.get_type_hints(type(config))
-    annotated = typing.get_type_hints(type(config), include_extras=True)
-    for item in dataclasses.fields(config):
-        name, value = f"{type(config).__name__}.{item.name}", getattr(config, item.name)
-        _require(_matches(value, hints[item.name]), name, value, _spell(hints[item.name]))
-        for bounds in getattr(annotated[item.name], "__metadata__", ()):
-            _require(bounds.hold(value), name, value, bounds.allowed)
+class _Checked:
+    """Base of the configs: compares every field with its annotation and the bounds in it."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        annotated = typing.get_type_hints(type(self), include_extras=True)
+        for name, hint in hints.items():
+            value = getattr(self, name)
+            self._require(name, _matches(value, hint), _spell(hint))
+            for bounds in getattr(annotated[name], "__metadata__", ()):
+                self._require(name, bounds.hold(value), bounds.allowed)
+
+    def _require(self, name: str, ok: bool, allowed: str) -> None:
+        if not ok:
+            _refuse(f"{type(self).__name__}.{name}", getattr(self, name), allowed)
+
+
+def _refuse(name: str, value: object, allowed: str) -> NoReturn:
+    raise ConfigError(f"{name} is {value!r}; allowed: {allowed}")
 
 
 def _matches(value: object, hint: Any) -> bool:
@@ -85,7 +89,7 @@ Interaction = Literal["cross_scale", "single_scale", "convolution", "spatial", "
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class ModelConfig(_Checked):
     """Architecture. The defaults are the paper's network with 5,185,771 parameters."""
 
     channels: int = 64  # C, "total number of feature maps" (section 4.2.2, table 4)
@@ -103,21 +107,13 @@ class ModelConfig:
     global_skip: bool = True  # add the entrance's features to the last module's
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(
-            self.channels >= 4 and self.channels % 4 == 0,
-            "ModelConfig.channels",
-            self.channels,
-            "multiples of 4 (four wavelet bands share them)",
-        )
+        super().__post_init__()
+        four = "multiples of 4 (four wavelet bands share them)"
+        self._require("channels", self.channels >= 4 and self.channels % 4 == 0, four)
         divisors = [n for n in range(1, self.channels + 1) if self.channels % n == 0]
-        _require(self.heads in divisors, "ModelConfig.heads", self.heads, f"divisors of channels: {divisors}")
-        _require(
-            bool(self.spp_sizes) and all(size >= 1 for size in self.spp_sizes),
-            "ModelConfig.spp_sizes",
-            self.spp_sizes,
-            "one or more sizes of at least 1",
-        )
+        self._require("heads", self.heads in divisors, f"divisors of channels: {divisors}")
+        sizes = bool(self.spp_sizes) and min(self.spp_sizes) >= 1
+        self._require("spp_sizes", sizes, "one or more sizes of at least 1")
 
     @property
     def anchors(self) -> int:
@@ -130,25 +126,13 @@ class ModelConfig:
         return 2**self.levels
 
 
-Dataset = Literal[
-    "demo",
-    "folder",
-    "clean",
-    "rainy",
-    "rain200h",
-    "rain200l",
-    "rain100h",
-    "rain100l",
-    "rain800",
-    "rain1400",
-    "did",
-    "spa",
-]
+Published = Literal["rain200h", "rain200l", "rain100h", "rain100l", "rain800", "rain1400", "did", "spa"]
+Dataset = Literal["demo", "folder", "clean", "rainy", Published]
 RainStyle = Literal["none", "light", "heavy", "varied", "real", "identity"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceConfig:
+class SourceConfig(_Checked):
     """A source of pictures."""
 
     # A published set, a "folder" of pairs, "clean" photographs, "rainy" ones (to evaluate only), the embedded "demo".
@@ -164,45 +148,28 @@ class SourceConfig:
     exclude: tuple[str, ...] = ()  # names of pictures not to train on, such as scenes that another source holds out
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(
-            not (self.held_out and self.rain == "identity"),
-            "SourceConfig.held_out",
-            self.held_out,
-            "0 for rain='identity', as its rainy side equals the clean one and cannot be scored",
-        )
-        synthetic = self.dataset in ("demo", "clean")
-        _require(
-            not (synthetic and self.rain == "none"),
-            "SourceConfig.rain",
-            self.rain,
-            f"'light', 'heavy', 'varied', 'real' or 'identity', as dataset {self.dataset!r} has no rainy pictures",
-        )
-        _require(
-            not (self.dataset == "rainy" and self.rain != "none"),
-            "SourceConfig.rain",
-            self.rain,
-            "'none', as the pictures of dataset 'rainy' have rain already",
-        )
-        published = self.dataset not in ("demo", "folder", "clean", "rainy")
-        _require(
-            self.reader == "folder" or published,
-            "SourceConfig.reader",
-            self.reader,
-            f"'folder' for dataset {self.dataset!r}, as only published sets have a TFDS builder",
-        )
+        super().__post_init__()
+        equal = "0 for rain='identity', as its rainy side equals the clean one and cannot be scored"
+        self._require("held_out", not (self.held_out and self.rain == "identity"), equal)
+        styles = "'light', 'heavy', 'varied', 'real' or 'identity'"
+        dry = f"{styles}, as dataset {self.dataset!r} has no rainy pictures"
+        self._require("rain", not (self.dataset in ("demo", "clean") and self.rain == "none"), dry)
+        wet = "'none', as the pictures of dataset 'rainy' have rain already"
+        self._require("rain", not (self.dataset == "rainy" and self.rain != "none"), wet)
+        published = self.dataset in typing.get_args(Published)
+        unbuilt = f"'folder' for dataset {self.dataset!r}, as only published sets have a TFDS builder"
+        self._require("reader", self.reader == "folder" or published, unbuilt)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(_Checked):
     """Training pairs, the pictures to score, and how crops are cut."""
 
     root: str = ""  # folder that contains the sources
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
     test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by an evaluation
     held_out: Natural = 0  # training pictures held out for validation, evenly spaced over the names of all sources
-    # side of the square training crops in pixels (section 4.1)
-    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = 128
+    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = 128  # side of the square crops (section 4.1)
     flips: bool = False  # mirror crops at random; the paper does not augment
     rotations: bool = False  # rotate crops by multiples of 90 degrees at random
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
@@ -211,18 +178,15 @@ class DataConfig:
     on_broken: Literal["stop", "skip"] = "stop"  # what to do about an unreadable picture
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(bool(self.train), "DataConfig.train", self.train, "one or more sources")
+        super().__post_init__()
+        self._require("train", bool(self.train), "one or more sources")
         for number, source in enumerate(self.train):
-            _require(
-                source.dataset != "rainy",
-                f"DataConfig.train.{number}.dataset",
-                source.dataset,
-                "sets with clean pictures; those of 'rainy' can only be evaluated",
-            )
+            if source.dataset == "rainy":
+                evaluated = "sets with clean pictures; those of 'rainy' can only be evaluated"
+                _refuse(f"DataConfig.train.{number}.dataset", source.dataset, evaluated)
         for name, unused in (("repeat", 1), ("held_out", 0), ("exclude", ())):
-            value = getattr(self.test, name)
-            _require(value == unused, f"DataConfig.test.{name}", value, f"{unused!r}, as it is about training")
+            if (value := getattr(self.test, name)) != unused:
+                _refuse(f"DataConfig.test.{name}", value, f"{unused!r}, as it is about training")
 
 
 Precision = Literal["float32", "bfloat16", "float64"]
@@ -231,7 +195,7 @@ LOSSES = ("mae", "charbonnier")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(_Checked):
     """Optimisation. The defaults are the paper's (section 4.1); everything that the paper does not use is off."""
 
     seed: Annotated[Natural, _Bounds("below 2**63", below=2**63)] = 0  # of initial weights, order, crops and rain
@@ -263,19 +227,15 @@ class TrainConfig:
     tensorboard: bool = True  # write TensorBoard events in addition to metrics.jsonl
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(
-            self.batch_size % self.accumulate == 0,
-            "TrainConfig.accumulate",
-            self.accumulate,
-            f"divisors of batch_size {self.batch_size}",
-        )
+        super().__post_init__()
+        divides = self.batch_size % self.accumulate == 0
+        self._require("accumulate", divides, f"divisors of batch_size {self.batch_size}")
         known = self.loss in LOSSES or re.fullmatch(r"\w+(\.\w+)*:\w+", self.loss) is not None
-        _require(known, "TrainConfig.loss", self.loss, f"{', '.join(LOSSES)}, or a function as MODULE:FUNCTION")
+        self._require("loss", known, f"{', '.join(LOSSES)}, or a function as MODULE:FUNCTION")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalConfig:
+class EvalConfig(_Checked):
     """How pictures are de-rained and scored."""
 
     weights: str = ""  # file, workdir or packaged name; empty means the workdir's best
@@ -290,18 +250,14 @@ class EvalConfig:
     save_images: bool = True  # write the de-rained pictures
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(self.tile == 0 or self.tile >= 64, "EvalConfig.tile", self.tile, "0 or at least 64 pixels")
-        _require(
-            self.tile == 0 or self.overlap < self.tile,
-            "EvalConfig.overlap",
-            self.overlap,
-            f"less than the {self.tile} pixels of EvalConfig.tile",
-        )
+        super().__post_init__()
+        self._require("tile", self.tile == 0 or self.tile >= 64, "0 or at least 64 pixels")
+        smaller = self.tile == 0 or self.overlap < self.tile
+        self._require("overlap", smaller, f"less than the {self.tile} pixels of EvalConfig.tile")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentConfig:
+class ExperimentConfig(_Checked):
     """Everything that training and evaluation need to know."""
 
     name: str = "experiment"  # names the default workdir
@@ -311,10 +267,7 @@ class ExperimentConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
-        _require(
-            self.data.crop_size % self.model.multiple == 0,
-            "DataConfig.crop_size",
-            self.data.crop_size,
-            f"multiples of {self.model.multiple} for a model of {self.model.levels} levels",
-        )
+        super().__post_init__()
+        model, crop = self.model, self.data.crop_size
+        if crop % model.multiple:
+            _refuse("DataConfig.crop_size", crop, f"multiples of {model.multiple} for a model of {model.levels} levels")

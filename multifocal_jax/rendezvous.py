@@ -1,23 +1,24 @@
 """Lets the processes of one program find each other before JAX connects them.
 
 JAX waits for the others in silence, and aborts the process from C++ when the time is up. Here every process first
-reports to process 0 over plain TCP, at the address of JAX's coordinator, and is told when all are present.
+reports to process 0 over plain TCP, at the address of JAX's coordinator, again and again until all are present.
 """
 
 import contextlib
 import re
-import selectors
 import socket
 import sys
 import time
-from collections.abc import Iterable
+import uuid
+from collections.abc import Container
 
 from multifocal_jax.errors import UserError
 
 _SILENT_SECONDS = 10  # until a line says who is missing; the interval doubles after each line
-_TURN_SECONDS = 0.5  # between checks of the clock
+_TURN_SECONDS = 0.5  # between reports of few processes
+_LOST_TURNS = 4  # after so many without a report a process is gone
 _HELLO_SECONDS = 5  # in which a newcomer must identify itself
-_GO, _NO = b"go\n", b"no: "
+_GO, _NO, _MISSING = "go", "no: ", "missing "
 
 
 class ProcessesError(UserError):
@@ -40,113 +41,89 @@ def meet(coordinator: str, count: int, index: int, patience: float) -> None:
     if index == 0:
         _receive(clock)
     else:
-        _go_to(clock, index)
+        _report(clock, index)
 
 
 class _Patience:
     def __init__(self, place: str, count: int, seconds: float) -> None:
         self.place, self.count, self.seconds = place, count, seconds
         self.begin, self.due = time.monotonic(), _SILENT_SECONDS
+        self.turn = _TURN_SECONDS * (1 + count / 100)  # process 0 answers fewer than 200 reports a second
 
-    def line(self, missing: list[int]) -> str | None:
-        """What to say now, if anything; raises when the time is up."""
+    def spend(self, missing: list[int]) -> None:
+        """Say now and then how many are missing; raise when the time is up."""
         waited = time.monotonic() - self.begin
         if waited >= self.seconds:
             who = f"process {missing[0]}" if len(missing) == 1 else f"processes {', '.join(map(str, missing))}"
             raise ProcessesError(
                 f"{who} of {self.count} did not come to {self.place} within {self.seconds:g} s; start all of them with "
-                "the same address and count, or wait longer with --wait SECONDS"
+                "the same address and count, or wait longer"
             )
-        if waited < self.due:
-            return None
-        self.due *= 2
-        return f"waiting for {len(missing)} of {self.count} processes at {self.place}"
+        if waited >= self.due:
+            self.due *= 2
+            sys.stderr.write(f"waiting for {len(missing)} of {self.count} processes at {self.place}\n")
 
 
 def _receive(clock: _Patience) -> None:
-    """Process 0's part."""
-    here: dict[int, socket.socket] = {}
-    with contextlib.ExitStack() as stack, _listen(clock.place) as server:
-        events = stack.enter_context(selectors.DefaultSelector())
-        events.register(server, selectors.EVENT_READ)
-        while missing := [number for number in range(1, clock.count) if number not in here]:
-            try:
-                line = clock.line(missing)
-            except ProcessesError as error:
-                _tell(here.values(), _NO + str(error).encode())
-                raise
-            if line:
-                print(line, file=sys.stderr, flush=True)
-                _tell(here.values(), f"{line}\n".encode())
-            for event, _ in events.select(_TURN_SECONDS):
-                if event.fileobj is server:
-                    newcomer = server.accept()[0]
-                    number = _admit(newcomer, clock, here)
-                    if number is None:
-                        newcomer.close()
-                    else:
-                        here[number] = stack.enter_context(newcomer)
-                        events.register(newcomer, selectors.EVENT_READ, number)
-                else:  # one that has said who it is says nothing more: it is gone
-                    events.unregister(event.fileobj)
-                    del here[event.data]
-        _tell(here.values(), _GO)
-        for other in here.values():
-            with contextlib.suppress(OSError):
-                other.recv(1)  # it closes first, as otherwise the port would stay in use for a minute
+    """Process 0's part: answer every report, until all have heard that all are present."""
+    reports: dict[int, tuple[str, float]] = {}  # by process: its name for itself, and when it last reported
+    told: set[int] = set()
+    with _listen(clock.place) as server:
+        server.settimeout(_TURN_SECONDS)
+        while len(told) < clock.count - 1:
+            lost = time.monotonic() - _LOST_TURNS * clock.turn
+            reports = {number: report for number, report in reports.items() if number in told or report[1] > lost}
+            if missing := _missing(clock, reports):
+                clock.spend(missing)
+            with contextlib.suppress(OSError):  # of nobody who reports, and of one who is gone
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(_HELLO_SECONDS)
+                    text = connection.recv(100).decode("ascii", "replace")
+                    if hello := re.fullmatch(r"process (\d+) of (\d+) (\w+)\n", text):  # and not a stranger
+                        answer = _answer(clock, reports, int(hello[1]), int(hello[2]), hello[3])
+                        connection.sendall(f"{answer}\n".encode())
+                        told |= {int(hello[1])} if answer == _GO else set()
+                        connection.recv(1)  # it closes first, as otherwise the port would stay in use for a minute
 
 
-def _tell(others: Iterable[socket.socket], text: bytes) -> None:
-    for other in others:
-        with contextlib.suppress(OSError):  # one that has gone meanwhile is missed later
-            other.sendall(text)
+def _missing(clock: _Patience, reports: Container[int]) -> list[int]:
+    return [number for number in range(1, clock.count) if number not in reports]
 
 
-def _admit(newcomer: socket.socket, clock: _Patience, here: dict[int, socket.socket]) -> int | None:
-    """Number of the process that has connected; None for one that is none of ours."""
-    newcomer.settimeout(_HELLO_SECONDS)
-    with contextlib.suppress(OSError):
-        hello = re.fullmatch(rb"process (\d+) of (\d+)\n", newcomer.recv(100))
-        if hello is None:
-            return None
-        number, count = int(hello[1]), int(hello[2])
-        if count == clock.count and 0 < number < count and number not in here:
-            return number
-        refusal = f"process {number} of {count} is not wanted at {clock.place}: {clock.count} processes meet there, "
-        refusal += f"of which {', '.join(map(str, [0, *sorted(here)]))} came before; see --process-count, --process-id"
-        newcomer.sendall(_NO + refusal.encode())
-    return None
+def _answer(clock: _Patience, reports: dict[int, tuple[str, float]], number: int, count: int, name: str) -> str:
+    """What a process is told that reports; `reports` takes it in if it is wanted."""
+    taken = number in reports and reports[number][0] != name
+    if count != clock.count or not 0 < number < count or taken:
+        return (
+            f"{_NO}process {number} of {count} is not wanted at {clock.place}: {clock.count} processes meet there, of "
+            f"which {', '.join(map(str, [0, *sorted(reports)]))} came before; see its count and number"
+        )
+    reports[number] = name, time.monotonic()
+    missing = _missing(clock, reports)
+    return _MISSING + ",".join(map(str, missing)) if missing else _GO
 
 
-def _go_to(clock: _Patience, index: int) -> None:
+def _report(clock: _Patience, index: int) -> None:
     """The part of the others."""
     host, _, port = clock.place.rpartition(":")
+    name, missing = uuid.uuid4().hex, [0]
     while True:
-        if line := clock.line([0]):
-            print(line, file=sys.stderr, flush=True)
-        address = host.strip("[]"), int(port)
+        clock.spend(missing)
+        answer = ""
         with (
             contextlib.suppress(OSError),  # process 0 is not there yet, or has gone again
-            socket.create_connection(address, timeout=_HELLO_SECONDS) as connection,
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_HELLO_SECONDS) as connection,
         ):
-            connection.sendall(f"process {index} of {clock.count}\n".encode())
-            if _hears_go(connection, clock):
-                return
-        time.sleep(_TURN_SECONDS)
-
-
-def _hears_go(connection: socket.socket, clock: _Patience) -> bool:
-    """Wait for process 0's word, and pass on what it says meanwhile; False if it has gone."""
-    connection.settimeout(clock.seconds)
-    while text := connection.recv(1000):
-        if text.startswith(_NO):
-            raise ProcessesError(text.removeprefix(_NO).decode())
-        if text.endswith(_GO):
-            return True
-        if not text.startswith(b"waiting "):  # another program listens there
-            return False
-        print(text.decode().rstrip("\n"), file=sys.stderr, flush=True)
-    return False
+            connection.sendall(f"process {index} of {clock.count} {name}\n".encode())
+            answer = connection.makefile(errors="replace").readline(10_000).rstrip("\n")
+        if answer == _GO:
+            return
+        if answer.startswith(_NO):
+            raise ProcessesError(answer.removeprefix(_NO))
+        if re.fullmatch(_MISSING + r"\d+(,\d+)*", answer):  # and not what another program says
+            missing = [int(number) for number in answer.removeprefix(_MISSING).split(",")]
+        time.sleep(clock.turn)
 
 
 def _listen(coordinator: str) -> socket.socket:

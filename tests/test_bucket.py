@@ -1,6 +1,5 @@
 """Data, workdir and reports in a bucket (in memory): everything but Orbax's checkpoints, which need a true one."""
 
-import dataclasses
 import json
 
 import fsspec
@@ -8,6 +7,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 from etils import epath
+from PIL import Image
 
 import multifocal_jax
 from multifocal_jax.cli.main import run
@@ -20,13 +20,14 @@ from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.weights import load_weights
 from tests import bucket
+from tests.training.helpers import logged, with_train
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
 @pytest.fixture
 def pairs(rng):
     """Four pairs in gs://data/set."""
-    from PIL import Image
-
     with bucket.installed():
         root = epath.Path("gs://data/set")
         for side in ("rain", "norain"):
@@ -88,23 +89,22 @@ def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatc
     workdir = epath.Path("gs://runs/first")
     result = loop.train(config, workdir, quiet=True)
     assert str(result.weights) == "gs://runs/first/weights.safetensors"
-    longer = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=4))
+    longer = with_train(config, steps=4)
     loop.train(longer, workdir, quiet=True)
 
     assert json.loads((workdir / "config.json").read_text()) == json.loads(json.dumps(to_dict(longer)))
-    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 4]  # the second run's lines follow those of the first
+    assert [line["step"] for line in logged(workdir)] == [
+        1,
+        2,
+        3,
+        4,
+    ]  # the second run's lines follow those of the first
     assert len([path for path in workdir.iterdir() if path.name.startswith("events.out.tfevents")]) == 2
     images = {path.name for path in (workdir / "images").iterdir()}
     assert images == {f"{step:07d}_crop-{crop}.png" for step in (2, 4) for crop in range(3)}
     assert load_weights(workdir / "weights.safetensors").record["step"] == 4
 
-    (tmp_path / "config.py").write_text(
-        "import json\nfrom multifocal_jax.config import ExperimentConfig\n"
-        "from multifocal_jax.config_files import from_dict\n"
-        f"def get_config():\n    return from_dict(ExperimentConfig, json.loads({json.dumps(to_dict(longer))!r}))\n"
-    )
-    command = ["evaluate", "--config", str(tmp_path / "config.py"), "--workdir", str(workdir), "--quiet"]
+    command = ["evaluate", "--workdir", str(workdir), "--quiet"]
     assert run([*command, "--config.eval.limit=2"]) == 0
     assert run([*command, "--resume"]) == 0
     folder = workdir / "evaluation"
@@ -115,7 +115,5 @@ def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatc
     assert "data:image/webp" in (folder / "report.html").read_text()
 
     rainy, _ = open_source(config.data.test, config.data.root).load(1)
-    from PIL import Image
-
     with (folder / "images" / "1.png").open("rb") as file, Image.open(file) as written:
         np.testing.assert_array_equal(multifocal_jax.load(str(workdir))(rainy), np.asarray(written))

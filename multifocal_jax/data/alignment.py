@@ -8,6 +8,7 @@ pictures at most 0.03; see docs/data.md.
 
 import numpy as np
 from scipy.ndimage import uniform_filter
+from scipy.stats import skew
 
 _PEAK = 0.08  # phase correlation of one scene under rain
 _CHANCE = 12.0  # a peak by chance, in units of 1/√pixels, for pictures so small that it exceeds the above
@@ -16,15 +17,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def find_fault(rainy: np.ndarray, clean: np.ndarray) -> tuple[str, str] | None:
-    """What is wrong with a pair, if anything.
-
-    Args:
-        rainy: uint8 (H, W, 3).
-        clean: likewise, of the same size.
-
-    Returns:
-        "different", "misaligned" or "swapped", with details; None for a sound pair.
-    """
+    """What is wrong with a pair, of uint8 (H, W, 3): "different", "misaligned" or "swapped", with details; or None."""
     wet, dry = rainy @ _LUMA, clean @ _LUMA
     if wet.std() < 1 or dry.std() < 1:
         return None  # nothing to compare in a uniform picture
@@ -35,7 +28,7 @@ def find_fault(rainy: np.ndarray, clean: np.ndarray) -> tuple[str, str] | None:
         return "misaligned", f"the rainy side is moved by {down} pixels down and {right} right"
     difference = wet - dry
     detail = difference - uniform_filter(difference, 9, mode="nearest")
-    if _skewness(detail) < _SKEW and _roughness(wet) < _roughness(dry):
+    if detail.any() and skew(detail.ravel()) < _SKEW and _roughness(wet) < _roughness(dry):
         return "swapped", "the clean side has the bright streaks"
     return None
 
@@ -53,12 +46,6 @@ def displacement(moved: np.ndarray, fixed: np.ndarray) -> tuple[int, int, float]
     down = int((row + height // 2) % height - height // 2)
     right = int((column + width // 2) % width - width // 2)
     return down, right, float(correlation.max())
-
-
-def _skewness(values: np.ndarray) -> float:
-    centred = values - values.mean()
-    variance = np.mean(centred**2)
-    return float(np.mean(centred**3) / variance**1.5) if variance > 1e-9 else 0.0
 
 
 def _roughness(image: np.ndarray) -> float:

@@ -23,13 +23,10 @@ class ModeSpeed:
 
 
 def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...]) -> ModeSpeed:
-    """Measure one mode.
+    """Measure the mode that `data` is opened in, each figure for so many seconds, once all pictures are decoded.
 
-    Args:
-        data: opened in that mode. Pictures are decoded before the clock starts.
-        seconds: duration of each measurement.
-        step_seconds: durations of the training step for which the waiting share is measured. The host sleeps during the
-            step, as it would while an accelerator computes.
+    `step_seconds` are durations of the training step for which the waiting share is measured. The host sleeps during
+    the step, as it would while an accelerator computes.
     """
     rows = data.batch_size
     batches = data.batches(0)
@@ -45,10 +42,7 @@ def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...])
 def decoder_speed(load: Callable[[int], object], count: int, seconds: float) -> float:
     """Pictures or pairs per second that Pillow decodes with one thread per core, the limit for streaming.
 
-    Args:
-        load: decodes a picture by number.
-        count: number of pictures.
-        seconds: duration of the measurement.
+    `load` decodes one of `count` pictures by number; it is measured for so many seconds.
     """
     threads = os.cpu_count() or 1
     done, start = 0, time.perf_counter()

@@ -8,9 +8,8 @@ This module imports tensorflow_datasets; everything else of the package works wi
 """
 
 import io
-import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +24,7 @@ from multifocal_jax.data.layouts import Pair, Picture, complete_pairs
 from multifocal_jax.data.published import PUBLISHED
 
 _SHARD = 1000  # pairs per file, so that files of the published sets stay below a gigabyte
-_FILES = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+_FORMAT = "array_record"
 
 
 class RainyPairs(tfds.core.GeneratorBasedBuilder):
@@ -36,6 +35,11 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "Pairs in the order of their names."}
+
+    def __init_subclass__(cls, **options: Any):
+        cls.name = cls.__name__.lower()
+        cls.MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(cls.name)
+        super().__init_subclass__(**options)
 
     def __init__(self, *, any_size: bool = False, **options: Any):
         """In addition to TFDS's arguments: `any_size` accepts other numbers of pairs, or a single split."""
@@ -59,7 +63,7 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Any]]]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[dict[str, Any]]]:
         splits: dict[str, list[Pair]] = {}
         missing: list[DataError] = []
         for split, expected in PUBLISHED[self.name].sizes.items():
@@ -73,7 +77,7 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
             if len(pairs) != expected and not self._any_size:
                 raise DataError(
                     f"{self.name}: {dl_manager.manual_dir} has {len(pairs):,} {split} pairs, the published set has "
-                    f"{expected:,}; complete it, or build what is there with --any-size"
+                    f"{expected:,}; complete it, or build what is there with any_size"
                 )
             if pairs in splits.values():
                 both = " and ".join([*splits, split])
@@ -85,58 +89,30 @@ class RainyPairs(tfds.core.GeneratorBasedBuilder):
             raise missing[0]
         return {split: self._generate_examples(pairs) for split, pairs in splits.items()}
 
-    def _generate_examples(self, pairs: list[Pair]) -> Iterator[tuple[int, Any]]:
-        for index, pair in enumerate(tqdm(pairs, self.name, unit="pairs", leave=False, disable=None)):
+    def _generate_examples(self, pairs: list[Pair]) -> Iterator[dict[str, Any]]:
+        for pair in tqdm(pairs, self.name, unit="pairs", leave=False, disable=None):
             rainy, clean = pair.load()  # names a file that is broken, or a pair of two sizes
-            yield (
-                index,
-                {
-                    "rainy": _stored(pair.rainy, rainy),
-                    "clean": _stored(pair.clean, clean),
-                    "name": pair.name,
-                    "background": pair.clean.path.stem,
-                },
-            )
+            yield {
+                "rainy": _stored(pair.rainy, rainy),
+                "clean": _stored(pair.clean, clean),
+                "name": pair.name,
+                "background": pair.clean.path.stem,
+            }
 
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
     ) -> None:
-        """Write every split in the order of its examples, file by file.
+        """Write the examples in their order.
 
-        TFDS's own writer sorts first. It holds all examples in memory or, from 1 GB on, in files that it opens with
+        TFDS's builders sort first. They hold all examples in memory or, from 1 GB on, in files that they open with
         TensorFlow; these sets are larger and in order already.
         """
-        infos = [self._write_split(split, examples) for split, examples in self._split_generators(dl_manager).items()]
-        self.info.set_splits(tfds.core.SplitDict(infos))
-
-    def _write_split(self, split: str, examples: Iterator[tuple[int, Any]]) -> tfds.core.SplitInfo:
-        file_format, features = self.info.file_format, self.info.features
-        assert file_format is not None
-        assert isinstance(features, tfds.features.FeaturesDict)
-        files = tfds.core.ShardedFileTemplate(
-            data_dir=self.data_path,
-            template=_FILES,
-            dataset_name=self.name,
-            split=split,
-            filetype_suffix=file_format.file_suffix,
-        )
-        lengths: list[int] = []
-        written = 0
-
-        def records(shard: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, bytes]]:
-            nonlocal written
-            for key, example in shard:
-                record = features.serialize_example(example)
-                written += len(record)
-                lengths[-1] += 1
-                yield key, record
-
-        for first in examples:
-            path = files.sharded_filepath(shard_index=len(lengths), num_shards=None)
-            lengths.append(0)
-            shard = itertools.chain([first], itertools.islice(examples, _SHARD - 1))
-            self._example_writer().write(path, records(shard))
-        return tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=written, filename_template=files)
+        splits, info = self._split_generators(dl_manager), self._info()  # which names the folder to write to now
+        writer = tfds.core.SequentialWriter(info, _SHARD, file_format=_FORMAT)
+        writer.initialize_splits(list(splits))
+        writer.add_examples(splits)  # pyright: ignore[reportArgumentType]  # it only iterates over them
+        writer.close_all()
+        self.info.set_splits(info.splits)
 
 
 def _stored(picture: Picture, pixels: np.ndarray) -> str | io.BytesIO:
@@ -158,57 +134,33 @@ def _instructions(name: str) -> str:
 class Rain200H(RainyPairs):
     """Heavy rain, 1,800 + 200 pairs."""
 
-    name = "rain200h"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
-
 
 class Rain200L(RainyPairs):
     """Light rain, 1,800 + 200 pairs."""
-
-    name = "rain200l"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
 
 
 class Rain100H(RainyPairs):
     """Heavy rain, 1,800 + 100 pairs."""
 
-    name = "rain100h"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
-
 
 class Rain100L(RainyPairs):
     """Light rain, 200 + 100 pairs."""
-
-    name = "rain100l"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
 
 
 class Rain800(RainyPairs):
     """700 + 100 two-sided pictures, the clean side left."""
 
-    name = "rain800"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
-
 
 class Rain1400(RainyPairs):
     """12,600 + 1,400 pairs, 14 rains over every clean picture."""
-
-    name = "rain1400"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
 
 
 class Did(RainyPairs):
     """12,000 + 1,200 two-sided pictures, the rainy side left."""
 
-    name = "did"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
-
 
 class Spa(RainyPairs):
     """Real rain, 638,492 + 1,000 pairs."""
-
-    name = "spa"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = _instructions(name)
 
 
 BUILDERS: dict[str, type[RainyPairs]] = {
@@ -236,12 +188,12 @@ def prepare(name: str, root: str | Path, data_dir: str | Path, any_size: bool = 
     if not Path(root).is_dir():
         raise DataError(f"{name}: folder {root} does not exist. {_instructions(name)}")
     try:
-        builder = BUILDERS[name](data_dir=os.fspath(data_dir), file_format="array_record", any_size=any_size)
+        builder = BUILDERS[name](data_dir=os.fspath(data_dir), file_format=_FORMAT, any_size=any_size)
         if builder.data_path.exists():
             raise DataError(f"{name} is prepared already in {builder.data_path}; delete that folder to build it again")
         builder.download_and_prepare(
             download_config=tfds.download.DownloadConfig(manual_dir=os.fspath(root), verify_ssl=True)
         )
     except OSError as error:
-        raise DataError(f"{name} cannot be written to {data_dir}: {error}; choose another --data-dir") from None
+        raise DataError(f"{name} cannot be written to {data_dir}: {error}; choose another data_dir") from None
     return {split: int(info.num_examples) for split, info in builder.info.splits.items()}

@@ -1,7 +1,9 @@
 """Finds faults in data sets: broken, unpaired, misaligned, swapped, duplicate pictures, and overlaps of two sets."""
 
+import itertools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -60,8 +62,8 @@ class CheckReport:
     @property
     def faults(self) -> list[Fault]:
         """All faults found."""
-        found = [*(checked.faults for checked in self.sets), *(item.overlaps for item in self.comparisons)]
-        return [item for faults in found for item in faults]
+        found = [checked.faults for checked in self.sets] + [item.overlaps for item in self.comparisons]
+        return list(itertools.chain(*found))
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -114,19 +116,17 @@ def check(root: str | Path, dataset: str = "", against: str | Path = "", against
         DataError: there is nothing to check.
     """
     sets = _check_splits(Path(root), dataset)
-    pairs = [(one, other) for position, one in enumerate(sets) for other in sets[position + 1 :]]
+    pairs = list(itertools.combinations(sets, 2))
     if against:
         others = _check_splits(Path(against), against_dataset)
-        pairs += [(one, other) for one in sets for other in others]
+        pairs += itertools.product(sets, others)
         sets = sets + others
     return CheckReport(sets, [_compare(one, other) for one, other in pairs])
 
 
 def _compare(one: CheckedSet, other: CheckedSet) -> Comparison:
-    overlaps = [
-        Fault("overlap", one.names[here], f"the same scene as {other.names[there]}")
-        for here, there in same_scene(one.fingerprints, other.fingerprints)
-    ]
+    alike = same_scene(one.fingerprints, other.fingerprints)
+    overlaps = [Fault("overlap", one.names[here], f"the same scene as {other.names[there]}") for here, there in alike]
     return Comparison(f"{one.title} with {other.title}", overlaps)
 
 
@@ -156,11 +156,12 @@ def _check_splits(root: Path, dataset: str) -> list[CheckedSet]:
         files = find_images(root, recursive=True)
         if not files:
             raise DataError(f"no pictures under {root}")
-        pictures = list(zip(unique_names(files, root), map(Picture, files), strict=True))
-        return [_check_pictures(root.resolve().name, root, pictures)]
+        named = zip(unique_names(files, root), map(Picture, files), strict=True)
+        pairs = [Pair(name, picture, picture) for name, picture in named]
+        return [_check_pairs(root.resolve().name, root, pairs, kind="photographs")]
     if dataset not in PUBLISHED:
         layout = find_pairs(dataset, root)
-        return [_check_pairs(root.resolve().name, layout.folder, layout.pairs, layout.unpaired, None)]
+        return [_check_pairs(root.resolve().name, layout.folder, layout.pairs, layout.unpaired)]
     checked, errors = [], []
     for split, size in PUBLISHED[dataset].sizes.items():
         try:
@@ -179,57 +180,36 @@ def _check_splits(root: Path, dataset: str) -> list[CheckedSet]:
 Inspection = tuple[tuple[int, int] | None, np.ndarray | None, Fault | None]  # size, thumbnail, fault
 
 
-def _check_pairs(title: str, folder: Path, pairs: list[Pair], unpaired: list[str], published: int | None) -> CheckedSet:
-    def inspect(number: int) -> Inspection:
-        pair = pairs[number]
-        try:
-            rainy, clean = pair.load()
-        except ImageError as error:
-            kind = "sizes" if "must be of one size" in str(error) else "unreadable"
-            return None, None, Fault(kind, pair.name, str(error))
-        found = find_fault(rainy, clean)
-        return clean.shape[:2], thumbnail(clean), Fault(found[0], pair.name, found[1]) if found else None
-
-    inspections = in_threads(inspect, len(pairs), title)
-    lonely = [Fault("unpaired", title, line) for line in unpaired]
-    # One clean picture under several rains is one background.
-    backgrounds = [(str(pair.clean.path), pair.name) for pair in pairs]
-    return _collect(title, folder, "pairs", len(pairs), published, inspections, backgrounds, lonely)
+def _inspect(pair: Pair) -> Inspection:
+    try:
+        rainy, clean = pair.load()
+    except ImageError as error:
+        kind = "sizes" if "must be of one size" in str(error) else "unreadable"
+        return None, None, Fault(kind, pair.name, str(error))
+    found = None if pair.rainy == pair.clean else find_fault(rainy, clean)
+    return clean.shape[:2], thumbnail(clean), Fault(found[0], pair.name, found[1]) if found else None
 
 
-def _check_pictures(title: str, folder: Path, pictures: list[tuple[str, Picture]]) -> CheckedSet:
-    def inspect(number: int) -> Inspection:
-        name, picture = pictures[number]
-        try:
-            image = picture.load()
-        except ImageError as error:
-            return None, None, Fault("unreadable", name, str(error))
-        return image.shape[:2], thumbnail(image), None
-
-    inspections = in_threads(inspect, len(pictures), title)
-    backgrounds = [(str(picture.path), name) for name, picture in pictures]
-    return _collect(title, folder, "photographs", len(pictures), None, inspections, backgrounds, [])
-
-
-def _collect(
+def _check_pairs(
     title: str,
     folder: Path,
-    kind: str,
-    count: int,
-    published: int | None,
-    inspections: list[Inspection],
-    backgrounds: list[tuple[str, str]],
-    faults: list[Fault],
+    pairs: list[Pair],
+    unpaired: Sequence[str] = (),
+    published: int | None = None,
+    kind: str = "pairs",
 ) -> CheckedSet:
+    """Check pairs, or photographs as pairs of a picture with itself."""
+    inspections = in_threads(lambda number: _inspect(pairs[number]), len(pairs), title)
     sizes = Counter(f"{size[1]}x{size[0]}" for size, _, _ in inspections if size is not None)
-    faults = faults + [fault for _, _, fault in inspections if fault is not None]
-    thumbnails: dict[str, tuple[str, np.ndarray]] = {}
-    for (path, name), (_, small, _) in zip(backgrounds, inspections, strict=True):
+    faults = [Fault("unpaired", title, line) for line in unpaired]
+    faults += [fault for _, _, fault in inspections if fault is not None]
+    backgrounds: dict[Path, tuple[str, np.ndarray]] = {}  # one clean picture under several rains is one of these
+    for pair, (_, small, _) in zip(pairs, inspections, strict=True):
         if small is not None:
-            thumbnails.setdefault(path, (name, small))
-    names = [name for name, _ in thumbnails.values()]
-    fingerprints = Fingerprints.of([small for _, small in thumbnails.values()])
+            backgrounds.setdefault(pair.clean.path, (pair.name, small))
+    names = [name for name, _ in backgrounds.values()]
+    fingerprints = Fingerprints.of([small for _, small in backgrounds.values()])
     for one, other in same_scene(fingerprints, fingerprints):
         if one < other:
             faults.append(Fault("duplicate", names[other], f"the same scene as {names[one]}"))
-    return CheckedSet(title, str(folder), kind, count, published, dict(sizes), faults, names, fingerprints)
+    return CheckedSet(title, str(folder), kind, len(pairs), published, dict(sizes), faults, names, fingerprints)

@@ -15,7 +15,7 @@ import numpy as np
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.plan import BatchPlan, Samples, crop_start
-from multifocal_jax.data.sources import Pairs, PhotographFiles
+from multifocal_jax.data.sources import PhotographFiles, Photographs
 
 Images = tuple[np.ndarray | None, np.ndarray]  # rainy (None where rain is synthesised) and clean, uint8 (H, W, 3)
 Batch = dict[str, np.ndarray]
@@ -28,7 +28,7 @@ _BLOCK = 64  # batches whose crop positions are computed at once in "device" mod
 class TrainingPictures:
     """The pictures to train on, numbered over all sources, and how often an epoch uses each."""
 
-    sources: Sequence[Pairs | PhotographFiles]
+    sources: Sequence[Photographs]
     rain: Sequence[str]  # style of each source, "none" for real rain
     table: np.ndarray  # (pictures, 2): source and index in it
     entries: np.ndarray  # (entries of an epoch,): number of the picture
@@ -37,16 +37,11 @@ class TrainingPictures:
         return len(self.table)
 
     def name(self, number: int) -> str:
-        """Name of a picture for messages."""
         source, index = self.table[number]
         return self.sources[source].name(int(index))
 
     def load(self, number: int) -> Images:
-        """Decode a picture.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
+        """Decode a picture; raises `ImageError` if it cannot be read."""
         source, index = (int(value) for value in self.table[number])
         pictures = self.sources[source]
         if self.rain[source] == "none":
@@ -67,62 +62,58 @@ class TrainingPictures:
 
 
 @dataclass
-class DecodedPictures:
-    """All pictures, decoded once. A broken one is replaced according to `TrainingPictures.stand_ins`."""
-
-    images: list[Images]
-    broken: list[int]
-
-    @classmethod
-    def decode(cls, pictures: TrainingPictures, crop: int, skip_broken: bool) -> "DecodedPictures":
-        """Decode all.
-
-        Raises:
-            ImageError: a picture is unreadable and `skip_broken` is off.
-            DataError: a picture is smaller than the crop, or none can replace a broken one.
-        """
-
-        def load(number: int) -> Images | None:
-            return load_or_skip(pictures, number, crop, skip_broken)
-
-        loaded = in_threads(load, len(pictures), "decoding")
-        broken = [number for number, images in enumerate(loaded) if images is None]
-        images: list[Images] = []
-        for number in range(len(loaded)):
-            candidates = (loaded[other] for other in pictures.stand_ins(number))
-            found = next((found for found in candidates if found is not None), None)
-            images.append(found or _none_readable(pictures.name(number)))
-        return cls(images, broken)
-
-    def load(self, number: int) -> Images:
-        """The picture's pixels."""
-        return self.images[number]
-
-
-@dataclass
-class StreamedPictures:
-    """Pictures decoded when needed. A broken one is replaced according to `TrainingPictures.stand_ins`."""
+class PictureStore:
+    """Decodes pictures when they are needed, or all at once; see `TrainingPictures.stand_ins` for broken ones."""
 
     pictures: TrainingPictures
     crop: int
     skip_broken: bool
     broken: list[int] = field(default_factory=list)
+    decoded: dict[int, Images] = field(default_factory=dict)
+
+    def decode_all(self) -> None:
+        """Decode and keep all pictures; errors as for `load`."""
+        read = in_threads(self._read, len(self.pictures), "decoding")
+        self.decoded = {number: images for number, images in enumerate(read) if images is not None}
+        self.broken = [number for number, images in enumerate(read) if images is None]
+        self.decoded |= {number: self.load(number) for number in self.broken}
 
     def load(self, number: int) -> Images:
-        """Decode the picture.
+        """The picture, or the first that can take its place.
 
         Raises:
             ImageError: it is unreadable and `skip_broken` is off.
             DataError: it is smaller than the crop, or none can replace it.
         """
         for candidate in self.pictures.stand_ins(number):
-            if candidate in self.broken:
-                continue
-            images = load_or_skip(self.pictures, candidate, self.crop, self.skip_broken)
-            if images is not None:
-                return images
-            self.broken.append(candidate)
-        return _none_readable(self.pictures.name(number))
+            if candidate in self.decoded:
+                return self.decoded[candidate]
+            if candidate not in self.broken:
+                images = self._read(candidate)
+                if images is not None:
+                    return images
+                self.broken.append(candidate)
+        raise DataError(
+            f"training picture {self.pictures.name(number)} cannot be read, nor can any that could take its place; "
+            "run: multifocal data check FOLDER"
+        )
+
+    def _read(self, number: int) -> Images | None:
+        """Decode a picture; None if it is unreadable and `skip_broken` is on."""
+        try:
+            rainy, clean = self.pictures.load(number)
+        except ImageError as error:
+            if not self.skip_broken:
+                raise ImageError(f"{error} (data.on_broken='skip' trains without it)") from None
+            logging.getLogger(__name__).warning("skipped: %s", error)
+            return None
+        height, width, _ = clean.shape
+        if min(height, width) < self.crop:
+            raise DataError(
+                f"picture {self.pictures.name(number)} is {width}x{height}, smaller than the crop of "
+                f"{self.crop}x{self.crop}; set data.crop_size to at most {min(height, width)} or remove the picture"
+            )
+        return rainy, clean
 
 
 def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Result]:
@@ -138,36 +129,6 @@ def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Re
             raise
 
 
-def load_or_skip(pictures: TrainingPictures, number: int, crop: int, skip_broken: bool) -> Images | None:
-    """Decode a picture; None if it is unreadable and `skip_broken` is on.
-
-    Raises:
-        ImageError: it is unreadable and `skip_broken` is off.
-        DataError: it is smaller than the crop.
-    """
-    try:
-        rainy, clean = pictures.load(number)
-    except ImageError as error:
-        if not skip_broken:
-            raise ImageError(f"{error} (data.on_broken='skip' trains without it)") from None
-        logging.getLogger(__name__).warning("skipped: %s", error)
-        return None
-    height, width, _ = clean.shape
-    if min(height, width) < crop:
-        raise DataError(
-            f"picture {pictures.name(number)} is {width}x{height}, smaller than the crop of {crop}x{crop}; set "
-            f"data.crop_size to at most {min(height, width)} or remove the picture"
-        )
-    return rainy, clean
-
-
-def _none_readable(name: str) -> Images:
-    raise DataError(
-        f"training picture {name} cannot be read, nor can any that could take its place; run: "
-        "multifocal data check FOLDER"
-    )
-
-
 class CutBatch(NamedTuple):
     """A batch from a worker."""
 
@@ -180,18 +141,14 @@ class CropReader:
     """Cuts one process's share of batch t."""
 
     plan: BatchPlan
-    pictures: TrainingPictures
-    store: DecodedPictures | StreamedPictures
-    crop: int
+    store: PictureStore
     rows: tuple[int, int]  # this process's rows of the global batch
 
     def __call__(self, t: int) -> CutBatch:
-        """Batch t."""
-        samples = self.plan.batch(t, self.rows)
-        count, crop = len(samples.index), self.crop
-        clean = np.empty((count, crop, crop, 3), np.uint8)
-        rainy = np.empty_like(clean) if "none" in self.pictures.rain else None
-        for row, number in enumerate(self.pictures.entries[samples.entry]):
+        samples, pictures, crop = self.plan.batch(t, self.rows), self.store.pictures, self.store.crop
+        clean = np.empty((len(samples.index), crop, crop, 3), np.uint8)
+        rainy = np.empty_like(clean) if "none" in pictures.rain else None
+        for row, number in enumerate(pictures.entries[samples.entry]):
             wet, dry = self.store.load(int(number))
             height, width, _ = dry.shape
             top = int(crop_start(samples.top[row], height, crop))
@@ -200,7 +157,7 @@ class CropReader:
             if rainy is not None:
                 rainy[row] = (dry if wet is None else wet)[top : top + crop, left : left + crop]
         arrays = {"clean": clean} if rainy is None else {"clean": clean, "rainy": rainy}
-        return CutBatch(arrays | sample_fields(samples, self.plan, self.pictures), tuple(self.store.broken))
+        return CutBatch(arrays | sample_fields(samples, self.plan, pictures), tuple(self.store.broken))
 
 
 def sample_fields(samples: Samples, plan: BatchPlan, pictures: TrainingPictures) -> Batch:
@@ -220,16 +177,15 @@ def sample_fields(samples: Samples, plan: BatchPlan, pictures: TrainingPictures)
 class ResidentPictures:
     """All pictures as flat rows of pixels, to be kept on the device, and batches of the crops' positions."""
 
-    def __init__(self, plan: BatchPlan, pictures: TrainingPictures, store: DecodedPictures, crop: int):
+    def __init__(self, plan: BatchPlan, store: PictureStore):
         """Concatenate the pictures.
 
         Raises:
             DataError: there are more pixels than 32-bit positions can count.
         """
-        self._plan = plan
-        self._pictures = pictures
-        self._crop = crop
-        shapes = np.array([clean.shape[:2] for _, clean in store.images], np.int64)
+        self._plan, self._pictures, self._crop = plan, store.pictures, store.crop
+        images = [store.load(number) for number in range(len(store.pictures))]
+        shapes = np.array([clean.shape[:2] for _, clean in images], np.int64)
         self._heights, self._widths = shapes.T
         ends = np.cumsum(shapes.prod(axis=1))
         if ends[-1] >= 2**31:
@@ -238,9 +194,9 @@ class ResidentPictures:
                 "data.mode to 'memory' or 'stream'"
             )
         self._offsets = np.concatenate([[0], ends[:-1]])
-        self.arrays = {"clean": np.concatenate([clean.reshape(-1, 3) for _, clean in store.images])}
-        if "none" in pictures.rain:
-            sides = (clean if rainy is None else rainy for rainy, clean in store.images)
+        self.arrays = {"clean": np.concatenate([clean.reshape(-1, 3) for _, clean in images])}
+        if "none" in self._pictures.rain:
+            sides = (clean if rainy is None else rainy for rainy, clean in images)
             self.arrays["rainy"] = np.concatenate([side.reshape(-1, 3) for side in sides])
 
     def batches(self, start: int, rows: tuple[int, int]) -> Iterator[Batch]:
@@ -271,12 +227,9 @@ class ResidentPictures:
 
 
 def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> Iterator[CutBatch]:
-    """Batches `start`, `start` + 1, …, prefetched by Grain.
+    """Batches `start`, `start` + 1, …, prefetched by Grain in so many processes or, for 0, threads of this one.
 
-    Args:
-        batch: makes batch t; Grain's element is a whole batch, which costs far less than single crops.
-        start: the first t.
-        workers: number of processes; 0 uses threads of this process.
+    Grain's element is a whole batch, which costs far less than single crops.
     """
     import grain
 

@@ -8,15 +8,13 @@ from typing import Any
 
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.errors import DataError, ImageError
-from multifocal_jax.data.sources import IDENTITY, Pairs, PhotographFiles
+from multifocal_jax.data.sources import IDENTITY, Photographs
 from multifocal_jax.files import encode
 
 _PRINTED = 64  # pictures of a source that its fingerprint covers
 
 
-def hold_out(
-    sources: list[Pairs | PhotographFiles], config: DataConfig
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def hold_out(sources: list[Photographs], config: DataConfig) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Hold out pictures, evenly spaced over the sorted names: over all sources in order, and within single sources.
 
     Returns:
@@ -50,7 +48,7 @@ def _evenly(entries: list[tuple[int, int]], count: int, field: str) -> list[tupl
     return [entries[(place * len(entries)) // count] for place in range(count)]
 
 
-def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Pairs | PhotographFiles]) -> set[tuple[int, int]]:
+def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Photographs]) -> set[tuple[int, int]]:
     """Pictures of all sources that share a background with one of `chosen`, including these.
 
     Files are compared by their resolved paths. Prepared sets store only names, which are compared within a set, and
@@ -63,7 +61,7 @@ def _same_background(chosen: set[tuple[int, int]], sources: Sequence[Pairs | Pho
     return {(number, index) for number, index in entries if sources[number].scene(index) in held_out}
 
 
-def fingerprint(source: Pairs | PhotographFiles) -> dict[str, Any]:
+def fingerprint(source: Photographs) -> dict[str, Any]:
     """Identify a source independently of its place: the number of its pictures and a hash of some of them.
 
     The hash covers name and size of the clean file of up to 64 evenly spaced pictures, so it is quick for large sets
@@ -77,12 +75,8 @@ def fingerprint(source: Pairs | PhotographFiles) -> dict[str, Any]:
     return {"pictures": count, "sha256": digest.hexdigest()}
 
 
-def _indices(source: Pairs | PhotographFiles, settings: SourceConfig, field: str) -> set[int]:
-    """Indices of the pictures that a source excludes by name.
-
-    Raises:
-        DataError: no picture has such a name.
-    """
+def _indices(source: Photographs, settings: SourceConfig, field: str) -> set[int]:
+    """Indices of the pictures that a source excludes by name."""
     if not settings.exclude:
         return set()
     places = {source.name(index): index for index in range(len(source))}

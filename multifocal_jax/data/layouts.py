@@ -5,6 +5,7 @@ picture is rainy is a property of the set and never guessed.
 """
 
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -122,9 +123,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
     """
     root = as_path(root)
     if not root.exists():
-        raise DataError(
-            f"{dataset}: {root} does not exist; expected there: {_expected(dataset)}{_advice(dataset, root)}"
-        )
+        raise DataError(f"{dataset}: {root} does not exist; expected there: {_expected(dataset, root)}")
     if root.is_file():
         return _from_list(root)
     if dataset not in PUBLISHED:
@@ -132,9 +131,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
     else:
         arrangement = PUBLISHED[dataset].arrangement
         lists = _split_lists(root, split) if arrangement == "list" else []
-        if len(lists) > 1:
-            names = ", ".join(path.name for path in lists)
-            raise DataError(f"{dataset}: {root} has several lists for {split}: {names}; point root at one of them")
+        _check_single(lists, f"{dataset}: {root} has several lists for {split}")
         if lists:
             layout = _from_list(lists[0])
         else:
@@ -142,9 +139,7 @@ def find_pairs(dataset: str, root: str | Path, split: str = "train") -> Layout:
             sided = arrangement in ("rainy_left", "clean_left")
             layout = _two_sided(folder, arrangement) if sided else _from_folder(folder)
     if not layout.pairs and not layout.unpaired:
-        raise NoPairsError(
-            f"{dataset}: no pairs under {layout.folder}; expected: {_expected(dataset)}{_advice(dataset, root)}"
-        )
+        raise NoPairsError(f"{dataset}: no pairs under {layout.folder}; expected: {_expected(dataset, root)}")
     return layout
 
 
@@ -155,31 +150,30 @@ def complete_pairs(dataset: str, root: str | Path, split: str = "train") -> list
         DataError: as `find_pairs`, or pictures have no partner; the message lists them by name.
     """
     layout = find_pairs(dataset, root, split)
-    if layout.unpaired:
+    if lonely := layout.unpaired:
+        shown = "; ".join(lonely[:8]) + (f"; and {len(lonely) - 8} more" if len(lonely) > 8 else "")
         raise DataError(
-            f"{dataset}: {len(layout.unpaired)} pictures under {layout.folder} have no partner: "
-            f"{_some(layout.unpaired)}; add what is missing or remove them"
+            f"{dataset}: {len(lonely)} pictures under {layout.folder} have no partner: {shown}; add what is missing or "
+            "remove them"
         )
     return layout.pairs
 
 
-def _expected(dataset: str) -> str:
-    return PUBLISHED[dataset].layout if dataset in PUBLISHED else FOLDER_LAYOUT
-
-
-def _advice(dataset: str, root: Path) -> str:
+def _expected(dataset: str, root: Path) -> str:
+    """The layout and, for a published set, how to get it."""
     if dataset not in PUBLISHED:
-        return ""
-    archive = PUBLISHED[dataset].archive
-    return f"; unpack {archive} there, then run: multifocal data check {root} --dataset {dataset}"
-
-
-def _some(lines: Sequence[str], limit: int = 8) -> str:
-    shown = "; ".join(lines[:limit])
-    return shown if len(lines) <= limit else f"{shown}; and {len(lines) - limit} more"
+        return FOLDER_LAYOUT
+    known = PUBLISHED[dataset]
+    check = f"multifocal data check {root} --dataset {dataset}"
+    return f"{known.layout}; unpack {known.archive} there, then run: {check}"
 
 
 # ---- splits -----------------------------------------------------------------------------------------------------
+
+
+def _check_single(found: list[Path], problem: str) -> None:
+    if len(found) > 1:
+        raise DataError(f"{problem}: {', '.join(path.name for path in found)}; point root at one of them")
 
 
 def _is_split(name: str, split: str) -> bool:
@@ -194,9 +188,7 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     children = [child for child in subfolders(root) if child.name not in ignored]
     grandchildren = [folder for child in children for folder in subfolders(child) if folder.name not in ignored]
     matches = [folder for folder in children if _is_split(folder.name, split)]
-    if len(matches) > 1:
-        names = ", ".join(folder.name for folder in matches)
-        raise DataError(f"{dataset}: {root} has several folders for {split}: {names}; point root at one of them")
+    _check_single(matches, f"{dataset}: {root} has several folders for {split}")
     if not matches:
         matches = [folder for folder in grandchildren if _is_split(folder.name, split)]
     if len(matches) == 1:
@@ -204,9 +196,7 @@ def _split_folder(dataset: str, root: Path, split: str) -> Path:
     own_name = root.resolve().name
     below = any(_is_split(folder.name, other) for folder in [*children, *grandchildren])
     if below or (_is_split(own_name, other) and not _is_split(own_name, split)):
-        raise NoSplitError(
-            f"{dataset}: no {split} split under {root}; expected: {_expected(dataset)}{_advice(dataset, root)}"
-        )
+        raise NoSplitError(f"{dataset}: no {split} split under {root}; expected: {_expected(dataset, root)}")
     return root
 
 
@@ -234,13 +224,13 @@ def _two_sided(folder: Path, arrangement: Arrangement) -> Layout:
 
 def _from_list(path: Path) -> Layout:
     pairs, unpaired = [], []
-    known: dict[Path, set[str]] = {}
+
+    @functools.cache  # one listing per folder instead of one query per file: lists run to 638,492 lines
+    def names(folder: Path) -> set[str]:
+        return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def exists(file: Path) -> bool:
-        # One listing per folder instead of one query per file: lists run to 638,492 lines.
-        if file.parent not in known:
-            known[file.parent] = {path.name for path in file.parent.iterdir()} if file.parent.is_dir() else set()
-        return file.name in known[file.parent]
+        return file.name in names(file.parent)
 
     def locate(column: str) -> Path:
         # Published lists begin paths with a slash and mean the list's folder.
@@ -281,15 +271,16 @@ def _from_folder(root: Path) -> Layout:
     sided = [folder for folder in folders if folder.name.lower() in TWO_SIDED_FOLDERS]
     if len(rainy) > 1 or len(clean) > 1 or (sided and (rainy or clean or len(sided) > 1)):
         names = ", ".join(folder.name for folder in [*rainy, *clean, *sided])
-        raise DataError(f"{root} can be read in several ways: {names}; leave one rainy and one clean folder, or one "
-                        "folder of two-sided pictures")  # fmt: skip
+        raise DataError(
+            f"{root} can be read in several ways: {names}; leave one rainy and one clean folder, or one folder of "
+            "two-sided pictures"
+        )
     if sided:
         return _two_sided(sided[0], TWO_SIDED_FOLDERS[sided[0].name.lower()])
-    if rainy and clean:
-        return _match(find_images(rainy[0], recursive=True), rainy[0], find_images(clean[0], recursive=True), clean[0])
     here = find_images(root)
-    if rainy and here:
-        return _match(find_images(rainy[0], recursive=True), rainy[0], here, root)
+    if rainy and (clean or here):
+        partners = (find_images(clean[0], recursive=True), clean[0]) if clean else (here, root)
+        return _match(find_images(rainy[0], recursive=True), rainy[0], *partners)
     rainy_here = [path for path in here if _clean_word(path.stem) != path.stem]
     if rainy_here:
         return _match(rainy_here, root, [path for path in here if path not in set(rainy_here)], root)
@@ -348,22 +339,21 @@ def _match(rainy: list[Path], rainy_folder: Path, clean: list[Path], clean_folde
         else:
             lonely.append(f"no clean partner for {path.relative_to(rainy_folder)} under {clean_folder}")
     suffix = _suffix_in_use(pairs)
-    for path in clean:
-        if path not in partnered:
-            expected = f"{path.stem}{suffix}"
-            lonely.append(
-                f"no rainy partner for {path.relative_to(clean_folder)} under {rainy_folder}; expected {expected}"
-            )
+    lonely += [
+        f"no rainy partner for {path.relative_to(clean_folder)} under {rainy_folder}; expected {path.stem}{suffix}"
+        for path in clean
+        if path not in partnered
+    ]
     common = next(folder for folder in (rainy_folder, *rainy_folder.parents) if clean_folder.is_relative_to(folder))
     return Layout(_named(pairs, rainy_folder), lonely, common)
 
 
 def _suffix_in_use(pairs: list[Pair]) -> str:
     """What follows the clean stem in this set's rainy names, to name a missing file."""
-    for pair in pairs[:1]:
-        if pair.rainy.path.stem.startswith(pair.clean.path.stem):
-            return pair.rainy.path.stem[len(pair.clean.path.stem) :] + pair.rainy.path.suffix
-    return pairs[0].rainy.path.suffix if pairs else ".png"
+    if not pairs:
+        return ".png"
+    rainy, clean = pairs[0].rainy.path, pairs[0].clean.path
+    return (rainy.stem.removeprefix(clean.stem) if rainy.stem.startswith(clean.stem) else "") + rainy.suffix
 
 
 # ---- names ------------------------------------------------------------------------------------------------------

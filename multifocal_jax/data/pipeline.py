@@ -19,9 +19,8 @@ from multifocal_jax.config import DataConfig
 from multifocal_jax.data.crops import (
     Batch,
     CropReader,
-    DecodedPictures,
+    PictureStore,
     ResidentPictures,
-    StreamedPictures,
     TrainingPictures,
     in_threads,
     read_ahead,
@@ -68,28 +67,19 @@ class TrainingData:
         """
         if batch_size % process_count:
             raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
-        self._config = config
-        self._seed = seed
+        self._config, self._seed = config, seed
         share = batch_size // process_count
         self._rows = (process_index * share, (process_index + 1) * share)
         self._sources = [open_photographs(source, config.root) for source in config.train]
-        chosen, kept = hold_out(self._sources, config)
-        scored = [
+        self._held_out, kept = hold_out(self._sources, config)
+        self._scored = [
             with_frozen_rain(pictures, source) for pictures, source in zip(self._sources, config.train, strict=True)
         ]
-        self.held_out: ScoredPairs = Selection(scored, chosen)
-        self._held_out_of = [
-            Selection([scored[number]], [(0, index) for source, index in chosen if source == number])
-            for number in range(len(scored))
-        ]
+        self.held_out: ScoredPairs = Selection(self._scored, self._held_out)
         repeats = np.array([source.repeat for source in config.train])
         table = np.array(kept, np.int64).reshape(-1, 2)
         entries = np.repeat(np.arange(len(table)), repeats[table[:, 0]])
-        rain = [source.rain for source in config.train]
-        self._pictures = TrainingPictures(self._sources, rain, table, entries)
-        self._scored = TrainingPictures(
-            self._sources, rain, np.array(chosen, np.int64).reshape(-1, 2), np.arange(len(chosen))
-        )
+        self._pictures = TrainingPictures(self._sources, [source.rain for source in config.train], table, entries)
         self._plan = BatchPlan(len(entries), batch_size, seed, config.flips, config.rotations)
         self._broken: set[int] = set()
 
@@ -110,28 +100,25 @@ class TrainingData:
 
     def held_out_of(self, number: int) -> ScoredPairs:
         """The pictures of `held_out` that belong to `config.train[number]`."""
-        return self._held_out_of[number]
+        return Selection([self._scored[number]], [(0, index) for source, index in self._held_out if source == number])
 
     def check_held_out(self, smallest: int) -> None:
         """Decode every held-out picture once, so that one that cannot be scored is found before training.
 
-        Args:
-            smallest: smallest height and width in pixels.
-
         Raises:
             ImageError: a picture cannot be read.
-            DataError: a picture is smaller.
+            DataError: a side is shorter than `smallest` pixels.
         """
 
         def check(number: int) -> None:
-            height, width, _ = self._scored.load(number)[1].shape
+            height, width = self.held_out.check(number, whole=True)
             if min(height, width) < smallest:
                 raise DataError(
-                    f"held-out picture {self._scored.name(number)} is {width}x{height}; a score takes at least "
+                    f"held-out picture {self.held_out.name(number)} is {width}x{height}; a score takes at least "
                     f"{smallest}x{smallest}: remove it, or hold out another number of pictures"
                 )
 
-        in_threads(check, len(self._scored), "checking held-out pictures")
+        in_threads(check, len(self.held_out), "checking held-out pictures")
 
     @property
     def skipped(self) -> int:
@@ -166,16 +153,17 @@ class TrainingData:
         return int(np.mean(pixels) * count) if pixels else 0
 
     @cached_property
-    def _decoded(self) -> DecodedPictures:
-        skip = self._config.on_broken == "skip"
-        decoded = DecodedPictures.decode(self._pictures, self._config.crop_size, skip)
-        self._broken.update(decoded.broken)
-        return decoded
+    def _store(self) -> PictureStore:
+        store = PictureStore(self._pictures, self._config.crop_size, self._config.on_broken == "skip")
+        if self.mode != "stream":
+            store.decode_all()
+            self._broken.update(store.broken)
+        return store
 
     @cached_property
     def _resident(self) -> ResidentPictures:
-        resident = ResidentPictures(self._plan, self._pictures, self._decoded, self._config.crop_size)
-        del self._decoded  # replaced by the flat copy
+        resident = ResidentPictures(self._plan, self._store)
+        del self._store  # replaced by the flat copy
         return resident
 
     @property
@@ -195,10 +183,7 @@ class TrainingData:
         return self._cut_batches(start)
 
     def _cut_batches(self, start: int) -> Iterator[Batch]:
-        crop = self._config.crop_size
-        streamed = self.mode == "stream"
-        store = StreamedPictures(self._pictures, crop, self._config.on_broken == "skip") if streamed else self._decoded
-        reader = CropReader(self._plan, self._pictures, store, crop, self._rows)
+        reader, streamed = CropReader(self._plan, self._store, self._rows), self.mode == "stream"
         if find_spec("grain") is not None:
             cut = read_ahead(reader, start, self._config.workers if streamed else 0)
         elif streamed:
@@ -233,7 +218,7 @@ class TrainingData:
         def row(start: jax.Array) -> jax.Array:
             return lax.dynamic_slice(pixels, (start, jnp.zeros_like(start)), (crop, 3))
 
-        starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)
+        starts = batch["offset"][:, None] + batch["width"][:, None] * jnp.arange(crop, dtype=jnp.int32)[None]
         return jax.vmap(jax.vmap(row))(starts)
 
     def _add_rain(self, rainy: jax.Array, photographs: jax.Array, batch: dict[str, Any]) -> tuple[jax.Array, jax.Array]:

@@ -24,16 +24,9 @@ def _mix(bits: np.ndarray) -> np.ndarray:
 
 
 def hash_bits(seed: int, purpose: int, group: int, index: np.ndarray) -> np.ndarray:
-    """64 random bits for every index, independent over seeds, purposes and groups.
+    """64 random bits, uint64, for every index (integers of any shape), independent over seeds, purposes and groups.
 
-    Args:
-        seed: of the run, 0 or more.
-        purpose: what the bits are for.
-        group: a number that distinguishes whole arrays, such as the epoch.
-        index: integers of any shape.
-
-    Returns:
-        uint64, shaped as `index`.
+    A group is a number that distinguishes whole arrays, such as the epoch.
     """
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)

@@ -1,9 +1,11 @@
 """Sets prepared by their TFDS builders, read with random access and without TensorFlow."""
 
 import io
+import itertools
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from multifocal_jax.paths import as_absolute
 
 
 class PreparedPairs:
-    """Pairs of a prepared set, in the order of their names. Can be sent to worker processes."""
+    """`Pairs` of a prepared set, in the order of their names. Can be sent to worker processes."""
 
     def __init__(self, dataset: str, data_dir: Path, split: str):
         """Open a set.
@@ -24,18 +26,13 @@ class PreparedPairs:
         self._where = (dataset, data_dir, split)
         self._records = _open_records(*self._where)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_where": self._where}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._where = state["_where"]
-        self._records = _open_records(*self._where)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._where
 
     def __len__(self) -> int:
         return len(self._records)
 
     def name(self, index: int) -> str:
-        """Stem of the rainy file that the pair was built from."""
         return self._record(index)["name"].decode()
 
     def background(self, index: int) -> str:
@@ -43,8 +40,7 @@ class PreparedPairs:
         return self._record(index)["background"].decode()
 
     def scene(self, index: int) -> tuple[object, ...]:
-        """The set and the index in it, because reading every name would read every record."""
-        return *self._set, index
+        return *self._set, index  # not the name, as reading every name would read every record
 
     @cached_property
     def _set(self) -> tuple[object, ...]:
@@ -54,50 +50,39 @@ class PreparedPairs:
     def alike(self, index: int) -> set[tuple[object, ...]]:
         """The scenes of the picture and of its neighbours in the order of the names that share its background."""
         background, scenes = self.background(index), {self.scene(index)}
-        for step in (-1, 1):
-            other = index + step
-            while 0 <= other < len(self) and self.background(other) == background:
+        for others in (range(index - 1, -1, -1), range(index + 1, len(self))):
+            for other in itertools.takewhile(lambda other: self.background(other) == background, others):
                 scenes.add(self.scene(other))
-                other += step
         return scenes
 
     def weight(self, index: int) -> int:
-        """Size of the stored clean picture in bytes."""
         return len(self._record(index)["clean"])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of the clean side."""
-        return self._size(index, "clean")
+        return decode_size(io.BytesIO(self._record(index)["clean"]), self._spell(index))
 
     def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width of both sides, from their headers or, where `whole` is set, after decoding them."""
         if whole:
             return self.load(index)[1].shape[:2]
-        size = self._size(index, "clean")
-        if self._size(index, "rainy") != size:
-            raise self._unequal(index)
-        return size
-
-    def _size(self, index: int, side: str) -> tuple[int, int]:
-        return decode_size(io.BytesIO(self._record(index)[side]), self._spell(index))
-
-    def _unequal(self, index: int) -> ImageError:
-        return ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
+        rainy, clean = self._decode(index, decode_size)
+        self._check_sizes(index, rainy, clean)
+        return clean
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rainy and clean, uint8 (H, W, 3) each.
-
-        Raises:
-            ImageError: the record is damaged.
-        """
-        record = self._record(index)
-        rainy, clean = (decode_image(io.BytesIO(record[side]), self._spell(index)) for side in ("rainy", "clean"))
-        if rainy.shape != clean.shape:
-            raise self._unequal(index)
+        rainy, clean = self._decode(index, decode_image)
+        self._check_sizes(index, rainy.shape, clean.shape)
         return rainy, clean
 
+    def _decode(self, index: int, decode: Callable[[BinaryIO, str], Any]) -> list[Any]:
+        """Both sides, rainy first."""
+        record = self._record(index)
+        return [decode(io.BytesIO(record[side]), self._spell(index)) for side in ("rainy", "clean")]
+
+    def _check_sizes(self, index: int, rainy: tuple[int, ...], clean: tuple[int, ...]) -> None:
+        if rainy != clean:
+            raise ImageError(f"{self._spell(index)} has sides of different sizes; prepare the set again")
+
     def load_clean(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3)."""
         return decode_image(io.BytesIO(self._record(index)["clean"]), self._spell(index))
 
     def _record(self, index: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from multifocal_jax.config import SourceConfig
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, complete_pairs, unique_names
+from multifocal_jax.data.prepared import PreparedPairs
 from multifocal_jax.paths import as_absolute, as_path, is_remote
 
 # Seed of the rain over test pictures. A training run is unlikely to use it: its crop i would get the same rain as test
@@ -22,20 +23,36 @@ IDENTITY = "identity"  # the style of `SourceConfig.rain` that adds no rain
 Scene = tuple[object, ...]  # identifies a clean picture; equal wherever a config finds the same file
 
 
-class PairSource(Protocol):
-    """Pairs in the order of their names."""
+class Named(Protocol):
+    """Pictures in the order of their names."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """Unique in the source and fit for a file name."""
+        """Unique in the source and fit for a file name: the stem of the file, with folders where needed."""
         ...
+
+
+class PairSource(Named, Protocol):
+    """Pairs in the order of their names."""
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Rainy and clean, uint8 (H, W, 3) each.
 
         Raises:
             ImageError: the pair cannot be read.
+        """
+        ...
+
+
+class RainySource(Named, Protocol):
+    """Rainy pictures without ground truth, in the order of their names."""
+
+    def load(self, index: int) -> tuple[np.ndarray, None]:
+        """Rainy, uint8 (H, W, 3), and None instead of its ground truth.
+
+        Raises:
+            ImageError: the picture cannot be read.
         """
         ...
 
@@ -52,7 +69,7 @@ class Checked(Protocol):
         ...
 
     def alike(self, index: int) -> set[Scene]:
-        """Scenes under which a training may have used the clean picture; empty if there is no clean picture."""
+        """All scenes known to show the same clean picture, under any rain; empty if there is no clean picture."""
         ...
 
 
@@ -60,194 +77,104 @@ class ScoredPairs(PairSource, Checked, Protocol):
     """Pairs that an evaluation scores."""
 
 
-class RainySource(Protocol):
-    """Rainy pictures without ground truth, in the order of their names."""
+class _CleanFiles:
+    """Clean pictures in the order of their names, to which rain may be added; see `Named` and `Checked`."""
 
-    def __len__(self) -> int: ...
+    def __init__(self, names: Sequence[str], pictures: Sequence[Picture]):
+        self._names, self._pictures = names, pictures
 
-    def name(self, index: int) -> str:
-        """Unique in the source and fit for a file name."""
-        ...
-
-    def load(self, index: int) -> tuple[np.ndarray, None]:
-        """Rainy, uint8 (H, W, 3), and None instead of its ground truth.
-
-        Raises:
-            ImageError: the picture cannot be read.
-        """
-        ...
-
-
-class Photographs(Protocol):
-    """Clean pictures in the order of their names, to which rain is added."""
-
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self._names)
 
     def name(self, index: int) -> str:
-        """Unique in the source and fit for a file name."""
-        ...
+        return self._names[index]
 
     def scene(self, index: int) -> Scene:
         """Identifies the clean picture."""
-        ...
+        return (as_absolute(self._pictures[index].path),)
 
     def alike(self, index: int) -> set[Scene]:
-        """All scenes known to show the same clean picture, under any rain."""
-        ...
+        return {self.scene(index)}  # all rains over a clean file share its path
 
     def weight(self, index: int) -> int:
         """Size of the clean picture's file in bytes, by which a copy of a set is recognised."""
-        ...
+        return epath.Path(self._pictures[index].path).stat().length
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width, read from the file's header."""
-        ...
+        """Height and width of the clean picture, read from the file's header."""
+        return self._pictures[index].size()
 
     def load_clean(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3).
-
-        Raises:
-            ImageError: the picture cannot be read.
-        """
-        ...
+        """uint8 (H, W, 3); raises `ImageError` if the picture cannot be read."""
+        return self._pictures[index].load()
 
 
-class Pairs(ScoredPairs, Photographs, Protocol):
-    """Pairs on disk, whose clean sides can be read separately."""
-
-
-class PairFiles:
-    """Pairs of picture files."""
+class PairFiles(_CleanFiles):
+    """Pairs of picture files, named after the rainy ones."""
 
     def __init__(self, pairs: Sequence[Pair]):
+        super().__init__([pair.name for pair in pairs], [pair.clean for pair in pairs])
         self._pairs = pairs
 
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def name(self, index: int) -> str:
-        """Stem of the rainy file."""
-        return self._pairs[index].name
-
-    def scene(self, index: int) -> Scene:
-        """Path of the clean file."""
-        return (as_absolute(self._pairs[index].clean.path),)
-
-    def alike(self, index: int) -> set[Scene]:
-        """Path of the clean file, which all rains over it share."""
-        return {self.scene(index)}
-
-    def weight(self, index: int) -> int:
-        """Bytes of the clean file."""
-        return _bytes(self._pairs[index].clean.path)
-
     def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width of both sides."""
         return self.load(index)[1].shape[:2] if whole else self._pairs[index].size()
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width of the clean side."""
-        return self._pairs[index].clean.size()
-
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rainy and clean, uint8 (H, W, 3) each."""
         return self._pairs[index].load()
 
-    def load_clean(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3)."""
-        return self._pairs[index].clean.load()
 
-
-class PhotographFiles:
+class PhotographFiles(_CleanFiles):
     """Single picture files, most often clean."""
 
     def __init__(self, files: Sequence[Path], folder: Path):
         named = sorted(zip(unique_names(files, folder), files, strict=True))
-        self._names = [name for name, _ in named]
-        self._pictures = [Picture(path) for _, path in named]
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def name(self, index: int) -> str:
-        """Stem of the file."""
-        return self._names[index]
-
-    def scene(self, index: int) -> Scene:
-        """Path of the file."""
-        return (as_absolute(self._pictures[index].path),)
-
-    def alike(self, index: int) -> set[Scene]:
-        """Path of the file."""
-        return {self.scene(index)}
-
-    def weight(self, index: int) -> int:
-        """Bytes of the file."""
-        return _bytes(self._pictures[index].path)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Height and width."""
-        return self._pictures[index].size()
-
-    def load_clean(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3)."""
-        return self._pictures[index].load()
+        super().__init__([name for name, _ in named], [Picture(path) for _, path in named])
 
 
-class RainyFiles:
-    """Rainy picture files without ground truth."""
+Pairs = PairFiles | PreparedPairs  # on disk, whose clean sides can be read separately
+Photographs = Pairs | PhotographFiles
 
-    def __init__(self, photographs: PhotographFiles):
+
+class _OfPhotographs:
+    """Pictures of `Photographs`, under their names."""
+
+    def __init__(self, photographs: Photographs):
         self._photographs = photographs
 
     def __len__(self) -> int:
         return len(self._photographs)
 
     def name(self, index: int) -> str:
-        """Stem of the file."""
         return self._photographs.name(index)
 
     def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width."""
-        return _check_clean(self._photographs, index, whole)
+        return self._photographs.load_clean(index).shape[:2] if whole else self._photographs.size(index)
+
+
+class RainyFiles(_OfPhotographs):
+    """Rainy picture files without ground truth."""
 
     def alike(self, index: int) -> set[Scene]:
-        """None: the clean picture is not known."""
-        return set()
+        return set()  # the clean picture is not known
 
     def load(self, index: int) -> tuple[np.ndarray, None]:
-        """Rainy, uint8 (H, W, 3), and None."""
         return self._photographs.load_clean(index), None
 
 
-class FrozenRain:
+class FrozenRain(_OfPhotographs):
     """Photographs with synthesised rain that is always the same: a function of seed and index.
 
     The clean side is the photograph, with the style "real" as its camera saw it.
     """
 
     def __init__(self, photographs: Photographs, style: str, seed: int = FROZEN_SEED):
-        self._photographs = photographs
-        self._style = style
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._photographs)
-
-    def name(self, index: int) -> str:
-        """Name of the photograph."""
-        return self._photographs.name(index)
-
-    def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width of the photograph."""
-        return _check_clean(self._photographs, index, whole)
+        super().__init__(photographs)
+        self._style, self._seed = style, seed
 
     def alike(self, index: int) -> set[Scene]:
-        """Those of the photograph."""
         return self._photographs.alike(index)
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rainy and clean, uint8 (H, W, 3) each."""
         from multifocal_jax.data.rain import rain_key, rain_over
 
         clean = self._photographs.load_clean(index)
@@ -257,52 +184,38 @@ class FrozenRain:
 
 
 class Selection:
-    """Some pairs of several sources, as one source."""
+    """Some pairs of several sources, as one source; names begin with the source's number if there are several."""
 
     def __init__(self, sources: Sequence[ScoredPairs], entries: Sequence[tuple[int, int]]):
         """`entries` are pairs of a source's number and an index in it."""
-        self._sources = sources
-        self._entries = entries
+        self._sources, self._entries = sources, entries
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def _at(self, index: int) -> tuple[ScoredPairs, int]:
+        number, entry = self._entries[index]
+        return self._sources[number], entry
+
     def name(self, index: int) -> str:
-        """Name of the pair, prefixed with the number of its source if there are several."""
-        source, entry = self._entries[index]
-        name = self._sources[source].name(entry)
-        return name if len(self._sources) == 1 else f"{source}-{name}"
+        source, entry = self._at(index)
+        return source.name(entry) if len(self._sources) == 1 else f"{self._entries[index][0]}-{source.name(entry)}"
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rainy and clean, uint8 (H, W, 3) each."""
-        source, entry = self._entries[index]
-        return self._sources[source].load(entry)
+        source, entry = self._at(index)
+        return source.load(entry)
 
     def check(self, index: int, whole: bool = False) -> tuple[int, int]:
-        """Height and width."""
-        source, entry = self._entries[index]
-        return self._sources[source].check(entry, whole)
+        source, entry = self._at(index)
+        return source.check(entry, whole)
 
     def alike(self, index: int) -> set[Scene]:
-        """Scenes of the pair in its source."""
-        source, entry = self._entries[index]
-        return self._sources[source].alike(entry)
+        source, entry = self._at(index)
+        return source.alike(entry)
 
 
-def _check_clean(photographs: Photographs, index: int, whole: bool) -> tuple[int, int]:
-    return photographs.load_clean(index).shape[:2] if whole else photographs.size(index)
-
-
-def _bytes(path: Path) -> int:
-    return epath.Path(path).stat().length
-
-
-def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | PhotographFiles:
-    """The pictures of a source as they are on disk, before any rain is synthesised.
-
-    Raises:
-        DataError: the source is missing or incomplete; the message says where it was searched and what to do.
-    """
+def open_photographs(source: SourceConfig, data_root: str = "") -> Photographs:
+    """The pictures of a source as they are on disk, before any rain is synthesised; see `open_source`."""
     root = place_of(source, data_root)
     if source.dataset == "demo":
         from multifocal_jax.data.demo import demo_photographs
@@ -317,8 +230,6 @@ def open_photographs(source: SourceConfig, data_root: str = "") -> Pairs | Photo
             "(multifocal evaluate --photographs), but not trained on"
         )
     if source.reader == "tfds":
-        from multifocal_jax.data.prepared import PreparedPairs
-
         return PreparedPairs(source.dataset, root, source.split)
     return PairFiles(complete_pairs(source.dataset, root, source.split))
 
@@ -340,7 +251,7 @@ def _open_folder(dataset: str, root: Path) -> PhotographFiles:
     return PhotographFiles(files, root)
 
 
-def with_frozen_rain(pictures: Pairs | PhotographFiles, source: SourceConfig) -> ScoredPairs:
+def with_frozen_rain(pictures: Photographs, source: SourceConfig) -> ScoredPairs:
     """Pairs to score: as they are on disk or, if the source synthesises rain, with rain that never changes."""
     if source.rain != "none":
         return FrozenRain(pictures, source.rain)

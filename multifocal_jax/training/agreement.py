@@ -54,7 +54,7 @@ def check_agreement(config: ExperimentConfig, data: TrainingData, workdir: epath
             newest = [f"step {facts['step']}" if facts["step"] is not None else "none" for facts in (first, other)]
             raise AgreementError(
                 f"process {number} does not see the {workdir} of process 0 (newest checkpoint {newest[1]}, of "
-                f"process 0 {newest[0]}); --workdir must lie on a file system that all of them share"
+                f"process 0 {newest[0]}); the workdir must lie on a file system that all of them share"
             )
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 from etils import epath
@@ -13,7 +15,6 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.training.checkpoints import scored_alike
-from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 from multifocal_jax.training.validation import Validation
@@ -22,12 +23,7 @@ from multifocal_jax.weights_lookup import WORKDIR_FILE
 
 
 class BestWeights:
-    """Scores weights on the held-out pictures, always the same ones, and keeps the best.
-
-    Attributes:
-        file: the weights file.
-        scores: the latest scores; empty before the first.
-    """
+    """Scores weights on the held-out pictures, always the same ones, and keeps the best in `file`."""
 
     def __init__(
         self,
@@ -42,7 +38,7 @@ class BestWeights:
         `sources` are the fingerprints of the training pictures, for the record.
         """
         self.file = workdir / WORKDIR_FILE
-        self.scores: dict[str, float] = {}
+        self.scores: dict[str, float] = {}  # the latest
         self._config, self._validation, self._sources = config, validation, sources
         self._commit = commit_of_package()  # of the code that trains, even if there are commits meanwhile
         self._best = -math.inf
@@ -87,3 +83,20 @@ class BestWeights:
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
         }
         save_weights(self.file, Weights(to_host(state.weights), self._config.model, record))
+
+
+def commit_of_package() -> str | None:
+    """The commit of this project's checkout if the package runs from it; None if it is installed elsewhere."""
+    folder = Path(multifocal_jax.__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "--show-toplevel", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    top, commit = found.stdout.splitlines()
+    return commit if Path(top) == folder.parent else None

@@ -6,13 +6,14 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
+from orbax.checkpoint import checkpoint_managers as managers
 
 from multifocal_jax import processes
 from multifocal_jax.config import ExperimentConfig
@@ -23,27 +24,11 @@ from multifocal_jax.training.parallel import to_host
 from multifocal_jax.training.state import TrainState
 
 # Fields that may change when a run is resumed, as they do not change what is computed.
-HARMLESS = (
-    "name",
-    "data.root",
-    "data.test",
-    "data.mode",
-    "data.memory_limit",
-    "data.workers",
-    "data.on_broken",
-    "train.epochs",
-    "train.steps",
-    "train.parallel",
-    "train.init_weights",
-    "train.log_every",
-    "train.eval_every",
-    "train.eval_limit",
-    "train.image_every",
-    "train.checkpoint_every",
-    "train.keep",
-    "train.tensorboard",
-    "eval.",
-)
+_LENGTH = ("train.epochs", "train.steps")
+_OF_DATA = ("root", "test", "mode", "memory_limit", "workers", "on_broken")
+_OF_OUTPUT = ("log_every", "eval_every", "eval_limit", "image_every", "checkpoint_every", "keep", "tensorboard")
+_OF_TRAINING = ("parallel", "init_weights", *_OF_OUTPUT)
+HARMLESS = ("name", *(f"data.{name}" for name in _OF_DATA), *(f"train.{name}" for name in _OF_TRAINING), "eval.")
 # Fields on which the scores of the held-out pictures depend; scores that differ in them are not compared.
 SCORING = ("train.eval_limit", "eval.family", "eval.tile", "eval.overlap")
 
@@ -67,9 +52,8 @@ def folder_of(workdir: epath.PathLike) -> epath.Path:
 
 def incompatible(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
     """The differences between two configs that prevent resuming one with the other, a line each."""
-    harmless = HARMLESS
-    if new.train.schedule == "cosine":  # its shape depends on the length of the run
-        harmless = tuple(name for name in harmless if name not in ("train.epochs", "train.steps"))
+    # the shape of a cosine depends on the length of the run
+    harmless = HARMLESS if new.train.schedule == "cosine" else HARMLESS + _LENGTH
     return [str(change) for change in changed_fields(old, new) if not change.name.startswith(harmless)]
 
 
@@ -94,7 +78,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Best:
-    """Orbax policy that keeps the best checkpoint, by the scores stored in the checkpoints.
+    """Orbax policy that keeps the best checkpoint, the newest of equals, by the scores stored in the checkpoints.
 
     Orbax's own `BestN` forgets them at a restart unless `best_fn` is set; then it stores them in separate files, and
     fails to open a folder in which one of these is damaged.
@@ -104,7 +88,6 @@ class _Best:
         self.psnr: dict[int, float] = {}  # by step, of those that were scored
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Whether to keep each of `checkpoints`: the one with the highest PSNR; if equal, the newest."""
         scored = [info.step for info in checkpoints if info.step in self.psnr]
         best = max(scored, key=lambda step: (self.psnr[step], step), default=None)
         return [info.step == best for info in checkpoints]
@@ -118,15 +101,8 @@ class Checkpoints:
 
     def __init__(self, workdir: epath.PathLike, config: ExperimentConfig) -> None:
         """Open `workdir/checkpoints`, creating it if necessary."""
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers
-
-        self.ocp, self.config = ocp, config
-        self.folder = folder_of(workdir)
-        self.best = _Best()
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [checkpoint_managers.LatestN(n=config.train.keep), self.best]
-        )
+        self.config, self.folder, self.best = config, folder_of(workdir), _Best()
+        policy = managers.AnyPreservationPolicy([managers.LatestN(n=config.train.keep), self.best])
         self.manager = ocp.CheckpointManager(
             as_absolute(self.folder),
             item_names=("state", "meta"),
@@ -149,7 +125,7 @@ class Checkpoints:
         if step in self.manager.all_steps():
             return
         meta = {"config": to_dict(self.config), "crc32": _digest(arrays), "step": step, "metrics": metrics or {}}
-        items = self.ocp.args.Composite(state=self.ocp.args.StandardSave(arrays), meta=self.ocp.args.JsonSave(meta))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         if metrics:
             self.best.psnr[step] = metrics["psnr"]
         with self._writing():
@@ -157,7 +133,7 @@ class Checkpoints:
         if not written:
             raise CheckpointError(
                 f"the checkpoint of step {step} was not written to {self.folder}, which holds that of step "
-                f"{self.manager.latest_step()}; remove that one, or use another --workdir"
+                f"{self.manager.latest_step()}; remove that one, or use another workdir"
             )
 
     def restore(self, blank: TrainState) -> TrainState | None:
@@ -172,26 +148,21 @@ class Checkpoints:
             CheckpointError: the checkpoint belongs to another experiment, no existing one can be read, or the processes
                 cannot read the same one.
         """
-        steps = sorted(self.manager.all_steps(), reverse=True)
         failures = []
-        for step in steps:
+        for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                meta = self._read(step, meta=self.ocp.args.JsonRestore())
-                old = from_dict(ExperimentConfig, meta["config"])
-            except Exception as error:
-                failures.append(self._damaged(step, error))
-                continue
-            changed = incompatible(old, self.config)
-            if changed:
-                raise CheckpointError(
-                    f"{self.folder} belongs to another experiment: {'; '.join(changed)}. "
-                    "Use another --workdir, or the config that the workdir was started with"
-                )
-            try:
+                meta = self._read(step, meta=ocp.args.JsonRestore())
+                if changed := incompatible(from_dict(ExperimentConfig, meta["config"]), self.config):
+                    raise CheckpointError(
+                        f"{self.folder} belongs to another experiment: {'; '.join(changed)}. "
+                        "Use another workdir, or the config that this one was started with"
+                    )
                 target = jax.tree.map(np.asarray, to_host(blank))
-                arrays = self._read(step, state=self.ocp.args.StandardRestore(target))
+                arrays = self._read(step, state=ocp.args.StandardRestore(target))
                 if _digest(arrays) != meta["crc32"]:
                     raise ValueError("its checksum differs")
+            except CheckpointError:
+                raise
             except Exception as error:
                 failures.append(self._damaged(step, error))
                 continue
@@ -200,7 +171,7 @@ class Checkpoints:
         if failures:
             raise CheckpointError(
                 f"no checkpoint in {self.folder} can be read ({'; '.join(failures)}); "
-                "start afresh in another --workdir, or pass the weights with --config.train.init_weights"
+                "start afresh in another workdir, or from weights given as train.init_weights"
             )
         return None
 
@@ -220,7 +191,7 @@ class Checkpoints:
             self.manager.reload()
         for other in self.manager.all_steps():
             with contextlib.suppress(Exception):  # one that was not scored, or is damaged but not needed now
-                meta = self._read(other, meta=self.ocp.args.JsonRestore())
+                meta = self._read(other, meta=ocp.args.JsonRestore())
                 if scored_alike(from_dict(ExperimentConfig, meta["config"]), self.config):
                     self.best.psnr[other] = meta["metrics"]["psnr"]
 
@@ -235,7 +206,7 @@ class Checkpoints:
 
     def _read(self, step: int, **item: Any) -> Any:
         (name,) = item
-        return self.manager.restore(step, args=self.ocp.args.Composite(**item))[name]
+        return self.manager.restore(step, args=ocp.args.Composite(**item))[name]
 
     def _damaged(self, step: int, error: Exception) -> str:
         reason = f"step {step} is damaged: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
@@ -245,9 +216,7 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self.close()
         elif processes.count() == 1:  # of several the others, who may be gone, would be waited for

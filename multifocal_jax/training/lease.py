@@ -8,7 +8,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -57,7 +56,7 @@ class Lease:
             who = f"process {holder['process']} on {holder['host']}"
             if self._is_here(holder) or holder["renewed"] != first["renewed"]:
                 raise WorkdirInUseError(
-                    f"{self._workdir} is in use: {who} trains there; end it first, or use another --workdir"
+                    f"{self._workdir} is in use: {who} trains there; end it first, or use another workdir"
                 )
             if self._say:
                 self._say(f"{self._workdir} was used by {who} a moment ago; checking whether it still runs")
@@ -68,9 +67,7 @@ class Lease:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._ended.set()
         self._thread.join()
         if self._taken_by is None:

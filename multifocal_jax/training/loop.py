@@ -44,20 +44,12 @@ class TrainingError(UserError):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome of a run.
+    """The outcome of a run."""
 
-    Attributes:
-        step: the last step taken.
-        finished: False if a signal ended the run early; a restart resumes from there.
-        scores: the latest scores of the held-out pictures; empty if they were not scored.
-        weights: the file with the best weights so far or, if no pictures are held out, the last ones; None if the run
-            ended early and none were written.
-    """
-
-    step: int
-    finished: bool
-    scores: dict[str, float]
-    weights: epath.Path | None
+    step: int  # the last one taken
+    finished: bool  # False if a signal ended the run early; a restart resumes from there
+    scores: dict[str, float]  # the latest of the held-out pictures; empty if they were not scored
+    weights: epath.Path | None  # the best so far or, without held-out pictures, the last; None if none were written
 
 
 def total_steps(config: ExperimentConfig, pictures: int) -> int:

@@ -38,11 +38,6 @@ def make_schedule(train: TrainConfig, steps_per_epoch: float, total_steps: int) 
 
 
 def make_optimizer(train: TrainConfig, schedule: Schedule) -> optax.GradientTransformation:
-    """Adam as in the paper (equal to PyTorch's: epsilon outside the root), with optional clipping.
-
-    Args:
-        train: betas, epsilon and clipping.
-        schedule: of the learning rate, from `make_schedule`.
-    """
+    """Adam as in the paper (equal to PyTorch's: epsilon outside the root), with optional clipping."""
     adam = optax.adam(schedule, b1=train.beta1, b2=train.beta2, eps=train.epsilon)
     return optax.chain(optax.clip_by_global_norm(train.clip_norm), adam) if train.clip_norm else adam

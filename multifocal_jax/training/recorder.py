@@ -35,29 +35,17 @@ class Recorder:
         validation: Validation | None,
         quiet: bool,
     ) -> None:
-        """Open the files.
-
-        Args:
-            config: the experiment.
-            workdir: an existing folder.
-            data: the training data.
-            total: number of steps.
-            validation: provides the sample pictures; without it, training crops are shown.
-            quiet: show nothing.
-        """
+        """Open the files of a run of `total` steps; without a `validation`, sample pictures are training crops."""
         self._config, self._data, self._total = config, data, total
         main = processes.index() == 0
         self._writer = MetricWriter(workdir, config.train.tensorboard) if main else None
         self._progress = Progress(total, quiet=quiet or not main)
+        self.say = self._progress.say
         self._samples = validation
         if validation is None and main and config.train.image_every:
             self._samples = Validation(config, TrainingCrops(data))
         self._pending: list[Metrics] = []
         self._measure_anew()
-
-    def say(self, text: str) -> None:
-        """Show a line."""
-        self._progress.say(text)
 
     @contextlib.contextmanager
     def compiling(self, step: int) -> Iterator[None]:
@@ -77,7 +65,7 @@ class Recorder:
     def restart(self) -> None:
         """Exclude the time since the last step from the speed."""
         self._measure_anew()
-        self._progress.restart()
+        self._progress.bar.unpause()
 
     def _measure_anew(self) -> None:
         self._begin, self._waited, self._timed = time.perf_counter(), 0.0, 0
@@ -87,7 +75,7 @@ class Recorder:
         self._pending.append(metrics)
         if timed:
             self._timed += 1
-            self._progress.advance()
+            self._progress.bar.update()
 
     def log(self, step: int) -> None:
         """Fetch, show and write the metrics of the steps since the last call, up to this one.
@@ -138,7 +126,7 @@ class Recorder:
 
     def close(self) -> None:
         """Close the bar and the files."""
-        self._progress.close()
+        self._progress.bar.close()
         if self._writer:
             with contextlib.suppress(OSError):  # flushing to a full disk fails once more
                 self._writer.close()

@@ -15,19 +15,12 @@ Params = Any
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that is needed to resume exactly; batches follow from (seed, step).
+    """Everything that is needed to resume exactly; batches follow from (seed, step)."""
 
-    Attributes:
-        step: steps taken, scalar int32.
-        params: parameters of the network.
-        opt_state: of the optimiser.
-        average: exponential moving average of the parameters, or None.
-    """
-
-    step: jax.Array
-    params: Params
+    step: jax.Array  # steps taken, scalar int32
+    params: Params  # of the network
     opt_state: optax.OptState
-    average: Params | None
+    average: Params | None  # exponential moving average of the parameters
 
     @property
     def weights(self) -> Params:
@@ -43,13 +36,7 @@ def parameter_dtype(config: ExperimentConfig) -> jnp.dtype:
 def create_state(
     config: ExperimentConfig, optimizer: optax.GradientTransformation, params: Params | None = None
 ) -> TrainState:
-    """A state at step 0.
-
-    Args:
-        config: architecture, seed and precision.
-        optimizer: its state is part of the result.
-        params: initial parameters; None draws them from the seed.
-    """
+    """A state at step 0; without initial `params` these are drawn from the config's seed."""
     dtype = parameter_dtype(config)
     values = initial_parameters(config.model, config.train.seed, dtype) if params is None else params
     values = jax.tree.map(lambda value: jnp.asarray(value, dtype), values)

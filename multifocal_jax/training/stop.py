@@ -4,16 +4,11 @@ from multifocal_jax import processes
 
 
 class Stop:
-    """A request to save and end; with several processes all end at the same step.
-
-    Attributes:
-        signal: number of the signal that requested it, set by the signal handler; None before.
-        worthwhile: whether there are steps that ending at once would lose.
-    """
+    """A request to save and end; with several processes all end at the same step."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        self.worthwhile = False
+        self.signal: int | None = None  # the one that requested it, set by the signal handler
+        self.worthwhile = False  # whether there are steps that ending at once would lose
 
     def requested(self, step: int) -> bool:
         """Whether to save and end after this step; call it after every step."""

@@ -36,11 +36,9 @@ class TrainingCrops:
         return len(self._clean)
 
     def name(self, index: int) -> str:
-        """Name of a crop."""
         return f"crop-{index}"
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rainy and clean, uint8 (crop, crop, 3) each."""
         return self._rainy[index], self._clean[index]
 
 
@@ -80,26 +78,18 @@ class Validation:
             limit: score at most this many pictures; 0 scores all.
 
         Raises:
-            ValidationError: a picture does not fit into memory, or another process failed.
+            ValidationError: a picture does not fit into memory.
             ImageError: a picture cannot be read.
+            ProcessesError: another process failed.
         """
         derainer = self._blank.with_params(params)
         count = min(limit, len(self.source)) if limit else len(self.source)
-        table, failure = np.zeros((count, 4)), None
-        try:
-            for index in range(processes.index(), count, processes.count()):
-                table[index] = self._score(derainer, index)
-        except Exception as error:
-            table[:], failure = np.nan, error
-        if processes.count() > 1:
-            from jax.experimental import multihost_utils
-
-            table = multihost_utils.process_allgather(table).sum(0)  # every row was filled by one process
-        if failure:
-            raise failure
-        if np.isnan(table).any():
-            raise ValidationError("another process cannot score its held-out pictures; its log says why")
-        return dict(zip(("psnr", "ssim", "rainy_psnr", "rainy_ssim"), table.mean(0).tolist(), strict=True))
+        with processes.together():
+            mine = range(processes.index(), count, processes.count())
+            scores = [(index, *self._score(derainer, index)) for index in mine]
+        table = sorted(row for share in processes.gather(scores) for row in share)
+        _, *means = np.mean(table, axis=0).tolist()
+        return dict(zip(("psnr", "ssim", "rainy_psnr", "rainy_ssim"), means, strict=True))
 
     def samples(self, params: Any) -> Iterator[tuple[str, np.ndarray]]:
         """Name and picture, uint8 (H, 3·W, 3), rainy | de-rained | clean, of the first few; errors as for `score`."""
@@ -118,5 +108,5 @@ class Validation:
         try:
             return derainer(rainy)
         except TooLargeError as error:
-            advice = error.advice("--config.eval.tile=")
+            advice = error.advice("eval.tile=")
             raise ValidationError(f"held-out picture {self.source.name(index)}: {advice}") from None

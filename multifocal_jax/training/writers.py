@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from PIL import Image
+from tqdm import tqdm
 
 from multifocal_jax.paths import Mirror
 
@@ -22,12 +24,7 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: epath.PathLike, tensorboard: bool = True) -> None:
-        """Append to the files of `workdir`.
-
-        Args:
-            workdir: an existing folder.
-            tensorboard: write TensorBoard events too.
-        """
+        """Append to the files of `workdir`, an existing folder; TensorBoard events are optional."""
         self.workdir = epath.Path(workdir)
         self.mirror = Mirror(workdir, "metrics.jsonl")
         file = self.mirror.folder / "metrics.jsonl"
@@ -44,42 +41,30 @@ class MetricWriter:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write one line of named values; values that are not finite become null in JSON."""
-        line = {"step": step, "time": round(time.time(), 3)}
-        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}  # pyright: ignore
+        line: dict[str, float | None] = {"step": step, "time": round(time.time(), 3)}
+        line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self.lines.write(json.dumps(line) + "\n")
         self.lines.flush()
-        if self.events:
-            from tensorboardX import summary
-
-            for name, value in values.items():
-                self._event(step, summary.scalar(name, value))
+        for name, value in values.items():
+            self._event(step, "scalar", name, value)
         self.mirror.update()
 
     def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """Write a picture.
-
-        Args:
-            step: training step.
-            name: of the file, without step and suffix.
-            image: uint8 (H, W, 3).
-        """
-        from PIL import Image
-
+        """Write a picture, uint8 (H, W, 3), as STEP_NAME.png."""
         folder = self.workdir / "images"
         folder.mkdir(exist_ok=True)
         with (folder / f"{step:07d}_{name}.png").open("wb") as file:
             Image.fromarray(image).save(file, "PNG")
+        self._event(step, "image", name, image, dataformats="HWC")
+
+    def _event(self, step: int, kind: str, *content: Any, **options: Any) -> None:
         if self.events:
             from tensorboardX import summary
+            from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # by protobuf
 
-            self._event(step, summary.image(name, image, dataformats="HWC"))
-
-    def _event(self, step: int, content: Any) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # made by protobuf
-
-        assert self.events is not None
-        self.events.write_event(Event(wall_time=time.time(), step=step, summary=content))
-        self.events.flush()
+            made = getattr(summary, kind)(*content, **options)
+            self.events.write_event(Event(wall_time=time.time(), step=step, summary=made))
+            self.events.flush()
 
     def close(self) -> None:
         """Flush and close."""
@@ -95,44 +80,30 @@ class Progress:
     def __init__(self, total: int, quiet: bool = False) -> None:
         """Show progress to step `total`; `quiet` shows nothing."""
         self.total, self.quiet = total, quiet
-        self.bar: Any = None
+        self.bar = tqdm(disable=True)
 
     def open(self, step: int) -> None:
         """Draw the bar; speed and time left are counted from this step on."""
-        if sys.stderr.isatty() and not self.quiet:
-            from tqdm import tqdm
-
-            self.bar = tqdm(initial=step, total=self.total, unit="step", dynamic_ncols=True)
-
-    def advance(self) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            self.bar.update()
-
-    def restart(self) -> None:
-        """Exclude the time since the last step from the bar's speed."""
-        if self.bar is not None:
-            self.bar.unpause()
+        hidden = self.quiet or not sys.stderr.isatty()
+        self.bar = tqdm(initial=step, total=self.total, unit="step", dynamic_ncols=True, disable=hidden)
 
     def show(self, step: int, values: dict[str, float], seconds_left: float | None) -> None:
         """Show the latest metrics, with speed and time left if known."""
         text = f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}"
         if "images_per_second" in values:
             text += f", {values['images_per_second']:.1f} images/s"
-        if self.bar is not None:
+        if sys.stderr.isatty():
             self.bar.set_postfix_str(text, refresh=False)
-        elif not sys.stderr.isatty():
-            if seconds_left is not None:
-                days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
-                text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
-            self.say(f"step {step}/{self.total}: {text}")
+            return
+        if seconds_left is not None:
+            days = f"{int(seconds_left // 86400)}d " if seconds_left >= 86400 else ""
+            text += f", {days}{time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
+        self.say(f"step {step}/{self.total}: {text}")
 
     def say(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
-        if self.bar is not None:
-            self.bar.write(text, file=sys.stderr)
-        elif not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+        if not self.quiet:
+            tqdm.write(text, file=sys.stderr)
 
     @contextlib.contextmanager
     def timing(self, text: str) -> Iterator[None]:
@@ -145,8 +116,3 @@ class Progress:
             outcome = ""
         finally:
             self.say(f"{outcome}{time.perf_counter() - begin:.1f} s")
-
-    def close(self) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()

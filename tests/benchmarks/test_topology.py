@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+from tests.launch import ROOT
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+SMALL = ("model.channels=8", "model.heads=1", "model.modules=1", "model.levels=1", "data.crop_size=64")
 
 
 def run(*arguments):
     command = [sys.executable, "-m", "benchmarks.topology", "--config", "configs/demo.py", *arguments]
-    command += ["--config.model.modules=1", "--config.model.levels=1", "--config.data.crop_size=16"]
+    command += [f"--config.{one}" for one in SMALL]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 

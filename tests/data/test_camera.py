@@ -15,14 +15,9 @@ from multifocal_jax.data.rain.camera import Camera, draw_camera, photograph
 from multifocal_jax.data.rain.draws import Draws
 from multifocal_jax.data.rain.jpeg import jpeg
 
+ZERO = jnp.float32(0)
 PERFECT = Camera(
-    scale=jnp.float32(1),
-    blur=jnp.float32(0),
-    noise=jnp.float32(0),
-    grain=jnp.float32(0),
-    colour=jnp.float32(0),
-    quality=jnp.float32(101),
-    seed=jnp.uint32(7),
+    scale=jnp.float32(1), blur=ZERO, noise=ZERO, grain=ZERO, colour=ZERO, quality=jnp.float32(101), seed=jnp.uint32(7)
 )
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
 

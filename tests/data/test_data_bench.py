@@ -1,18 +1,17 @@
+import itertools
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from multifocal_jax.cli.main import run
 from multifocal_jax.data.errors import DataError
+from tests.data.helpers import save
 
 
 def test_the_command_measures_every_mode(tmp_path, capsys):
-    for side in ("rain", "norain"):
-        (tmp_path / side).mkdir()
-        for number in range(3):
-            Image.fromarray(np.full((40, 48, 3), number, np.uint8)).save(tmp_path / side / f"{number}.png")
+    for side, number in itertools.product(("rain", "norain"), range(3)):
+        save(tmp_path / side / f"{number}.png", np.full((40, 48, 3), number, np.uint8))
     options = ["data", "bench", str(tmp_path), "--crop-size", "16", "--seconds", "0.05", "--steps", "5"]
     assert run([*options, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)

@@ -12,6 +12,7 @@ from multifocal_jax.data.demo import demo_photographs
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import read_image
 from multifocal_jax.data.sources import FrozenRain, PhotographFiles
+from tests.data.helpers import save
 
 SIZE = (96, 128)  # height and width
 
@@ -30,9 +31,7 @@ def scenes():
 @pytest.fixture(scope="module")
 def rainy(scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
-    for number, scene in enumerate(scenes):
-        Image.fromarray(scene).save(folder / f"{number:02}.png")
-    files = sorted(folder.iterdir())
+    files = [save(folder / f"{number:02}.png", scene) for number, scene in enumerate(scenes)]
     source = FrozenRain(PhotographFiles(files, folder), "light")
     return [source.load(index)[0] for index in range(len(scenes))]
 
@@ -40,9 +39,8 @@ def rainy(scenes, tmp_path_factory):
 @pytest.fixture
 def pairs(tmp_path, scenes, rainy):
     for side, images in (("rain", rainy), ("norain", scenes)):
-        (tmp_path / "set" / side).mkdir(parents=True)
         for number, image in enumerate(images):
-            Image.fromarray(image).save(tmp_path / "set" / side / f"{number}.png")
+            save(tmp_path / "set" / side / f"{number}.png", image)
     return tmp_path / "set"
 
 
@@ -59,27 +57,17 @@ def test_a_sound_set_has_no_faults(pairs, scenes):
 
 
 def test_planted_faults_are_found_each_by_its_kind(pairs, scenes, rainy):
-    def save(side, number, image):
-        Image.fromarray(image).save(pairs / side / f"{number}.png")
-
-    save("rain", 0, np.roll(rainy[0], (3, -5), (0, 1)))
-    save("rain", 1, scenes[1]), save("norain", 1, rainy[1])
-    save("rain", 2, rainy[3])
-    save("rain", 4, rainy[4][:90])
+    for number, image in {0: np.roll(rainy[0], (3, -5), (0, 1)), 1: scenes[1], 2: rainy[3], 4: rainy[4][:90]}.items():
+        save(pairs / f"rain/{number}.png", image)
+    save(pairs / "norain/1.png", rainy[1])
     path = pairs / "rain" / "5.png"
     path.write_bytes(path.read_bytes()[:2000])
     (pairs / "rain" / "6.png").unlink()
-    save("rain", 20, rainy[7]), save("norain", 20, scenes[7])
+    save(pairs / "rain/20.png", rainy[7])
+    save(pairs / "norain/20.png", scenes[7])
     report = check(pairs)
-    assert kinds(report) == [
-        ("different", "2"),
-        ("duplicate", "7"),
-        ("misaligned", "0"),
-        ("sizes", "4"),
-        ("swapped", "1"),
-        ("unpaired", "set"),
-        ("unreadable", "5"),
-    ]
+    planted = {"different": "2", "duplicate": "7", "misaligned": "0", "sizes": "4", "swapped": "1"}
+    assert kinds(report) == sorted((planted | {"unpaired": "set", "unreadable": "5"}).items())
     details = {fault.kind: fault.detail for fault in report.faults}
     assert details["misaligned"] == "the rainy side is moved by 3 pixels down and -5 right"
     assert "rain/5.png" in details["unreadable"]
@@ -92,13 +80,11 @@ def test_planted_faults_are_found_each_by_its_kind(pairs, scenes, rainy):
 
 def test_overlap_is_found_through_scaling_compression_and_mirroring(pairs, scenes, tmp_path):
     other = tmp_path / "photographs"
-    other.mkdir()
+    save(other / "mirrored.png", np.fliplr(scenes[8]))
+    save(other / "new.png", read_image(demo_photographs("train")[1])[250:346, 300:428])
     picture = Image.fromarray(scenes[3])
     picture.resize((200, 150), Image.Resampling.BICUBIC).save(other / "large.jpg", quality=60)
-    Image.fromarray(np.fliplr(scenes[8])).save(other / "mirrored.png")
     Image.fromarray(scenes[10]).filter(ImageFilter.GaussianBlur(1)).save(other / "soft.png")
-    coffee = read_image(demo_photographs("train")[1])
-    Image.fromarray(coffee[250:346, 300:428]).save(other / "new.png")
     report = check(pairs, against=other)
     (comparison,) = report.comparisons
     assert comparison.title == "set with photographs"
@@ -108,15 +94,12 @@ def test_overlap_is_found_through_scaling_compression_and_mirroring(pairs, scene
 
 def test_splits_of_a_published_set_are_compared(tmp_path, scenes, rainy):
     for split, numbers in (("train", range(4)), ("test", range(3, 6))):
-        (tmp_path / "Rain800" / split).mkdir(parents=True)
         for number in numbers:
             both = np.concatenate([scenes[number], rainy[number]], axis=1)
-            Image.fromarray(both).save(tmp_path / "Rain800" / split / f"{split}{number}.png")
+            save(tmp_path / "Rain800" / split / f"{split}{number}.png", both)
     report = check(tmp_path / "Rain800")
-    assert [(item.title, item.count, item.published) for item in report.sets] == [
-        ("rain800 train", 4, 700),
-        ("rain800 test", 3, 100),
-    ]
+    found = [(item.title, item.count, item.published) for item in report.sets]
+    assert found == [("rain800 train", 4, 700), ("rain800 test", 3, 100)]
     assert kinds(report) == [("overlap", "train3")]
     wrong_side = check(tmp_path / "Rain800", dataset="did")
     assert all(fault.kind in ("swapped", "overlap") for fault in wrong_side.faults)
@@ -124,12 +107,10 @@ def test_splits_of_a_published_set_are_compared(tmp_path, scenes, rainy):
 
 
 def test_several_rains_over_one_picture_are_no_duplicates(tmp_path, scenes, rainy):
-    for folder in ("rainy_image", "ground_truth"):
-        (tmp_path / folder).mkdir()
     for number in range(2):
-        Image.fromarray(scenes[number]).save(tmp_path / "ground_truth" / f"{number}.png")
+        save(tmp_path / "ground_truth" / f"{number}.png", scenes[number])
         for k in (1, 2):
-            Image.fromarray(rainy[number]).save(tmp_path / "rainy_image" / f"{number}_{k}.png")
+            save(tmp_path / "rainy_image" / f"{number}_{k}.png", rainy[number])
     assert kinds(check(tmp_path)) == []
 
 
@@ -159,7 +140,7 @@ def test_the_command_prints_and_exits_by_what_it_found(pairs, capsys):
 
 def _unlike(folder):
     for path in (folder / "rain").iterdir():
-        Image.fromarray(read_image(path)[:-1]).save(path)
+        save(path, read_image(path)[:-1])
 
 
 def _lonely(folder):

@@ -8,6 +8,8 @@ from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.images import read_image
 from multifocal_jax.data.sources import open_source
 
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
 
 def test_photographs_are_in_the_wheel_and_in_colour():
     for split in ("train", "test"):

@@ -6,13 +6,9 @@ from PIL import Image
 
 from multifocal_jax.data.errors import DataError, ImageError
 from multifocal_jax.data.images import find_images, image_size, read_image
+from tests.data.helpers import save
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-
-
-def save(path, pixels, mode=None, **options):
-    Image.fromarray(pixels, mode).save(path, **options) if mode else Image.fromarray(pixels).save(path, **options)
-    return path
 
 
 def test_colour_is_read_as_it_is(tmp_path):
@@ -23,24 +19,23 @@ def test_colour_is_read_as_it_is(tmp_path):
     image[0] = 0  # the caller's own copy
 
 
-def test_greyscale_is_repeated(tmp_path):
-    grey = PIXELS[..., 0]
-    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", grey)), np.stack([grey] * 3, -1))
-
-
-def test_alpha_is_dropped(tmp_path):
-    rgba = np.dstack([PIXELS, np.full((6, 9), 7, np.uint8)])
-    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", rgba)), PIXELS)
-    grey_alpha = np.dstack([PIXELS[..., 0], PIXELS[..., 1]])
-    np.testing.assert_array_equal(read_image(save(tmp_path / "b.png", grey_alpha))[..., 2], PIXELS[..., 0])
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (PIXELS[..., 0], np.stack([PIXELS[..., 0]] * 3, -1)),  # grey is repeated
+        (np.dstack([PIXELS, np.full((6, 9), 7, np.uint8)]), PIXELS),  # alpha is dropped
+        (PIXELS[..., :2], np.stack([PIXELS[..., 0]] * 3, -1)),  # grey with alpha
+    ],
+)
+def test_other_channels(tmp_path, stored, expected):
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", stored)), expected)
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": 0}])
 def test_palette_is_looked_up(tmp_path, options):
     colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]], np.uint8)
     indices = np.arange(54).reshape(6, 9).astype(np.uint8) % 4
-    picture = Image.fromarray(indices)
-    picture = picture.convert("P")
+    picture = Image.fromarray(indices).convert("P")
     picture.putpalette(colours.tobytes())
     picture.putdata(indices.ravel().tolist())
     picture.save(tmp_path / "a.png", **options)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,12 +51,7 @@ def test_layouts_of_two_sides_are_paired_by_name(tmp_path, rainy, clean):
         for pair in layout.pairs:
             assert split in str(pair.rainy.path).lower()
             digits = "".join(filter(str.isdigit, pair.clean.path.stem))
-            assert pair.rainy.path.stem in (
-                f"{digits}",
-                f"rain-{digits}",
-                f"norain-{digits}",
-                f"norain-{digits}x2",
-            )
+            assert pair.rainy.path.stem in (digits, f"rain-{digits}", f"norain-{digits}", f"norain-{digits}x2")
 
 
 def test_several_rains_over_one_clean_picture(tmp_path):
@@ -109,12 +106,8 @@ def test_lists(tmp_path):
     (tmp_path / "real_world.txt").write_text("\n".join(lines) + "\n\n")
     (tmp_path / "real_test_1000.txt").write_text(lines[3].replace(" ", "\t"))
     (tmp_path / "readme.txt").write_text("not a list")
-    assert partners(find_pairs("spa", tmp_path, "train")) == {
-        "001-1_00": "001",
-        "001-1_01": "001",
-        "002-1_00": "002",
-        "002-1_01": "002",
-    }
+    expected = {"001-1_00": "001", "001-1_01": "001", "002-1_00": "002", "002-1_01": "002"}
+    assert partners(find_pairs("spa", tmp_path, "train")) == expected
     assert partners(find_pairs("spa", tmp_path, "test")) == {"002-1_01": "002"}
     assert len(find_pairs("folder", tmp_path / "real_world.txt").pairs) == 4
     (tmp_path / "absolute.txt").write_text(f"{tmp_path}/real_world/001/001-1_00.png {tmp_path}/real_world_gt/001.png")
@@ -151,11 +144,9 @@ def test_what_has_no_partner_is_named_and_shifts_nothing(tmp_path):
     layout = find_pairs("rain200h", tmp_path)
     assert partners(layout) == {"norain-1x2": "norain-1", "norain-4x2": "norain-4", "norain-5x2": "norain-5"}
     assert len(layout.unpaired) == 3
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match=r"no clean partner for X2/norain-2x2\.png") as caught:
         complete_pairs("rain200h", tmp_path)
-    assert "no clean partner for X2/norain-2x2.png" in str(caught.value)
-    assert "no rainy partner for norain-17.png" in str(caught.value)
-    assert "expected norain-17x2.png" in str(caught.value)
+    assert re.search(r"no rainy partner for norain-17\.png .*; expected norain-17x2\.png", str(caught.value))
 
 
 def test_a_prefix_is_no_partner():

@@ -1,4 +1,4 @@
-"""The style "real": it blends, leaves some pictures dry, and the camera sees both sides alike."""
+"""What the styles always laid; the style "real" blends, leaves pictures dry, and its camera sees both sides alike."""
 
 import functools
 
@@ -64,6 +64,13 @@ def test_amounts_reach_from_nothing_to_a_downpour():
     # What the style was when it was frozen: weights that learned from it are scored by it.
     assert covered.mean() == pytest.approx(0.11791, abs=2e-5)
     assert black.mean() == pytest.approx(0.09358, abs=2e-5)
+
+
+@pytest.mark.parametrize(("style", "rise"), [("light", 0.01656), ("heavy", 0.16870), ("varied", 0.05133)])
+def test_frozen_styles_lay_the_rain_that_they_always_did(rng, style, rise):
+    clean, rain = jnp.asarray(rng.random((48, 64, 3)), jnp.float32), jax.jit(add_rain, static_argnums=2)
+    rises = [np.mean(rain(rain_key(0, index), clean, style)[0] - clean) for index in range(4)]
+    assert np.mean(rises) == pytest.approx(rise, abs=2e-5)
 
 
 def test_one_crop_in_ten_is_dry_unless_it_must_not_be():

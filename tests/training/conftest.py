@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
+from tests.training.helpers import with_fields
 
 
 @pytest.fixture(scope="session")
@@ -23,12 +24,12 @@ def pairs(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(pairs):
-    """An experiment of seconds: one level, one module, 16×16 crops."""
+    """An experiment of seconds: one level, no module, 16×16 crops."""
     return ExperimentConfig(
         name="tiny",
-        model=ModelConfig(channels=4, modules=1, heads=2, levels=1, spp_sizes=(1, 2)),
+        model=ModelConfig(channels=4, modules=0, heads=2, levels=1, spp_sizes=(1, 2)),
         data=DataConfig(
             root=str(pairs),
             train=(SourceConfig(dataset="folder"),),
@@ -39,3 +40,9 @@ def tiny(pairs):
             steps=8, batch_size=8, learning_rate=1e-3, log_every=2, checkpoint_every=4, tensorboard=False
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def attentive(tiny):
+    """The same with a module, and so with attention."""
+    return with_fields(tiny, model={"modules": 1})

@@ -1,6 +1,5 @@
 """Processes that would not train the same thing end before any of them waits for another."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -14,7 +13,7 @@ from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.training.agreement import AgreementError, check_agreement
 from multifocal_jax.training.lease import Lease
 from tests.launch import start
-from tests.training.helpers import write_config
+from tests.training.helpers import with_fields, write_config
 
 
 def facts(config, workdir, monkeypatch):
@@ -38,14 +37,10 @@ def compare(first, other, config, monkeypatch):
     check_agreement(config, TrainingData(config.data, 8, 0), epath.Path("."))
 
 
-def elsewhere(config, root):
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=str(root)))
-
-
 def test_pictures_may_lie_elsewhere_but_must_be_the_same(tiny, pairs, tmp_path, monkeypatch):
     first = facts(tiny, tmp_path, monkeypatch)
     shutil.copytree(pairs, tmp_path / "copy")
-    copied = elsewhere(tiny, tmp_path / "copy")
+    copied = with_fields(tiny, data={"root": str(tmp_path / "copy")})
     compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
     with Image.open(pairs / "norain" / "1.png") as picture:
         picture.save(tmp_path / "copy" / "norain" / "0.png")
@@ -68,7 +63,7 @@ def test_workdirs_of_their_own_are_refused(tiny, tmp_path, monkeypatch):
     for step in ("4", "8", "12.orbax-checkpoint-tmp"):
         (tmp_path / "one" / "checkpoints" / step).mkdir(parents=True)
     first, other = (facts(tiny, tmp_path / name, monkeypatch) for name in ("one", "two"))
-    with pytest.raises(AgreementError, match=r"newest checkpoint none, of process 0 step 8\); --workdir must lie on"):
+    with pytest.raises(AgreementError, match=r"newest checkpoint none, of process 0 step 8\); the workdir must lie on"):
         compare(first, other, tiny, monkeypatch)
     with Lease(tmp_path / "three"):  # neither holds a checkpoint yet
         first = facts(tiny, tmp_path / "three", monkeypatch)

@@ -4,8 +4,6 @@ golden/workdir-0.1.0.tar.gz holds 4 steps of the config below on the pairs of co
 what that version made of it.
 """
 
-import dataclasses
-import json
 import tarfile
 from pathlib import Path
 
@@ -15,6 +13,9 @@ import pytest
 from multifocal_jax import load
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.training.loop import train
+from tests.training.helpers import logged, with_train
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 CONFIG = ExperimentConfig(
     name="tiny",
@@ -45,9 +46,8 @@ def test_weights_load(workdir):
 
 def test_training_goes_on(workdir, pairs):
     Path("pairs").symlink_to(pairs)
-    result = train(dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, steps=6)), workdir, quiet=True)
-    assert result.finished
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert train(with_train(CONFIG, steps=6), workdir, quiet=True).finished
+    rows = logged(workdir)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row["loss"] for row in rows[4:]] == pytest.approx([0.09345787, 0.07976761], rel=1e-4)
     assert [row["gradient_norm"] for row in rows[4:]] == pytest.approx([0.44903144, 0.48760930], rel=1e-4)

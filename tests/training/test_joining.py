@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import jax
 import pytest
@@ -17,9 +16,7 @@ from multifocal_jax.evaluation.run import run
 from multifocal_jax.processes import ProcessesError
 from multifocal_jax.rendezvous import meet
 from multifocal_jax.training.loop import train
-from tests.launch import free_port
-
-ROOT = Path(__file__).parents[2]
+from tests.launch import ROOT, free_port
 
 
 @pytest.fixture
@@ -102,26 +99,27 @@ def test_slurm_says_where_process_0_is(nodes, host, monkeypatch):
     assert processes._told_by_slurm() == (f"{host}:61815", 70007, 70007)  # 61440 + 70007 mod 4096, as JAX takes it
 
 
+def refusal(workdir, *arguments):
+    """What train.py says before it ends."""
+    command = [sys.executable, ROOT / "train.py", "--config", ROOT / "configs" / "demo.py", "--workdir", workdir]
+    ended = subprocess.run([*command, "--process-count=2", *arguments], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 2
+    return ended.stderr
+
+
 def test_a_port_in_use_is_said_in_one_line(tmp_path):
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         place = f"localhost:{taken.getsockname()[1]}"
-        command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
-        command += ["--workdir", str(tmp_path), "--coordinator", place, "--process-count", "2", "--process-id", "0"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert ended.returncode == 2
-    assert f"error: process 0 cannot listen at {place}; is the port in use? Take another one" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        said = refusal(tmp_path, "--coordinator", place, "--process-id=0")
+    assert f"error: process 0 cannot listen at {place}; is the port in use? Take another one" in said
+    assert "Traceback" not in said
 
 
 def test_a_process_that_does_not_come_is_said_in_one_line(tmp_path):
     place = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, str(ROOT / "train.py"), "--config", str(ROOT / "configs" / "demo.py")]
-    command += ["--workdir", str(tmp_path), "--coordinator", place, "--process-count=2", "--process-id=1", "--wait=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert ended.returncode == 2
-    (line,) = ended.stderr.splitlines()
+    (line,) = refusal(tmp_path, "--coordinator", place, "--process-id=1", "--wait=1").splitlines()
     assert line.startswith(f"error: process 0 of 2 did not come to {place} within 1 s; ")
 
 

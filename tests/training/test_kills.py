@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
 from tests.launch import ROOT, finish, read_until, start
-from tests.training.helpers import parameters, with_train, write_config
+from tests.training.helpers import assert_equal_weights, with_train, write_config
 
 pytestmark = pytest.mark.slow
 KILLS = 20
@@ -23,8 +22,8 @@ def newest_checkpoint(workdir):
     return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
 
 
-def test_killed_at_random_moments(tiny, tmp_path):
-    config = with_train(tiny, steps=6000, log_every=20, checkpoint_every=20)
+def test_killed_at_random_moments(attentive, tmp_path):
+    config = with_train(attentive, steps=6000, log_every=20, checkpoint_every=20)
     # the compiled step is kept, as at home: killed runs, too, write and read it
     cache = {"MULTIFOCAL_CACHE": str(tmp_path / "cache"), "JAX_COMPILATION_CACHE_DIR": ""}
     environment = os.environ | {"XLA_FLAGS": ""} | cache
@@ -46,13 +45,12 @@ def test_killed_at_random_moments(tiny, tmp_path):
             assert process.poll() is None
             process.send_signal(signal.SIGKILL)
     subprocess.run(command("killed"), env=environment, check=True)
-    for a, b in zip(parameters(tmp_path / "killed"), parameters(tmp_path / "whole"), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert_equal_weights(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_the_others_end_when_a_process_dies_and_a_restart_goes_on(tiny, tmp_path, killed):
-    config = with_train(tiny, steps=10**6, log_every=5, checkpoint_every=10)
+def test_the_others_end_when_a_process_dies_and_a_restart_goes_on(attentive, tmp_path, killed):
+    config = with_train(attentive, steps=10**6, log_every=5, checkpoint_every=10)
     command = ["--config", write_config(config, tmp_path), "--workdir", tmp_path / "run"]
     both = start("train.py", command, processes=2)
     read_until(both[0], "step 40/")

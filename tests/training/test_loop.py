@@ -1,6 +1,5 @@
 """Training end to end on a small folder: files, resuming, stopping, errors."""
 
-import dataclasses
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,45 +16,40 @@ from PIL import Image
 import multifocal_jax
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer, TooLargeError
+from multifocal_jax.training.best import commit_of_package
 from multifocal_jax.training.checkpoints import CheckpointError
-from multifocal_jax.training.commit import commit_of_package
 from multifocal_jax.training.lease import Lease, WorkdirInUseError
 from multifocal_jax.training.loop import TrainingError, train
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.validation import Validation
 from multifocal_jax.weights import load_weights
-from tests.launch import read_until
-from tests.training.helpers import with_train, write_config
+from tests.launch import ROOT, read_until
+from tests.training.helpers import assert_equal_weights, logged, with_fields, with_train, write_config
 
-ROOT = Path(__file__).parents[2]
-
-
-def parameters(result):
-    return jax.tree.leaves(load_weights(result.weights).params)
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
-def lines(workdir):
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+@pytest.fixture(scope="module")
+def scored(tiny):
+    """The experiment with two pictures held out."""
+    return with_fields(tiny, data={"held_out": 2})
 
 
-def held_out(config, count=2):
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, held_out=count))
+def record(workdir):
+    return load_weights(workdir / "weights.safetensors").record
 
 
-def test_a_run_writes_what_it_promises(tiny, tmp_path):
-    config = dataclasses.replace(
-        with_train(tiny, steps=60, log_every=10, checkpoint_every=30, learning_rate=3e-3),
-        data=dataclasses.replace(tiny.data, held_out=2),
-    )
+def test_a_run_writes_what_it_promises(scored, tmp_path):
+    config = with_train(scored, steps=60, log_every=10, checkpoint_every=30)
     result = train(config, tmp_path, quiet=True)
     assert result.finished
     assert result.step == 60
-    logged = lines(tmp_path)
-    losses = [line["loss"] for line in logged if "loss" in line]
+    lines = logged(tmp_path)
+    losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[-1] < losses[0]
-    assert {"learning_rate", "gradient_norm", "parameter_norm", "update_norm", "images_per_second"} <= set(logged[0])
-    assert 0 <= logged[0]["waiting_for_data"] <= 1
-    assert logged[-1]["held_out_psnr"] == pytest.approx(result.scores["psnr"])
+    assert {"learning_rate", "gradient_norm", "parameter_norm", "update_norm", "images_per_second"} <= set(lines[0])
+    assert 0 <= lines[0]["waiting_for_data"] <= 1
+    assert lines[-1]["held_out_psnr"] == pytest.approx(result.scores["psnr"])
     assert json.loads((tmp_path / "config.json").read_text())["model"]["channels"] == 4
     assert len(list((tmp_path / "images").iterdir())) == 2
     weights = load_weights(tmp_path / "weights.safetensors")
@@ -70,20 +63,16 @@ def test_a_run_writes_what_it_promises(tiny, tmp_path):
 # A failed read leaves Orbax's coroutines unfinished; Python reports them when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(tiny, tmp_path):
-    whole = train(tiny, tmp_path / "whole", quiet=True)
+    train(tiny, tmp_path / "whole", quiet=True)
     train(with_train(tiny, steps=4), tmp_path / "parts", quiet=True)
-    resumed = train(tiny, tmp_path / "parts", quiet=True)
-    assert resumed.step == 8
-    for a, b in zip(parameters(whole), parameters(resumed), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert train(tiny, tmp_path / "parts", quiet=True).step == 8
+    assert_equal_weights(tmp_path / "parts", tmp_path / "whole")
     # a damaged newest checkpoint: the one before is used, and the run ends the same
     newest = tmp_path / "parts" / "checkpoints" / "8"
     for file in newest.rglob("d/*"):
         file.write_bytes(b"\0" * 10)
-    again = train(tiny, tmp_path / "parts", quiet=True)
-    assert again.step == 8
-    for a, b in zip(parameters(whole), parameters(again), strict=True):
-        np.testing.assert_array_equal(a, b)
+    assert train(tiny, tmp_path / "parts", quiet=True).step == 8
+    assert_equal_weights(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_another_experiment_is_refused_with_the_differences(tiny, tmp_path):
@@ -91,7 +80,7 @@ def test_another_experiment_is_refused_with_the_differences(tiny, tmp_path):
     with pytest.raises(CheckpointError, match=r"another experiment: train\.batch_size: 8 -> 16"):
         train(with_train(tiny, batch_size=16), tmp_path, quiet=True)
     with pytest.raises(CheckpointError, match=r"model\.heads: 2 -> 4"):
-        train(dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, heads=4)), tmp_path, quiet=True)
+        train(with_fields(tiny, model={"heads": 4}), tmp_path, quiet=True)
     harmless = with_train(tiny, steps=3, log_every=1, keep=1)
     assert train(harmless, tmp_path, quiet=True).step == 3
 
@@ -103,9 +92,9 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(tin
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
 
 
-def test_parameters_that_are_not_finite_are_neither_scored_nor_saved(tiny, tmp_path):
+def test_parameters_that_are_not_finite_are_neither_scored_nor_saved(scored, tmp_path):
     # the loss of the first step is that of the weights before it; its update leaves no float32 norm
-    config = held_out(with_train(tiny, learning_rate=1e30, log_every=100, eval_every=1))
+    config = with_train(scored, learning_rate=1e30, log_every=100, eval_every=1)
     with pytest.raises(TrainingError, match=r"the parameter norm is (nan|inf) at step 1; no checkpoint was saved"):
         train(config, tmp_path, quiet=True)
     assert not list((tmp_path / "checkpoints").iterdir())
@@ -114,7 +103,7 @@ def test_parameters_that_are_not_finite_are_neither_scored_nor_saved(tiny, tmp_p
 
 def test_speed_is_left_out_where_the_first_step_is_a_line_of_its_own(tiny, tmp_path, capsys):
     train(with_train(tiny, steps=3, log_every=1), tmp_path)
-    first, second, third = lines(tmp_path)
+    first, second, third = logged(tmp_path)
     assert "images_per_second" not in first
     assert 0 < second["images_per_second"] < 1e6
     assert third["loss"] > 0
@@ -132,8 +121,8 @@ def test_a_line_that_a_kill_tore_stays_alone(tiny, tmp_path):
     assert (json.loads(first)["step"], torn, json.loads(second)["step"]) == (2, '{"step": 4, "lo', 4)
 
 
-def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp_path, monkeypatch):
-    config = held_out(with_train(tiny, eval_every=4, log_every=4))
+def test_weights_that_a_kill_kept_from_being_written_are_written_later(scored, tmp_path, monkeypatch):
+    config = with_train(scored, eval_every=4, log_every=4)
 
     def full(path, weights):
         raise OSError(28, "No space left on device")
@@ -142,33 +131,31 @@ def test_weights_that_a_kill_kept_from_being_written_are_written_later(tiny, tmp
         patched.setattr("multifocal_jax.training.best.save_weights", full)
         with pytest.raises(TrainingError, match="No space left"):
             train(config, tmp_path, quiet=True)
-    assert not [line for line in lines(tmp_path) if "held_out_psnr" in line]
+    assert not [line for line in logged(tmp_path) if "held_out_psnr" in line]
     # a line without its weights, as versions before left it, does not count
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "held_out_psnr": 99.0}\n')
     result = train(config, tmp_path, quiet=True)
-    record = load_weights(tmp_path / "weights.safetensors").record
-    assert record["held_out"]["psnr"] == max(line.get("held_out_psnr", 0) for line in lines(tmp_path)[1:])
+    assert record(tmp_path)["held_out"]["psnr"] == max(line.get("held_out_psnr", 0) for line in logged(tmp_path)[1:])
     assert result.scores["psnr"] < 99
 
 
-@pytest.mark.parametrize(("field", "value"), [("family", "double"), ("family", "uint8")])
-def test_the_best_weights_are_compared_with_scores_of_their_kind_alone(tiny, tmp_path, monkeypatch, field, value):
+@pytest.mark.parametrize(("family", "best"), [("double", (4, 20.0)), ("uint8", (2, 30.0))])
+def test_the_best_weights_are_compared_with_scores_of_their_kind_alone(scored, tmp_path, monkeypatch, family, best):
     psnr = iter([30.0, 20.0, 10.0])
     monkeypatch.setattr(
         Validation, "score", lambda *_: {"psnr": next(psnr), "ssim": 0, "rainy_psnr": 0, "rainy_ssim": 0}
     )
-    config = held_out(with_train(tiny, steps=2, eval_every=2))
+    config = with_train(scored, steps=2, eval_every=2)
     train(config, tmp_path, quiet=True)
-    other = dataclasses.replace(config, eval=dataclasses.replace(config.eval, **{field: value}))
-    train(with_train(other, steps=6), tmp_path, quiet=True)
-    kept = load_weights(tmp_path / "weights.safetensors").record
-    assert (kept["step"], kept["held_out"]["psnr"]) == ((4, 20.0) if value == "double" else (2, 30.0))
+    train(with_fields(config, eval={"family": family}, train={"steps": 6}), tmp_path, quiet=True)
+    kept = record(tmp_path)
+    assert (kept["step"], kept["held_out"]["psnr"]) == best
 
 
 def test_held_out_pictures_are_checked_before_training(tiny, pairs, tmp_path):
     root = tmp_path / "pairs"
     shutil.copytree(pairs, root)
-    config = dataclasses.replace(held_out(tiny), data=dataclasses.replace(tiny.data, root=str(root), held_out=2))
+    config = with_fields(tiny, data={"root": str(root), "held_out": 2})
     (root / "rain" / "3.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"picture .*3\.png cannot be read: .*; replace or remove it"):
         train(config, tmp_path / "run", quiet=True)
@@ -179,8 +166,8 @@ def test_held_out_pictures_are_checked_before_training(tiny, pairs, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(tiny, tmp_path, monkeypatch):
-    config, derain = held_out(tiny), Derainer.__call__
+def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(scored, tmp_path, monkeypatch):
+    derain = Derainer.__call__
 
     def small(self, image):
         if not self.tile:
@@ -190,15 +177,14 @@ def test_what_was_trained_is_saved_when_the_last_score_fails_and_tiles_mend_it(t
 
     monkeypatch.setattr(Derainer, "__call__", small)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"held-out picture 0: .* would fit \(--config.eval.tile=64\)"):
-            train(config, tmp_path, quiet=True)
+        with pytest.raises(UserError, match=r"held-out picture 0: .* would fit \(eval.tile=64\)"):
+            train(scored, tmp_path, quiet=True)
         assert (tmp_path / "checkpoints" / "8").exists()
-        assert load_weights(tmp_path / "weights.safetensors").record["step"] == 8
-    tiles = dataclasses.replace(config, eval=dataclasses.replace(config.eval, tile=64))
-    result = train(tiles, tmp_path, quiet=True)
+        assert record(tmp_path)["step"] == 8
+    result = train(with_fields(scored, eval={"tile": 64}), tmp_path, quiet=True)
     monkeypatch.undo()
-    assert result.scores == pytest.approx(train(config, tmp_path / "whole", quiet=True).scores)  # one tile holds them
-    assert load_weights(tmp_path / "weights.safetensors").record["held_out"] == result.scores
+    assert result.scores == pytest.approx(train(scored, tmp_path / "whole", quiet=True).scores)  # one tile holds them
+    assert record(tmp_path)["held_out"] == result.scores
 
 
 def test_the_commit_is_that_of_this_project_alone(tmp_path, monkeypatch):
@@ -217,15 +203,12 @@ def test_the_commit_is_that_of_this_project_alone(tmp_path, monkeypatch):
 def test_start_from_given_weights(tiny, tmp_path):
     first = train(with_train(tiny, steps=2), tmp_path / "first", quiet=True)
     config = with_train(tiny, steps=1, learning_rate=1e-12, init_weights=str(first.weights))
-    second = train(config, tmp_path / "second", quiet=True)
-    for a, b in zip(parameters(first), parameters(second), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-10)
-    other = dataclasses.replace(config, model=dataclasses.replace(config.model, channels=8))
+    train(config, tmp_path / "second", quiet=True)
+    assert_equal_weights(tmp_path / "second", tmp_path / "first", atol=1e-10)
     with pytest.raises(UserError, match="another architecture"):
-        train(other, tmp_path / "third", quiet=True)
-    of_workdir = train(with_train(config, init_weights=str(tmp_path / "first")), tmp_path / "workdir", quiet=True)
-    for a, b in zip(parameters(second), parameters(of_workdir), strict=True):
-        np.testing.assert_array_equal(a, b)
+        train(with_fields(config, model={"channels": 8}), tmp_path / "third", quiet=True)
+    train(with_train(config, init_weights=str(tmp_path / "first")), tmp_path / "workdir", quiet=True)
+    assert_equal_weights(tmp_path / "workdir", tmp_path / "second")
     with pytest.raises(UserError, match=r"neither a file,? nor a workdir"):
         train(with_train(tiny, init_weights=str(tmp_path / "none")), tmp_path / "fourth", quiet=True)
 

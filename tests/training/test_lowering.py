@@ -1,7 +1,5 @@
 """The train step and inference lower for accelerators that are not at hand."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -13,6 +11,7 @@ from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.state import create_state
 from multifocal_jax.training.step import make_step
+from tests.training.helpers import with_train
 
 PLATFORMS = ("cuda", "tpu")
 
@@ -22,8 +21,8 @@ def prepare(resident, batch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_train_step_lowers_for_cuda_and_tpu(tiny, precision):
-    config = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, precision=precision))
+def test_train_step_lowers_for_cuda_and_tpu(attentive, precision):
+    config = with_train(attentive, precision=precision)
     schedule = make_schedule(config.train, 1, 8)
     optimizer = make_optimizer(config.train, schedule)
     step = DataParallel("shard_map", make_step(config, optimizer, schedule, prepare)).step
@@ -34,8 +33,8 @@ def test_train_step_lowers_for_cuda_and_tpu(tiny, precision):
     assert "all_reduce" in exported.mlir_module()
 
 
-def test_inference_lowers_for_cuda_and_tpu(tiny):
-    network = build_network(tiny.model, dtype=jnp.bfloat16)
-    params = {"params": initial_parameters(tiny.model, 0)}
+def test_inference_lowers_for_cuda_and_tpu(attentive):
+    network = build_network(attentive.model, dtype=jnp.bfloat16)
+    params = {"params": initial_parameters(attentive.model, 0)}
     image = jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32)
     assert export.export(jax.jit(network.apply), platforms=PLATFORMS)(params, image).platforms == PLATFORMS

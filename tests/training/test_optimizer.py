@@ -2,69 +2,46 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from multifocal_jax.config import TrainConfig
+from multifocal_jax.config import ExperimentConfig, TrainConfig
 from multifocal_jax.training.loop import total_steps
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 
-
-@pytest.mark.parametrize(
-    ("step", "rate"), [(0, 2e-4), (44_999, 2e-4), (45_000, 1e-4), (89_999, 1e-4), (90_000, 5e-5), (314_999, 3.125e-6)]
-)
-def test_paper_schedule_halves_every_100_epochs_of_450_steps(step, rate):
-    assert float(make_schedule(TrainConfig(), 450, 315_000)(step)) == pytest.approx(rate, rel=1e-6)
-
-
-def test_epochs_that_are_no_whole_number_of_steps():
-    # 1800 pictures in batches of 256: 100 epochs end after 703.125 steps
-    schedule = make_schedule(TrainConfig(), 1800 / 256, 4922)
-    assert [float(schedule(step)) for step in (702, 703)] == pytest.approx([2e-4, 1e-4])
-
-
-def test_boundaries_within_a_step_do_not_add_up():
-    # 2812.5 steps are 400 epochs, 4218.75 are 600; rounded once and multiplied they would be 2812 and 4218
-    schedule = make_schedule(TrainConfig(), 1800 / 256, 4922)
-    steps = [2811, 2812, 2813, 4218, 4219]
-    assert [float(schedule(step)) / 2e-4 for step in steps] == pytest.approx([1 / 8, 1 / 16, 1 / 16, 1 / 32, 1 / 64])
+UNIT = {"learning_rate": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch_size", "rates"),
+    ("train", "steps_per_epoch", "total", "rates"),
     [
-        (5, 16, [1, 1 / 2, 1 / 4, 1 / 8]),  # an epoch is less than a third of a step
-        (5, 4, [1, 1 / 2, 1 / 4, 1 / 4, 1 / 8, 1 / 16]),  # epochs end after 1.25, 2.5, 3.75, 5 steps
-        (5, 2, [1, 1, 1 / 2, 1 / 2, 1 / 2, 1 / 4]),  # after 2.5 and 5 steps
+        # the paper's: halved every 100 epochs of 450 steps
+        ({}, 450, 315_000, {0: 2e-4, 44_999: 2e-4, 45_000: 1e-4, 89_999: 1e-4, 90_000: 5e-5, 314_999: 3.125e-6}),
+        # 1800 pictures in batches of 256: 100 epochs end after 703.125 steps, 400 after 2812.5, 600 after 4218.75;
+        # rounded once and multiplied the latter would be 2812 and 4218
+        (UNIT, 1800 / 256, 4922, {702: 1, 703: 1 / 2}),
+        (UNIT, 1800 / 256, 4922, {2811: 1 / 8, 2812: 1 / 16, 2813: 1 / 16, 4218: 1 / 32, 4219: 1 / 64}),
+        # an epoch is less than a third of a step; epochs end after 1.25, 2.5, 3.75, 5 steps; after 2.5 and 5 steps
+        (UNIT | {"decay_epochs": 1}, 5 / 16, 100, {0: 1, 1: 1 / 2, 2: 1 / 4, 3: 1 / 8}),
+        (UNIT | {"decay_epochs": 1}, 5 / 4, 100, {0: 1, 1: 1 / 2, 2: 1 / 4, 3: 1 / 4, 4: 1 / 8, 5: 1 / 16}),
+        (UNIT | {"decay_epochs": 1}, 5 / 2, 100, {0: 1, 1: 1, 2: 1 / 2, 3: 1 / 2, 4: 1 / 2, 5: 1 / 4}),
+        # the warm-up shifts no epoch: these are of 4 steps, counted from the start
+        (
+            UNIT | {"decay_epochs": 1, "warmup_steps": 4},
+            4,
+            100,
+            {0: 0, 1: 1 / 4, 2: 1 / 2, 3: 3 / 4, 4: 1 / 2, 5: 1 / 2, 6: 1 / 2, 7: 1 / 2, 8: 1 / 4},
+        ),
+        (UNIT | {"schedule": "cosine", "warmup_steps": 10}, 1, 110, {0: 0, 5: 0.5, 10: 1, 60: 0.5, 110: 0}),
+        ({"schedule": "constant"}, 1, 10, {7: 2e-4}),
     ],
 )
-def test_epochs_of_few_steps(pictures, batch_size, rates):
-    train = TrainConfig(decay_epochs=1, learning_rate=1.0, batch_size=batch_size)
-    schedule = make_schedule(train, pictures / batch_size, 100)
-    assert [float(schedule(step)) for step in range(len(rates))] == pytest.approx(rates)
+def test_rates_by_hand(train, steps_per_epoch, total, rates):
+    schedule = make_schedule(TrainConfig(**train), steps_per_epoch, total)
+    absolute = 1e-6 * TrainConfig(**train).learning_rate
+    assert [float(schedule(step)) for step in rates] == pytest.approx(list(rates.values()), rel=1e-6, abs=absolute)
 
 
-def test_paper_length(tiny):
-    import dataclasses
-
-    paper = dataclasses.replace(tiny, train=TrainConfig())
-    assert total_steps(paper, 1800) == 315_000  # 700 epochs of Rain200H
-    assert total_steps(dataclasses.replace(tiny, train=TrainConfig(batch_size=256)), 1800) == 4922  # 1.26 million crops
-
-
-def test_cosine_with_warmup_by_hand():
-    schedule = make_schedule(TrainConfig(schedule="cosine", learning_rate=1.0, warmup_steps=10), 1, 110)
-    expected = {0: 0.0, 5: 0.5, 10: 1.0, 60: 0.5, 110: 0.0}
-    assert [float(schedule(step)) for step in expected] == pytest.approx(list(expected.values()), abs=1e-6)
-
-
-def test_the_warm_up_shifts_no_epoch():
-    # 0, 1/4, 1/2, 3/4 of the rate; then epochs of 4 steps are counted from the start: 1/2 from step 4, 1/4 from step 8
-    train = TrainConfig(learning_rate=1.0, decay_epochs=1, warmup_steps=4)
-    schedule = make_schedule(train, 4, 100)
-    expected = [0, 1 / 4, 1 / 2, 3 / 4, 1 / 2, 1 / 2, 1 / 2, 1 / 2, 1 / 4]
-    assert [float(schedule(step)) for step in range(9)] == pytest.approx(expected)
-
-
-def test_constant():
-    assert float(make_schedule(TrainConfig(schedule="constant"), 1, 10)(7)) == pytest.approx(2e-4)
+@pytest.mark.parametrize(("train", "steps"), [({}, 315_000), ({"batch_size": 256}, 4922)])
+def test_paper_length(train, steps):
+    assert total_steps(ExperimentConfig(train=TrainConfig(**train)), 1800) == steps  # 700 epochs of Rain200H
 
 
 def test_first_adam_step_by_hand():
@@ -87,10 +64,5 @@ def test_clipping_scales_to_the_norm():
 
 def test_off_by_default():
     paper = TrainConfig()
-    assert (paper.clip_norm, paper.ema_decay, paper.warmup_steps, paper.frequency_weight, paper.accumulate) == (
-        0.0,
-        0.0,
-        0,
-        0.0,
-        1,
-    )
+    assert (paper.clip_norm, paper.ema_decay, paper.warmup_steps, paper.frequency_weight) == (0.0, 0.0, 0, 0.0)
+    assert paper.accumulate == 1

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from multifocal_jax.models import initial_parameters
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.training.parallel import BatchSizeError, DataParallel, check_batch_size, to_host
 from multifocal_jax.training.state import create_state
@@ -27,25 +28,34 @@ def batches(dtype):
         yield {"rainy": np.clip(clean + 0.3 * rng.random(clean.shape), 0, 1).astype(dtype), "clean": clean}
 
 
-def run(config, way=None, devices=1):
-    """Losses and final parameters of 20 steps."""
+def run(config, way=None):
+    """Losses and final parameters of 20 steps on eight devices or, if no way is given, on one; and the first state.
+
+    All start from the same float32 parameters.
+    """
     schedule = make_schedule(config.train, 1, STEPS)
     optimizer = make_optimizer(config.train, schedule)
-    build = functools.partial(make_step, config, optimizer, schedule, prepare)
     dtype = jnp.promote_types(config.train.precision, jnp.float32)
-    state, losses = create_state(config, optimizer), []
-    if way is None:
-        step = jax.jit(build(axis=None))
+    with jax.enable_x64(dtype == jnp.float64):
+        state, losses, first = create_state(config, optimizer, initial_parameters(config.model, 0)), [], None
+        make = functools.partial(make_step, config, optimizer, schedule, prepare)
+        if way is None:
+            # the reference is for its results alone
+            step = jax.jit(make(axis=None), compiler_options={"xla_backend_optimization_level": 0})
+        else:
+            step = DataParallel(way, make(), jax.devices()[:8])
+            state = step.replicate(state)
         for batch in batches(dtype):
             state, metrics = step(state, (), batch)
             losses.append(float(metrics["loss"]))
-    else:
-        parallel = DataParallel(way, build(), jax.devices()[:devices])
-        state, resident = parallel.replicate(state), parallel.replicate(())
-        for batch in batches(dtype):
-            state, metrics = parallel(state, resident, batch)
-            losses.append(float(metrics["loss"]))
-    return np.asarray(losses), to_host(state.params)
+            first = first or to_host(state)
+        return np.asarray(losses), to_host(state.params), first
+
+
+@pytest.fixture(scope="module")
+def alone(attentive):
+    """A single device in float64."""
+    return run(with_train(attentive, precision="float64"))
 
 
 def largest_difference(first, second):
@@ -53,40 +63,27 @@ def largest_difference(first, second):
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def test_eight_devices_equal_one_in_float64(tiny):
-    config = with_train(tiny, precision="float64")
-    with jax.enable_x64(True):
-        losses, params = run(config)
-        assert losses[-1] < losses[0]
-        for way in ("pmap", "shard_map"):
-            split_losses, split_params = run(config, way, devices=8)
-            np.testing.assert_allclose(split_losses, losses, rtol=1e-12)
-            assert largest_difference(split_params, params) < 1e-12
+@pytest.mark.parametrize("way", ["pmap", "shard_map"])
+def test_eight_devices_equal_one_in_float64(attentive, alone, way):
+    losses, params, _ = alone
+    assert losses[-1] < losses[0]
+    split_losses, split_params, _ = run(with_train(attentive, precision="float64"), way)
+    np.testing.assert_allclose(split_losses, losses, rtol=1e-12)
+    assert largest_difference(split_params, params) < 1e-12
 
 
-def test_eight_devices_give_the_losses_of_one_in_float32(tiny):
-    losses, _ = run(tiny)
-    for way in ("pmap", "shard_map"):
-        np.testing.assert_allclose(run(tiny, way, devices=8)[0], losses, rtol=1e-4)
+@pytest.mark.parametrize("way", ["pmap", "shard_map"])
+def test_eight_devices_give_the_losses_of_one_in_float32(attentive, alone, way):
+    np.testing.assert_allclose(run(attentive, way)[0], alone[0], rtol=1e-4)
 
 
-def test_accumulated_parts_equal_the_whole_batch(tiny):
-    with jax.enable_x64(True):
-        _, whole = run(with_train(tiny, precision="float64"))
-        _, parts = run(with_train(tiny, precision="float64", accumulate=4))
-    assert largest_difference(whole, parts) < 1e-12
-
-
-def test_average_of_the_weights_by_hand(tiny):
-    config = with_train(tiny, ema_decay=0.5)
-    schedule = make_schedule(config.train, 1, STEPS)
-    optimizer = make_optimizer(config.train, schedule)
-    state = create_state(config, optimizer)
-    first = np.asarray(state.params["fusion"]["residual"]["bias"])
-    state, _ = jax.jit(make_step(config, optimizer, schedule, prepare, axis=None))(state, (), next(batches(np.float32)))
-    second = np.asarray(state.params["fusion"]["residual"]["bias"])
-    np.testing.assert_allclose(state.average["fusion"]["residual"]["bias"], (first + second) / 2, rtol=1e-6)
-    assert state.weights is state.average
+def test_accumulated_parts_equal_the_whole_batch_and_weights_are_averaged(attentive, alone):
+    _, parts, first = run(with_train(attentive, precision="float64", accumulate=4, ema_decay=0.5))
+    assert largest_difference(parts, alone[1]) < 1e-12
+    before = np.asarray(initial_parameters(attentive.model, 0)["fusion"]["residual"]["bias"])
+    after = first.params["fusion"]["residual"]["bias"]
+    np.testing.assert_allclose(first.average["fusion"]["residual"]["bias"], (before + after) / 2, rtol=1e-6)
+    assert first.weights is first.average
 
 
 def test_batch_that_does_not_divide_is_refused_with_the_sizes_that_do():

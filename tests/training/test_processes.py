@@ -1,6 +1,5 @@
 """Several processes on one machine train as one process with as many devices does, and resume each other's runs."""
 
-import json
 import re
 import signal
 
@@ -8,28 +7,33 @@ import numpy as np
 import pytest
 
 from multifocal_jax import processes
+from multifocal_jax.training.loop import train
 from tests.launch import finish, read_until, start
-from tests.training.helpers import parameters, with_train, write_config
+from tests.training.helpers import assert_equal_weights, logged, with_train, write_config
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
 
 
-def run(config, folder, processes, devices, slurm=False):
-    """Train in so many processes of so many devices each; returns the losses and the final parameters."""
-    file = write_config(config, folder)
-    finish(start("train.py", ["--config", file, "--workdir", folder / "run"], processes, devices, slurm=slurm))
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
-    return losses, parameters(folder / "run")
+def losses(workdir):
+    return [line["loss"] for line in logged(workdir) if "loss" in line]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny, tmp_path_factory):
+    """The workdir of this process, with eight devices."""
+    workdir = tmp_path_factory.mktemp("alone")
+    train(with_train(tiny, precision="float64"), workdir, quiet=True)
+    return workdir
 
 
 @pytest.mark.parametrize(("way", "slurm"), [("pmap", False), ("shard_map", True)])
-def test_two_processes_train_as_one_and_one_resumes_what_two_began(tiny, tmp_path, way, slurm):
-    config = with_train(tiny, precision="float64", parallel=way)
-    losses, params = run(config, tmp_path / "one", processes=1, devices=4)
-    two_losses, _ = run(with_train(config, steps=4), tmp_path / "two", processes=2, devices=2, slurm=slurm)
-    np.testing.assert_allclose(two_losses, losses[:2], rtol=1e-12)
-    _, resumed = run(config, tmp_path / "two", processes=1, devices=2)
-    for a, b in zip(resumed, params, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-12)
+def test_two_processes_train_as_one_and_one_resumes_what_two_began(tiny, alone, tmp_path, way, slurm):
+    config, workdir = with_train(tiny, precision="float64"), tmp_path / "run"
+    file = write_config(with_train(config, steps=4, parallel=way), tmp_path)
+    finish(start("train.py", ["--config", file, "--workdir", workdir], processes=2, devices=4, slurm=slurm))
+    np.testing.assert_allclose(losses(workdir), losses(alone)[:2], rtol=1e-12)
+    train(config, workdir, quiet=True)
+    assert_equal_weights(workdir, alone, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import math
 import jax
 import numpy as np
 import pytest
-from jax.experimental import multihost_utils
 
 from multifocal_jax import processes
 from multifocal_jax.data.errors import ImageError
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.processes import ProcessesError
 from multifocal_jax.training import validation
-from multifocal_jax.training.validation import TrainingCrops, Validation, ValidationError
+from multifocal_jax.training.validation import TrainingCrops, Validation
 
 
 class Noise:
@@ -49,22 +49,24 @@ def test_an_equal_picture_counts_as_100_db(tiny, unchanged):
 
 
 def test_a_process_that_fails_ends_the_scores_of_all(tiny, unchanged, monkeypatch):
-    sent = []
+    said = []
 
     def gather(mine):
-        sent.append(mine)
-        return np.stack([mine, others])
+        said.append(mine)
+        return [mine, others.pop(0)]
 
     monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr(multihost_utils, "process_allgather", gather)
-    others = np.array([[0] * 4, [20, 0.5, 20, 0.5]])
-    assert Validation(tiny, Noise(0, None)).score({})["psnr"] == 60  # the other process has scored picture 1
-    others = np.full((2, 4), np.nan)
-    with pytest.raises(ValidationError, match="another process cannot score"):
+    monkeypatch.setattr(processes, "gather", gather)
+    monkeypatch.setattr(processes._group, "count", 2)
+    others = [None, [(1, 20, 0.5, 20, 0.5)]]  # the other process has no problem, and has scored picture 1
+    assert Validation(tiny, Noise(0, None)).score({})["psnr"] == 60
+    others = ["it has a problem"]
+    with pytest.raises(ProcessesError, match="process 1 of 2 cannot continue: it has a problem"):
         Validation(tiny, Noise(0, 0)).score({})
+    others = [None]
     with pytest.raises(ImageError, match="picture cannot be read"):
         Validation(tiny, Noise(None, 0)).score({})
-    assert np.isnan(sent[-1]).all()  # it told the other
+    assert said[-1] == "picture cannot be read"  # it told the other
 
 
 def test_crops_are_cut_where_jax_has_no_cpu(tiny, monkeypatch):
