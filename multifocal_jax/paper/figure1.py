@@ -73,14 +73,9 @@ def attention_groups(
 
 
 def draw_groups(picture: np.ndarray, groups: dict[str, np.ndarray]) -> np.ndarray:
-    """The picture and its groups stacked vertically, in colours from the group's 1st to its 99th percentile.
+    """The picture, (H, W, 3) uint8, above its groups from `attention_groups`, as uint8 RGB.
 
-    Args:
-        picture: (H, W, 3) uint8.
-        groups: from `attention_groups`.
-
-    Returns:
-        uint8 RGB.
+    Colours run from a group's 1st to its 99th percentile.
     """
     height, width, _ = picture.shape
     panels = [("picture", picture), *((name, _coloured(group, (width, height))) for name, group in groups.items())]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from multifocal_jax.interop.architecture import are_ours, models_within_shapes
+from multifocal_jax.interop.architecture import are_ours, models_of_shapes
 from multifocal_jax.interop.conversion import read_weights, torch_network, write_weights
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.renaming import read_names
@@ -173,8 +173,8 @@ def test_foreign_names_with_a_buffer_beside_them_are_converted_by_the_proposed_f
 
 def test_what_is_mostly_something_else_holds_no_network_of_ours():
     shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(small())}
-    assert models_within_shapes(shapes | {"extra": (7,)})[1] == ["extra"]
-    assert models_within_shapes(shapes | {f"extra.{i}": (7, i) for i in range(len(shapes))}) == ([], [])
+    assert models_of_shapes(shapes | {"extra": (7,)})[1] == ["extra"]
+    assert models_of_shapes(shapes | {f"extra.{i}": (7, i) for i in range(len(shapes))}) == ([], [])
 
 
 def test_names_that_only_begin_like_ours_are_not_ours(tmp_path):

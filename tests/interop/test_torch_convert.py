@@ -17,14 +17,14 @@ from safetensors.torch import save_file as save_safetensors
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.fast import scales
 from multifocal_jax.interop import inputs, torch_network
-from multifocal_jax.interop.architecture import models_with_shapes
+from multifocal_jax.interop.architecture import models_of_shapes
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.matching import align
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters
-from multifocal_jax.interop.programs import DERAINED, GRADIENTS
+from multifocal_jax.interop.verification import DERAINED, GRADIENTS
 from multifocal_jax.interop.torch_files import read_torch_checkpoint
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.interop.workflow import Request, run
@@ -493,7 +493,7 @@ def test_scrambled_names_are_ambiguous_until_activations_settle_them(tmp_path, l
     plain = {key: network.w[network.order.index(key.rpartition(".")[0])] for key in network.inner.state_dict()}
     shapes = {key: tuple(value.shape) for key, value in network.inner.state_dict().items()}
     state = torch.load(out, weights_only=True)["state_dict"]
-    for match in align(shapes, models_with_shapes(shapes)[0]).matches:
+    for match in align(shapes, models_of_shapes(shapes)[0][0]).matches:
         expected = plain[f"{match.theirs}.weight"].weight
         assert torch.equal(state[f"{match.ours.torch}.weight"], expected), match.ours.flax
 

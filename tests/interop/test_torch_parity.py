@@ -18,7 +18,7 @@ from multifocal_jax.interop.bands import reorder_bands
 from multifocal_jax.interop.inputs import Inputs, verification_inputs
 from multifocal_jax.interop.intermediates import torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
-from multifocal_jax.interop.programs import DERAINED, GRADIENTS, TorchSide, compare_programs
+from multifocal_jax.interop.verification import DERAINED, GRADIENTS, TorchSide, compare_programs
 from multifocal_jax.interop.verification import verify
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.padding import pad_to_multiple
