@@ -12,40 +12,32 @@ from multifocal_jax.interop.foreign.patterns import generalise, names_file
 from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.foreign.vocabulary import describe_names, tokens
 from multifocal_jax.interop.names import convolutions, parameters
-from tests.interop.interop_variants import VARIANTS
-
-LEVEL_WORDS = ("large", "mid", "small")
+from tests.interop.helpers import VARIANTS
 
 
 def non_local_style(name: str) -> str:
     """Blocks outermost and counted from 1, scales as s1, s2, s4, theta, phi, g."""
     name = re.sub(r"entrance\.pyramid\.reduce_(\d)", r"pyr.k\1", name)
-    name = re.sub(r"entrance\.shallow_(\d)", lambda m: f"head.conv_s{2 ** int(m[1])}", name)
-    name = re.sub(r"entrance\.spatial\.level_(\d)", lambda m: f"head.sa_s{2 ** int(m[1])}", name)
+    name = re.sub(r"entrance\.shallow_(\d)", r"head.conv_S\1", name)
+    name = re.sub(r"entrance\.spatial\.level_(\d)", r"head.sa_S\1", name)
     name = re.sub(r"module_(\d+)", lambda m: f"blocks.{int(m[1]) + 1}", name)
-    name = re.sub(r"spatial\.level_(\d)", lambda m: f"sa_s{2 ** int(m[1])}", name)
-    name = re.sub(r"channel\.level_(\d)", lambda m: f"ca_s{2 ** int(m[1])}", name)
-    name = re.sub(r"(down|up)_(\d)", lambda m: f"{m[1]}_s{2 ** int(m[2])}.0", name)
+    name = re.sub(r"(s|c)(?:patial|hannel)\.level_(\d)", r"\1a_S\2", name)
+    name = re.sub(r"(down|up)_(\d)", r"\1_S\2.0", name)
+    name = re.sub(r"S(\d)", lambda m: f"s{2 ** int(m[1])}", name)
     name = name.replace("query", "theta").replace("key", "phi").replace("value", "g")
     return name.replace("fusion.merge", "tail.0").replace("fusion.residual", "tail.2")
 
 
 def camel_style(name: str) -> str:
     """Scales outermost and in words, camel case, Q, K, V."""
-    word = LEVEL_WORDS
-    name = re.sub(r"entrance\.pyramid\.reduce_(\d)", lambda m: f"adaptiveKernel{m[1]}", name)
-    name = re.sub(r"entrance\.shallow_(\d)", lambda m: f"{word[int(m[1])]}Net.firstConv", name)
-    name = re.sub(
-        r"entrance\.spatial\.level_(\d)\.(.)\w*",
-        lambda m: f"{word[int(m[1])]}Net.entranceSpatial.conv{m[2].upper()}",
-        name,
-    )
-    name = re.sub(
-        r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*",
-        lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}CSSAB.conv{m[4].upper()}",
-        name,
-    )
-    return re.sub(r"module_(\d+)\.(down|up)_(\d)", lambda m: f"{word[int(m[3])]}Net.basicModule{m[1]}.{m[2]}Conv", name)
+    name = re.sub(r"entrance\.pyramid\.reduce_(\d)", r"adaptiveKernel\1", name)
+    name = re.sub(r"entrance\.shallow_(\d)", r"Net\1.firstConv", name)
+    name = re.sub(r"entrance\.spatial\.level_(\d)\.(.)\w*", r"Net\1.entranceSpatial.conv_\2", name)
+    cssab = r"Net\3.basicModule\1.\2CSSAB.conv_\4"
+    name = re.sub(r"module_(\d+)\.(spatial|channel)\.level_(\d)\.(.)\w*", cssab, name)
+    name = re.sub(r"module_(\d+)\.(down|up)_(\d)", r"Net\3.basicModule\1.\2Conv", name)
+    name = re.sub(r"conv_(.)", lambda m: f"conv{m[1].upper()}", name)
+    return re.sub(r"Net(\d)", lambda m: f"{('large', 'mid', 'small')[int(m[1])]}Net", name)
 
 
 def flat_style(name: str) -> str:
@@ -59,7 +51,7 @@ STYLES = {"non_local": non_local_style, "camel": camel_style, "flat": flat_style
 
 
 def shapes_of(names, config, seed=None):
-    convs = [(name, conv) for name, conv in zip(names, convolutions(config), strict=True)]
+    convs = list(zip(names, convolutions(config), strict=True))
     if seed is not None:
         random.Random(seed).shuffle(convs)
     found = {}
@@ -141,13 +133,8 @@ def test_what_names_say_is_read():
     config = ModelConfig(channels=8, modules=2)
     names = [f"body.{m}.spatial.{s}.{role}" for m in (1, 2) for s in (1, 2, 4) for role in ("q", "k", "v")]
     described = describe_names(names, config)
-    assert described["body.2.spatial.4.v"] == {
-        "stage": "body",
-        "kind": "spatial",
-        "role": "value",
-        "module": 1,
-        "level": 2,
-    }
+    expected = {"stage": "body", "kind": "spatial", "role": "value", "module": 1, "level": 2}
+    assert described["body.2.spatial.4.v"] == expected
 
 
 def test_patterns_are_folded_only_where_numbers_follow():
