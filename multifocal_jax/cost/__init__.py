@@ -79,13 +79,9 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
 def measure(
     model: ModelConfig, sizes: Sequence[tuple[int, int]], *, precision: Precision = "float32", repeats: int = 3
 ) -> list[Cost]:
-    """Compile and run the network on pictures of these sizes.
+    """Compile and run the network, with random weights, on pictures of these heights and widths, padded to multiples.
 
-    Args:
-        model: the architecture; its weights are random.
-        sizes: pairs of height and width in pixels; padded as for de-raining.
-        precision: of the computation.
-        repeats: runs after the first, for the median; 0 measures neither time nor memory.
+    `repeats` are the runs after the first, for the median; 0 measures neither time nor memory.
     """
     from multifocal_jax.evaluation.inference import Derainer
 

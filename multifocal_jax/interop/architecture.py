@@ -66,6 +66,7 @@ def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> tu
     kinds = [kind for kind in ("spatial", "channel") if matches(rf"body\.\d+\.{kind}\.\d+\.query\.")]
     attends = bool(kinds or matches(r"entrance\.\d+\.query\."))
     values: dict[str, object] = {
+        "channels": widths.most_common(1)[0][0],
         "modules": modules,
         "levels": levels,
         "residual_blocks": count(r"body\.\d+\.residual\.\d+\.(\d+)\."),
@@ -87,22 +88,13 @@ def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> tu
             "--model pyramid=gaussian or --model pyramid=average (or --model pyramid=learned if they should be there)"
         )
     try:
-        model = apply_overrides(ModelConfig(heads=1), [("channels", str(widths.most_common(1)[0][0]))])
-        model = apply_overrides(model, [(name, str(value)) for name, value in values.items()])
-        model = apply_overrides(model, overrides)
-        if "heads" not in given:
-            model = apply_overrides(model, [("heads", "4")])
+        model = apply_overrides(ModelConfig(), [*((name, str(value)) for name, value in values.items()), *overrides])
     except ConfigError as error:
         raise ConversionError(f"the tensors make no network that can be built: {error}") from None
     crossing = model.interaction in ("cross_scale", "single_scale")
     in_heads = bool(modules) and (crossing or model.interaction == "channel")
-    assumed = {
-        "global_skip": True,
-        "spp_sizes": attends,
-        "heads": in_heads,
-        "channel_softmax": in_heads,
-        "interaction": crossing,
-    }
+    assumed = {"global_skip": True, "spp_sizes": attends, "heads": in_heads, "channel_softmax": in_heads}
+    assumed["interaction"] = crossing
     return model, [name for name, hidden in assumed.items() if hidden and name not in given]
 
 

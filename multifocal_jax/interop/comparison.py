@@ -10,19 +10,12 @@ FLOAT32_TOLERANCE = 1e-5  # of the output
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between two versions of a block.
-
-    Attributes:
-        name: of the block.
-        absolute: largest absolute difference; infinite if shapes differ or a value is not finite.
-        relative: the same, divided by the block's largest absolute value.
-        note: the reason for an infinite difference, or where in the block it is largest.
-    """
+    """The difference between two versions of a block."""
 
     name: str
-    absolute: float
-    relative: float
-    note: str = ""
+    absolute: float  # the largest one; infinite if shapes differ or a value is not finite
+    relative: float  # the same, divided by the block's largest absolute value
+    note: str = ""  # the reason for an infinite difference, or where in the block it is largest
 
 
 @dataclass(frozen=True)

@@ -262,9 +262,7 @@ def check_folder(path: Path) -> None:
 def torch_network(weights: Weights, tensors: Mapping[str, np.ndarray] | None = None) -> "TorchNet":
     """The PyTorch network with these weights, in their precision and evaluation mode.
 
-    Args:
-        weights: parameters of the JAX network, and the architecture.
-        tensors: use these instead of converting the parameters back.
+    Where `tensors` are given, they are used instead of converting the parameters back.
 
     Raises:
         ConversionError: PyTorch is not installed.

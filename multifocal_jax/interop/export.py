@@ -47,14 +47,8 @@ def export_stablehlo(
 ) -> None:
     """Write a `jax.export` artifact atomically, after comparing it with the JAX network.
 
-    `jax.export.deserialize(bytes).call(rainy)` runs it on (B, H, W, 3) float32 in [0, 1].
-
-    Args:
-        path: file to write.
-        weights: of the network.
-        batch: fixed number of pictures; None allows any.
-        size: fixed height and width; None allows any multiples of `weights.model.multiple`.
-        platforms: on which it must run.
+    `jax.export.deserialize(bytes).call(rainy)` runs it on (B, H, W, 3) float32 in [0, 1], on each of the platforms.
+    `batch` and `size` fix B and (H, W); None allows any number, and any multiples of `weights.model.multiple`.
 
     Raises:
         ExportError: the network does not support the size, or the artifact does not agree with the network.
@@ -91,12 +85,7 @@ def export_onnx(
 
     Input `rainy` and output `derained` are (B, 3, H, W) float32 in [0, 1]. Any size of at least
     `weights.model.multiple` pixels is possible: the model pads the picture to a multiple by reflection and crops.
-
-    Args:
-        path: file to write.
-        weights: of the network.
-        batch: fixed number of pictures; None allows any.
-        size: fixed height and width; None allows any.
+    `batch` and `size` fix B and (H, W); None allows any.
 
     Raises:
         ExportError: onnx or onnxruntime is not installed, or the model does not agree with the JAX network.

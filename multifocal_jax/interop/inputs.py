@@ -36,8 +36,7 @@ class Inputs:
 def verification_inputs(photograph: str | Path | None = None) -> Inputs:
     """Inputs that have broken ports before: several pictures, odd sizes, a photograph, and one of a usual size.
 
-    Args:
-        photograph: file; default: scikit-image's astronaut or, if scikit-image is not installed, noise.
+    The photograph, a file, is by default scikit-image's astronaut or, if scikit-image is not installed, noise.
 
     Raises:
         ImageError: the photograph cannot be read.
@@ -47,8 +46,8 @@ def verification_inputs(photograph: str | Path | None = None) -> Inputs:
     pixels = _photograph(photograph)
     if pixels is None:
         pixels = random.integers(0, 256, (241, 321, 3), np.uint8)
-    scale = _PHOTOGRAPH / max(pixels.shape[:2])
-    large = _resized(pixels, *(max(_SMALL[0], round(side * scale)) for side in pixels.shape[:2]))
+    longer = max(pixels.shape[:2])
+    large = _resized(pixels, *(max(_SMALL[0], round(side * _PHOTOGRAPH / longer)) for side in pixels.shape[:2]))
     small = _resized(pixels, *_SMALL).astype(np.float64) / 255
     return Inputs(np.concatenate([noise, small[None]]), large[None], random.random((*_CROPS, 3)))
 

@@ -57,14 +57,9 @@ def _interaction(config: ModelConfig, kind: str, flax: str, torch: str) -> Itera
 
 
 def flax_intermediates(params: Mapping[str, Any], config: ModelConfig, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run the JAX network and return every block by name.
+    """Run the JAX network on (B, H, W, 3), H and W multiples of `config.multiple`, and return every block by name.
 
     Computes in the precision of `images`; float64 needs `jax.enable_x64`.
-
-    Args:
-        params: parameters.
-        config: the architecture.
-        images: (B, H, W, 3), H and W multiples of `config.multiple`.
     """
     dtype = jnp.dtype(images.dtype)
     network = MultifocalNet(config, dtype=dtype, param_dtype=dtype)
@@ -80,12 +75,7 @@ def flax_intermediates(params: Mapping[str, Any], config: ModelConfig, images: n
 
 
 def torch_intermediates(network: "TorchNet", images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run the PyTorch network and return every block by name, in JAX's layout.
-
-    Args:
-        network: the PyTorch network, made without `fused`.
-        images: (B, H, W, 3) in the network's precision, H and W multiples of `config.multiple`.
-    """
+    """The same of a PyTorch network without `fused`, in JAX's layout; `images` are in the network's precision."""
     seen: dict[str, Any] = {}
     listen(network, lambda name, module, inputs, output: seen.update({name: output}), lambda: network(to_torch(images)))
     found: dict[str, np.ndarray] = {}

@@ -39,18 +39,11 @@ def flax_to_torch(name: str) -> str:
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution of the network; all its parameters belong to one.
+    """One convolution of the network; all its parameters belong to one."""
 
-    Attributes:
-        flax: name in the JAX network, `module_0.spatial.level_0.query`.
-        kernel: side of the kernel.
-        inputs: input channels.
-        outputs: output channels.
-    """
-
-    flax: str
-    kernel: int
-    inputs: int
+    flax: str  # name in the JAX network, `module_0.spatial.level_0.query`
+    kernel: int  # its side
+    inputs: int  # channels
     outputs: int
 
     @property

@@ -124,12 +124,9 @@ class _Watcher(pickle.Unpickler):
 
 
 def why_unreadable(path: Path, error: str, preferred: Sequence[str]) -> str:
-    """Why PyTorch does not read a file without running code; where that helps, with the command that makes a plain one.
+    """Why PyTorch does not read a file without running code; where it helps, with a command that makes a plain one.
 
-    Args:
-        path: zip or legacy file.
-        error: PyTorch's own message.
-        preferred: entries in which to look for tensors first.
+    `error` is PyTorch's own message, `preferred` are entries in which to look for tensors first.
     """
     if "TorchScript" in error:
         return f"is a TorchScript program; make a plain checkpoint: {_command(path, 'jit.load', '', 'm.state_dict()')}"

@@ -17,15 +17,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 
 def require_torch(what: str, instead: str = "") -> None:
-    """Check that PyTorch can be imported.
-
-    Args:
-        what: what needs it, the subject of the message.
-        instead: an alternative without it.
-
-    Raises:
-        ConversionError: it is not installed.
-    """
+    """Raise a `ConversionError` if PyTorch is missing: `what` needs it; `instead` is an alternative without it."""
     try:
         import torch  # noqa: F401
     except ImportError:

@@ -5,7 +5,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,20 @@ _WRAPPED = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)+")
 
 @dataclass(frozen=True)
 class TorchCheckpoint:
-    """Tensors of a PyTorch file.
-
-    Attributes:
-        path: of the file.
-        tensors: by name, in the order of the file; kernels OIHW. Half precision is widened to float32.
-        model: the architecture as stored by `write_pth`; None in files of other origin.
-        record: the origin of the weights, likewise.
-        notes: one line for each unwrapping.
-        prefix: the prefix that was removed from names.
-    """
+    """Tensors of a PyTorch file, by name in the order of the file; kernels OIHW, half precision widened to float32."""
 
     path: Path
     tensors: dict[str, np.ndarray]
-    model: dict[str, Any] | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    prefix: str = ""
+    model: dict[str, Any] | None  # the architecture as stored by `write_pth`; None in files of other origin
+    record: dict[str, Any]  # the origin of the weights, likewise
+    notes: tuple[str, ...]  # one line for each unwrapping
+    prefix: str  # that was removed from names
 
 
 def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchCheckpoint:
     """Read a zip or legacy `.pth`, or a `.safetensors` file with PyTorch names.
 
-    Args:
-        path: file.
-        key: entry that holds the state dictionary if the file has several; None searches for it.
+    `key` is the entry that holds the state dictionary if the file has several; None searches for it.
 
     Raises:
         ConversionError: the file does not exist, is damaged, needs pickled code, or holds no tensors.
@@ -84,10 +73,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
 def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weights) -> None:
     """Write `{"state_dict", "model_config", "record"}` for `torch.load(…, weights_only=True)`, atomically.
 
-    Args:
-        path: file to write; its folder must exist.
-        tensors: the state dictionary by PyTorch's names.
-        weights: provides architecture and record.
+    The state dictionary is `tensors`, by PyTorch's names; `weights` provides architecture and record.
     """
     require_torch(f"writing {path}")
     import torch

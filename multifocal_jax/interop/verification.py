@@ -50,17 +50,11 @@ _LEAST_SHARE = 1e-4
 
 @dataclass(frozen=True)
 class TorchSide:
-    """A PyTorch network to compare with.
+    """A PyTorch network to compare with."""
 
-    Attributes:
-        run: (B, 3, H, W) in [0, 1] → the same, de-rained.
-        tensors: its parameters by the names of ours.
-        band_order: of its wavelet bands.
-    """
-
-    run: Callable[["torch.Tensor"], "torch.Tensor"]
-    tensors: Mapping[str, "torch.Tensor"]
-    band_order: BandOrder = OUR_ORDER
+    run: Callable[["torch.Tensor"], "torch.Tensor"]  # (B, 3, H, W) in [0, 1] → the same, de-rained
+    tensors: Mapping[str, "torch.Tensor"]  # its parameters by the names of ours
+    band_order: BandOrder = OUR_ORDER  # of its wavelet bands
 
 
 @contextlib.contextmanager
@@ -76,13 +70,8 @@ def verify(
 ) -> Comparison:
     """Run both networks in one precision on CPU and compare every block, and the programs of `derain` and training.
 
-    In float64 `FLOAT64_TOLERANCE` applies to every row, in float32 `FLOAT32_TOLERANCE` to the outputs.
-
-    Args:
-        params: parameters of the JAX network.
-        network: the PyTorch network with its own parameters; it is converted to `precision`.
-        inputs: of both networks.
-        precision: of both computations.
+    In float64 `FLOAT64_TOLERANCE` applies to every row, in float32 `FLOAT32_TOLERANCE` to the outputs. The PyTorch
+    network has its own parameters and is converted to `precision`.
     """
     import torch
 
@@ -109,14 +98,7 @@ def compare_programs(
     """Compare the result of `derain` on the photograph and, in float64, the gradients of training on the crops.
 
     In float32 gradients are left out: every activation that rounding pushes across the edge of a ReLU changes them by
-    more than any useful tolerance.
-
-    Args:
-        params: parameters of the JAX network.
-        model: the architecture.
-        theirs: the network to compare with, in `precision`.
-        inputs: of both networks.
-        precision: of both computations; float64 needs `jax.enable_x64`.
+    more than any useful tolerance. `theirs` is in `precision`; float64 needs `jax.enable_x64`.
     """
     rows = []
     if inputs.photograph is not None:

@@ -44,12 +44,8 @@ def run_table(
 ) -> bool:
     """Run the commands of a table's rows in sequence; a row whose data is missing is left out.
 
-    Args:
-        name: of the table.
-        runs: folder of the workdirs; rows that have already been evaluated there are not run again.
-        overrides: `--config.FIELD=VALUE` for all commands.
-        minutes: after this time no further command is started; 0 sets no limit.
-        call: runs a command and returns its exit status; None starts a process.
+    Rows that have already been evaluated in a workdir in `runs` are not run again. After so many minutes no further
+    command is started, unless they are 0. `call` runs a command and returns its exit status; None starts a process.
 
     Returns:
         Whether every command that was started succeeded.

@@ -29,12 +29,7 @@ def attention_groups(
 ) -> dict[str, np.ndarray]:
     """What each group of channels adds to the features: M_k V_k of eq. 5 per band, V A of eq. 6 per head.
 
-    Args:
-        params: of the network.
-        model: the architecture.
-        picture: (H, W, 3) uint8.
-        module: number of the basic module, from 0.
-        level: of the pyramid; 0 is full size.
+    The picture is (H, W, 3) uint8; basic modules and levels of the pyramid count from 0, level 0 being full size.
 
     Returns:
         By caption, the mean over the group's channels, (H', W') float32; the bands in the order LL, LH, HL, HH.

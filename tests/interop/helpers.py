@@ -126,6 +126,12 @@ def ten_adam_steps(config: ModelConfig, params: dict) -> tuple[dict, dict]:
         return jax.tree.map(np.asarray, (first, params))
 
 
+def ask(source, **fields) -> tuple[bool, str]:
+    """Whether `convert_weights.py` ends well, and what it shows."""
+    lines = []
+    return run(Request(source=str(source), **fields), lines.append), "\n".join(lines)
+
+
 def refuse(message: str, source="nowhere", **fields) -> str:
     """What `convert_weights.py` says to a request that it must refuse."""
     with pytest.raises(ConversionError, match=message) as error:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -13,9 +14,8 @@ from multifocal_jax.interop.conversion import read_weights, torch_network, write
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.names import parameters
-from multifocal_jax.interop.workflow import Request, run
 from multifocal_jax.weights import Weights, WeightsError, flatten, load_weights, save_weights
-from tests.interop.helpers import refuse, seeded_params, seeded_tensors, small
+from tests.interop.helpers import ask, refuse, seeded_params, seeded_tensors, small
 
 WEIGHTS = Weights(seeded_params(small()), small(), {})
 
@@ -24,15 +24,15 @@ def float32_tensors(prefix: str = "") -> dict[str, np.ndarray]:
     return {prefix + name: value.astype(np.float32) for name, value in seeded_tensors(small()).items()}
 
 
-@pytest.fixture
-def pytorch_file(tmp_path):
-    """Writes a `.safetensors` with PyTorch's names."""
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
-    def write(tensors) -> str:
-        save_file(tensors, tmp_path / "in.safetensors")
-        return str(tmp_path / "in.safetensors")
 
-    return write
+def pytorch_file(tensors) -> str:
+    """A `.safetensors` with PyTorch's names."""
+    save_file(tensors, "in.safetensors")
+    return "in.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,20 @@ def pytorch_file(tmp_path):
         ({"inspect": True, "destination": None}, "is a file of this project; --inspect"),
     ],
 )
-def test_flags_for_pytorch_checkpoints_are_refused_on_our_own(fields, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_flags_for_pytorch_checkpoints_are_refused_on_our_own(fields, message):
     save_weights("ours.safetensors", WEIGHTS)
-    (tmp_path / "names.txt").write_text("a = fusion.merge\n")
+    Path("names.txt").write_text("a = fusion.merge\n")
     refuse(message, "ours.safetensors", **{"destination": "o.safetensors", **fields})
 
 
-def test_bfloat16_is_read(pytorch_file, tmp_path):
+def test_bfloat16_is_read():
     tensors = {name: value.astype(ml_dtypes.bfloat16) for name, value in float32_tensors().items()}
     found = flatten(read_weights(pytorch_file(tensors)).weights.params)["fusion.merge.bias"]
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, tensors["fusion.merge.conv.bias"].astype(np.float32))
     params = {"fusion": {"merge": {"bias": np.array([1.0, 2.5], ml_dtypes.bfloat16)}}}
-    save_weights(tmp_path / "w.safetensors", Weights(params, small(), {}))
-    found = load_weights(tmp_path / "w.safetensors").params["fusion"]["merge"]["bias"]
+    save_weights("w.safetensors", Weights(params, small(), {}))
+    found = load_weights("w.safetensors").params["fusion"]["merge"]["bias"]
     assert found.dtype == np.float32
     assert found.tolist() == [1.0, 2.5]
 
@@ -80,56 +79,52 @@ def test_without_pytorch_it_is_said_before_any_work(fields, what, monkeypatch):
     refuse(rf"^{what} needs PyTorch: pip install '\.\[torch\]'$", **fields)
 
 
-def test_without_pytorch_files_and_networks_say_so(tmp_path, monkeypatch):
+def test_without_pytorch_files_and_networks_say_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "in.pth").write_bytes(b"")
-    for message, do in (
-        (r"writing .*o\.pth needs PyTorch", lambda: write_weights(tmp_path / "o.pth", WEIGHTS)),
-        ("the PyTorch network needs PyTorch", lambda: torch_network(WEIGHTS)),
-        (
-            r"reading .*in\.pth needs PyTorch: .*, or save it as \.safetensors",
-            lambda: read_weights(tmp_path / "in.pth"),
-        ),
-    ):
-        with pytest.raises(ConversionError, match=message):
-            do()
+    Path("in.pth").write_bytes(b"")
+    with pytest.raises(ConversionError, match=r"writing o\.pth needs PyTorch"):
+        write_weights("o.pth", WEIGHTS)
+    with pytest.raises(ConversionError, match="the PyTorch network needs PyTorch"):
+        torch_network(WEIGHTS)
+    with pytest.raises(ConversionError, match=r"reading in\.pth needs PyTorch: .*, or save it as \.safetensors"):
+        read_weights("in.pth")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ""])
-def test_values_that_do_not_fit_float16_are_not_written(suffix, pytorch_file, tmp_path):
+def test_values_that_do_not_fit_float16_are_not_written(suffix):
     if suffix == ".pth":
         pytest.importorskip("torch")
     tensors = float32_tensors()
     tensors["fusion.residual.bias"][0] = 65536
-    source, out = pytorch_file(tensors), tmp_path / f"out{suffix}"
+    source, out = pytorch_file(tensors), Path(f"out{suffix}")
     with pytest.raises(WeightsError, match=r"not finite as float16 in fusion\.residual\.bias; write"):
-        run(Request(source=source, destination=str(out), dtype="float16"), print)
+        ask(source, destination=str(out), dtype="float16")
     assert not out.exists()
-    assert run(Request(source=source, destination=str(tmp_path / "full.safetensors")), print)
+    assert ask(source, destination="full.safetensors")[0]
 
 
-def test_project_files_with_values_that_are_not_finite_are_refused(tmp_path):
+def test_project_files_with_values_that_are_not_finite_are_refused():
     params = seeded_params(small())
     params["fusion"]["residual"]["bias"][1] = np.inf
-    save_weights(tmp_path / "in.safetensors", Weights(params, small(), {}))
-    refuse(r"not finite in fusion\.residual\.bias", tmp_path / "in.safetensors", destination="o.safetensors")
+    save_weights("in.safetensors", Weights(params, small(), {}))
+    refuse(r"not finite in fusion\.residual\.bias", "in.safetensors", destination="o.safetensors")
 
 
 @pytest.mark.parametrize("dtype", ["int32", "complex64"])
-def test_only_floating_point_numbers_are_weights(dtype, pytorch_file):
+def test_only_floating_point_numbers_are_weights(dtype):
     tensors = float32_tensors()
     tensors["shallow.1.bias"] = tensors["shallow.1.bias"].astype(dtype)
     message = rf"in\.safetensors: shallow\.1\.bias is of type {dtype}, but weights"
     refuse(message, pytorch_file(tensors), destination="o.safetensors")
 
 
-def test_our_files_of_another_type_are_one_line(tmp_path):
-    save_file({"x": np.ones(2, np.int32)}, tmp_path / "w.safetensors", {"model": json.dumps({"channels": 8})})
+def test_our_files_of_another_type_are_one_line():
+    save_file({"x": np.ones(2, np.int32)}, "w.safetensors", {"model": json.dumps({"channels": 8})})
     with pytest.raises(WeightsError, match=r"w\.safetensors: x is of type I32; weights are of F64, F32, F16, BF16"):
-        load_weights(tmp_path / "w.safetensors")
+        load_weights("w.safetensors")
 
 
-def test_counters_of_wrappers_are_left_out(pytorch_file):
+def test_counters_of_wrappers_are_left_out():
     tensors = float32_tensors("module.") | {"n_averaged": np.array(700)}
     converted = read_weights(pytorch_file(tensors))
     assert converted.weights.model == small()
@@ -139,33 +134,31 @@ def test_counters_of_wrappers_are_left_out(pytorch_file):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "net.", "model._orig_mod."])
-def test_tensors_beside_the_network_are_listed_and_can_be_dropped(prefix, pytorch_file, tmp_path):
+def test_tensors_beside_the_network_are_listed_and_can_be_dropped(prefix):
     source = pytorch_file(float32_tensors(prefix) | {"loss.weight": np.ones(5, np.float32)})
     assert refuse("extra", source, destination="o.safetensors").splitlines()[1:] == [
         "  extra (1): a line `NAME = -` in a file for --names drops one",
         "    loss.weight (5,)",
     ]
-    (tmp_path / "names.txt").write_text("loss = -\n")
-    converted = read_weights(source, renaming=read_names(tmp_path / "names.txt"))
+    Path("names.txt").write_text("loss = -\n")
+    converted = read_weights(source, renaming=read_names("names.txt"))
     assert converted.weights.model == small()
-    assert f"dropped by {tmp_path / 'names.txt'}: loss.weight" in converted.notes
+    assert "dropped by names.txt: loss.weight" in converted.notes
 
 
-def test_a_part_of_another_network_is_not_taken_for_a_wrapper(pytorch_file):
+def test_a_part_of_another_network_is_not_taken_for_a_wrapper():
     tensors = {f"net.{i}.weight": np.zeros((8, 8, 3, 3), np.float32) for i in range(9)}
     source = pytorch_file(tensors | {"tail.weight": np.zeros((3, 8, 3, 3), np.float32)})
     refuse(r"\(net\.0\.weight, the first kernel, takes 8 channels\)", source, inspect=True)
 
 
-def test_foreign_names_with_a_buffer_beside_them_are_converted_by_the_proposed_file(pytorch_file, tmp_path):
+def test_foreign_names_with_a_buffer_beside_them_are_converted_by_the_proposed_file():
     tensors = {f"their_{name.replace('.', '_', 1)}": value for name, value in float32_tensors().items()}
     source = pytorch_file(tensors | {"dwt.filter": np.ones((4, 1, 2, 2), np.float32)})
     refuse(r"under other names, and besides dwt\.filter; .* --inspect", source, destination="o.safetensors")
-    names, lines = str(tmp_path / "names.txt"), []
-    assert run(Request(source=source, inspect=True, write_names=names), lines.append)
-    assert "no place for: dwt.filter (4, 1, 2, 2)" in "\n".join(lines)
-    assert "dwt.filter = -" in (tmp_path / "names.txt").read_text().splitlines()
-    found = flatten(read_weights(source, renaming=read_names(names)).weights.params)
+    assert "no place for: dwt.filter (4, 1, 2, 2)" in ask(source, inspect=True, write_names="names.txt")[1]
+    assert "dwt.filter = -" in Path("names.txt").read_text().splitlines()
+    found = flatten(read_weights(source, renaming=read_names("names.txt")).weights.params)
     np.testing.assert_array_equal(found["fusion.residual.bias"], tensors["their_fusion_residual.bias"])
 
 
@@ -175,7 +168,7 @@ def test_what_is_mostly_something_else_holds_no_network_of_ours():
     assert models_of_shapes(shapes | {f"extra.{i}": (7, i) for i in range(len(shapes))}) == ([], [])
 
 
-def test_names_that_only_begin_like_ours_are_not_ours(pytorch_file, tmp_path):
+def test_names_that_only_begin_like_ours_are_not_ours():
     # As EDSR has them (Lim et al., CVPRW 2017), without the upsampler.
     shapes: dict[str, tuple[int, ...]] = {"head.0.weight": (8, 3, 3, 3), "tail.1.weight": (3, 8, 3, 3)}
     for block in range(4):
@@ -183,7 +176,7 @@ def test_names_that_only_begin_like_ours_are_not_ours(pytorch_file, tmp_path):
         shapes |= {f"body.{block}.body.{i}.bias": (8,) for i in (0, 2)}
     assert not are_ours(shapes)
     source = pytorch_file({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    for fields in ({"inspect": True}, {"destination": str(tmp_path / "o.safetensors")}):
+    for fields in ({"inspect": True}, {"destination": "o.safetensors"}):
         refuse(r"holds another network: .* no 1×1 kernels", source, **fields)
 
 
@@ -197,8 +190,7 @@ def test_names_that_only_begin_like_ours_are_not_ours(pytorch_file, tmp_path):
         ({"destination": "file", "overwrite": True}, "file is a file, and a name without suffix makes a folder"),
     ],
 )
-def test_where_nothing_can_be_written_is_said_before_any_work(fields, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "x.safetensors").mkdir()
-    (tmp_path / "file").write_text("")
+def test_where_nothing_can_be_written_is_said_before_any_work(fields, message):
+    Path("x.safetensors").mkdir()
+    Path("file").write_text("")
     refuse(message, **fields)

@@ -123,6 +123,8 @@ def test_padding_to_a_multiple_is_pytorchs_reflection():
         theirs = torch_network.derain(network, to_torch(images))
         ours = network(to_torch(pad_to_multiple(images, 8)))
     assert torch.equal(theirs, ours[..., :21, :35])
+    with pytest.raises(ValueError, match=r"call derain\(network, rainy\), which pads"):
+        network(to_torch(images))
 
 
 def test_ten_adam_steps_give_the_same_parameters():

@@ -26,11 +26,7 @@ _TOLERANCE = 1e-9  # relative; both sides compute in float64
 
 
 def settle(alignment: Alignment, user: UserModule) -> Alignment:
-    """The alignment with every convolution certain.
-
-    Args:
-        alignment: what is known; certain matches are kept.
-        user: the network to which the tensors belong.
+    """The alignment with every convolution certain, by the network to which the tensors belong; certain ones are kept.
 
     Raises:
         ConversionError: at some block no assignment explains the recording: the networks differ there.

@@ -33,19 +33,12 @@ class Match:
 
 @dataclass(frozen=True)
 class Alignment:
-    """All our convolutions in order with theirs, and their unmatched tensors.
-
-    Attributes:
-        model: the architecture.
-        matches: one for each convolution.
-        left_over: tensors of theirs that belong to no convolution.
-        spare: tensors of theirs whose shape we do not have; a names file drops them.
-    """
+    """All our convolutions in order with theirs, and their unmatched tensors."""
 
     model: ModelConfig
     matches: tuple[Match, ...]
-    left_over: tuple[str, ...]
-    spare: tuple[str, ...] = ()
+    left_over: tuple[str, ...]  # tensors of theirs that belong to no convolution
+    spare: tuple[str, ...] = ()  # tensors of theirs whose shape we do not have; a names file drops them
 
 
 def group_convolutions(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
@@ -56,13 +49,7 @@ def group_convolutions(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], tupl
 
 
 def align(shapes: Shapes, model: ModelConfig, spare: Collection[str] = ()) -> Alignment:
-    """Match their convolutions to ours.
-
-    Args:
-        shapes: of their tensors by name, in the order of the file, with the same shapes as ours in some order.
-        model: the architecture.
-        spare: names of tensors that do not fit it.
-    """
+    """Match their convolutions to ours by the shapes of their tensors, in the order of the file; `spare` fit none."""
     convs, left_over = group_convolutions({name: shape for name, shape in shapes.items() if name not in spare})
     ours = {conv: features_of(conv.flax) for conv in convolutions(model)}
     described = describe_names(list(convs), model)

@@ -104,9 +104,7 @@ class Renaming:
     def restore(self, weights: str | Path, model: ModelConfig) -> dict[str, str]:
         """The reverse: their names of all parameters, by the PyTorch network's names.
 
-        Args:
-            weights: whose parameters they are, for the message.
-            model: the architecture.
+        `weights`, whose parameters they are, is for the message.
 
         Raises:
             ConversionError: a line matches no parameter, or does not determine their name; all such are listed.

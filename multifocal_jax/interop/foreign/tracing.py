@@ -51,15 +51,9 @@ def compare_with(
     """Run both in float64 on CPU and compare the input and output of every convolution, and the final results.
 
     A convolution with another shape in the user's network (which may pool first, for example) is shown but not judged,
-    and so are gradients that it does not compute.
+    and so are gradients that it does not compute. Without `trace` the convolutions are left out.
 
-    Args:
-        weights: of the JAX network.
-        user: the network to compare with.
-        names: their name for each of our convolutions.
-        inputs: of both networks.
-        band_order: of the wavelet bands in their network.
-        trace: whether to compare the convolutions, too.
+    `names` are theirs for each of our convolutions, `band_order` is that of the wavelet bands in their network.
     """
     model, convs = weights.model, convolutions(weights.model)
     rows: list[Difference] = []

@@ -19,15 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UserModule:
-    """A user's network with its tensors.
+    """A user's network with its tensors."""
 
-    Attributes:
-        network: in float64 and evaluation mode, on CPU.
-        prefix: of its names, before those of the checkpoint as read.
-    """
-
-    network: "torch.nn.Module"
-    prefix: str
+    network: "torch.nn.Module"  # in float64 and evaluation mode, on CPU
+    prefix: str  # of its names, before those of the checkpoint as read
 
     def tensor(self, name: str) -> "torch.Tensor":
         """A parameter by the checkpoint's name, ready for gradients."""
@@ -56,13 +51,9 @@ class UserModule:
 def load_user_module(
     place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any], spare: Collection[str] = ()
 ) -> UserModule:
-    """Run a user's file, build the network and load the checkpoint's tensors into it.
+    """Run a user's file, build the network and load the checkpoint's tensors into it, which have its names.
 
-    Args:
-        place: `FILE.py:CLASS`. The file is executed: it must be trusted.
-        checkpoint: tensors under the names of that class.
-        arguments: of the constructor.
-        spare: tensors that the class need not have.
+    `place` is `FILE.py:CLASS`. The file is executed: it must be trusted. The class need not have the `spare` tensors.
 
     Raises:
         ConversionError: the file or class does not exist, its code fails, or the tensors do not fit the class.
