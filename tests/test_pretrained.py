@@ -22,10 +22,10 @@ def default():
     return multifocal_jax.load()
 
 
-def part(rain, side=SIDE):
+def part(rain):
     """Of the cat Chelsea: rainy and clean."""
     pair = open_source(SourceConfig(dataset="demo", split="test", rain=rain)).load(0)
-    return [picture[60 : 60 + side, 120 : 120 + side] for picture in pair]
+    return [picture[60 : 60 + SIDE, 120 : 120 + SIDE] for picture in pair]
 
 
 @pytest.mark.parametrize(("rain", "gain"), [("light", 1.0), ("heavy", 4.0)])
@@ -62,7 +62,7 @@ def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name):
         half_step = np.spacing(np.abs(value).astype(np.float16)).astype(np.float32) / 2
         return value + rng.uniform(-0.99, 0.99, value.shape).astype(np.float32) * half_step
 
-    rainy, clean = part("heavy", side=96)
+    rainy, clean = part("heavy")
     rounded = Derainer(weights.params, weights.model)
     exact = rounded.with_params(jax.tree.map(unrounded, weights.params))
     assert abs(score(exact(rainy), clean).psnr - score(rounded(rainy), clean).psnr) < 0.01

@@ -89,10 +89,7 @@ def is_project_file(path: Path) -> bool:
 
 
 def _from_torch(
-    checkpoint: TorchCheckpoint,
-    renaming: Renaming | None,
-    overrides: Sequence[tuple[str, str]],
-    band_order: BandOrder,
+    checkpoint: TorchCheckpoint, renaming: Renaming | None, overrides: Sequence[tuple[str, str]], band_order: BandOrder
 ) -> Converted:
     path, tensors, notes = checkpoint.path, checkpoint.tensors, list(checkpoint.notes)
     if renaming is not None:

@@ -18,13 +18,7 @@ import optax
 from multifocal_jax.config import ExperimentConfig, ModelConfig, TrainConfig
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
-from multifocal_jax.interop.comparison import (
-    FLOAT32_TOLERANCE,
-    FLOAT64_TOLERANCE,
-    Comparison,
-    Difference,
-    difference,
-)
+from multifocal_jax.interop.comparison import FLOAT32_TOLERANCE, FLOAT64_TOLERANCE, Comparison, Difference, difference
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.intermediates import blocks, flax_intermediates, torch_intermediates
 from multifocal_jax.interop.names import parameters, to_flax_layout
@@ -58,7 +52,7 @@ class TorchSide:
 
 
 @contextlib.contextmanager
-def computing_exactly(precision: Precision) -> Iterator[None]:
+def exactly(precision: Precision) -> Iterator[None]:
     """JAX computes on the CPU in this precision."""
     cpu = jax.devices("cpu")[0]
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"), jax.default_device(cpu):
@@ -77,7 +71,7 @@ def verify(
 
     config = network.config
     network = network.to(dtype=getattr(torch, precision)).eval()
-    with computing_exactly(precision):
+    with exactly(precision):
         padded = pad_to_multiple(inputs.batch, config.multiple).astype(precision)
         ours, theirs = flax_intermediates(params, config, padded), torch_intermediates(network, padded)
         rows = [difference(block.name, ours[block.name], theirs[block.name]) for block in blocks(config)]

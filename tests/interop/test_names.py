@@ -8,10 +8,14 @@ from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.names import flax_to_torch, parameters, to_flax_layout, to_torch_layout
 from multifocal_jax.models import parameter_shapes
 from multifocal_jax.weights import flatten
-from tests.interop.helpers import VARIANTS, small
+from tests.interop.helpers import VARIANTS, each_variant, small
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+# Those of the default's parameters are left to `make stress`.
+OTHERS = [name for name in VARIANTS if parameters(VARIANTS[name]) != parameters(VARIANTS["default"])]
+
+
+@pytest.mark.parametrize("name", each_variant(("default", *OTHERS)))
 def test_names_and_shapes_are_those_of_the_jax_network(name):
     config = VARIANTS[name]
     found = {parameter.flax: parameter.flax_shape for parameter in parameters(config)}

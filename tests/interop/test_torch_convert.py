@@ -357,11 +357,27 @@ def foreign(inside) -> str:
     return save({"model": {f"module.{key}": value for key, value in ForeignNet().state_dict().items()}})
 
 
-def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign):
+@pytest.fixture
+def verify_on(monkeypatch):
+    """Sets the inputs of verification, where a test is not about those of users."""
+
+    def use(*given, **more):
+        monkeypatch.setattr(inputs, "verification_inputs", lambda photograph: Inputs(*given, **more))
+
+    use(np.random.default_rng(0).random((2, 21, 35, 3)))
+    return use
+
+
+def test_a_checkpoint_of_other_code_from_inspection_to_verified_weights(foreign, verify_on):
     refuse(r"under other names; .* --inspect", foreign, destination="o.safetensors")
+    # A buffer that this network does not have, and that the user's network need not have either.
+    save(torch.load(foreign)["model"] | {"module.dwt.filter": torch.ones(4, 1, 2, 2)})
     done, text = ask(foreign, inspect=True, write_names="names.txt")
     assert done
     assert "64 certain, 0 ambiguous" in text
+    random = np.random.default_rng(0)
+    photograph, crops = random.integers(0, 256, (1, 67, 123, 3), np.uint8), random.random((2, 96, 128, 3))
+    verify_on(random.random((2, 21, 35, 3)), photograph, crops)  # the last two are processed in strips
     fields = {"names": "names.txt", "verify": True, "torch_module": f"{FOREIGN}:ForeignNet", "trace": True}
     done, text = ask(foreign, destination="o.safetensors", **fields)
     assert done, text
@@ -386,26 +402,6 @@ def test_weights_go_back_to_the_other_code(foreign):
     for destination in (None, "o.safetensors"):
         message = r"ours\.safetensors is this project's own, .* name a \.pth"
         refuse(message, "ours.safetensors", destination=destination, verify=True, names="names.txt")
-
-
-@pytest.fixture
-def verify_on(monkeypatch):
-    """Sets the inputs of verification, where a test is not about those of users."""
-
-    def use(*given, **more):
-        monkeypatch.setattr(inputs, "verification_inputs", lambda photograph: Inputs(*given, **more))
-
-    use(np.random.default_rng(0).random((2, 21, 35, 3)))
-    return use
-
-
-@pytest.mark.usefixtures("verify_on")
-def test_dropped_tensors_need_not_be_in_a_users_network():
-    source = save(ForeignNet(blocks=1).state_dict() | {"dwt.filter": torch.ones(4, 1, 2, 2)})
-    assert ask(source, inspect=True, write_names="names.txt")[0]
-    fields = {"torch_module": f"{FOREIGN}:ForeignNet", "torch_args": {"blocks": 1}}
-    done, text = ask(source, names="names.txt", verify=True, **fields)
-    assert done, text
 
 
 @pytest.mark.parametrize(

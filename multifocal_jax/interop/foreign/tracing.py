@@ -15,14 +15,7 @@ from multifocal_jax.interop.foreign.user_module import UserModule, record
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.names import convolutions
 from multifocal_jax.interop.running import quick_jit
-from multifocal_jax.interop.verification import (
-    DERAINED,
-    GRADIENTS,
-    NO_GRADIENTS,
-    TorchSide,
-    compare_programs,
-    computing_exactly,
-)
+from multifocal_jax.interop.verification import DERAINED, GRADIENTS, NO_GRADIENTS, TorchSide, compare_programs, exactly
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.models.layers import Conv
 from multifocal_jax.padding import pad_to_multiple
@@ -57,7 +50,7 @@ def compare_with(
     """
     model, convs = weights.model, convolutions(weights.model)
     rows: list[Difference] = []
-    with computing_exactly("float64"):
+    with exactly("float64"):
         padded = pad_to_multiple(inputs.batch, model.multiple).astype(np.float64)
         ours, theirs = _flax_convolutions(weights, padded), record(user, padded)
         for conv in convs if trace else ():
