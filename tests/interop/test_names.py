@@ -10,7 +10,6 @@ from multifocal_jax.models import parameter_shapes
 from multifocal_jax.weights import flatten
 from tests.interop.helpers import VARIANTS, each_variant, small
 
-
 # Those of the default's parameters are left to `make stress`.
 OTHERS = [name for name in VARIANTS if parameters(VARIANTS[name]) != parameters(VARIANTS["default"])]
 
