@@ -78,11 +78,10 @@ class SpatialCSSAB(nn.Module):
 
     def __init__(self, config: ModelConfig, fused: bool = False) -> None:
         super().__init__()
-        self.query = projection(config, frcb=FeatureRecalibration())
-        self.key, self.value = (
-            projection(config, frcb=FeatureRecalibration(), spp=SpatialPyramidPooling(config.spp_sizes))
-            for _ in range(2)
-        )
+        frcb, spp = FeatureRecalibration(), SpatialPyramidPooling(config.spp_sizes)  # without parameters: shared
+        self.query = projection(config, frcb=frcb)
+        self.key = projection(config, frcb=frcb, spp=spp)
+        self.value = projection(config, frcb=frcb, spp=spp)
         self.softmax = nn.Softmax(dim=-1)
         self.fused = fused
 

@@ -44,7 +44,7 @@ def pack(
         workdir: of `train.py`.
         folder: of the file; created if necessary.
         base: the config that the training was started with, before overrides.
-        base_file: path of that config for the command on the card.
+        base_file: its path, for the command on the card.
         name: of the weights, one in the table of purposes; if empty, the name in the training's config.
         data_root: the current `DataConfig.root`; if empty, that of the training.
         limit: score at most this many pictures of each group; 0 scores all.
@@ -74,7 +74,9 @@ def pack(
         "note": note,
     }
     record["images"] = sum(stage["images"] for stage in record["stages"])
-    record["config"] = to_dict(_without_paths(config))
+    # Without the paths of data and initial weights, which mean nothing on other machines.
+    train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
+    record["config"] = to_dict(dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, root="")))
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
     groups = held_out_groups(data)
@@ -134,9 +136,3 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
     return [*earlier, stage | {"planned": train["steps"], "learning_rate": train["learning_rate"]}]
-
-
-def _without_paths(config: ExperimentConfig) -> ExperimentConfig:
-    """Remove the paths of data and initial weights, which mean nothing on other machines."""
-    train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=""), train=train)
