@@ -53,10 +53,9 @@ def run_table(
     Raises:
         PaperError: there is no `train.py` here.
     """
-    if call is None:
-        if not Path("train.py").is_file():
-            raise PaperError("train.py is not here; run this in the root of the project, where configs/ lies")
-        call = _call
+    if call is None and not Path("train.py").is_file():
+        raise PaperError("train.py is not here; run this in the root of the project, where configs/ lies")
+    call = call or (lambda command: subprocess.run([sys.executable, *command[1:]], check=False).returncode)
     begin, done = time.monotonic(), True
     for config in _configs(TABLES[name]):
         if _report(config, runs).is_file():
@@ -69,10 +68,6 @@ def run_table(
                 done = False
                 break
     return done
-
-
-def _call(command: Command) -> int:
-    return subprocess.run([sys.executable, *command[1:]], check=False).returncode
 
 
 def table_text(name: str, runs: Path) -> str:
