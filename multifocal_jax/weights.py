@@ -33,25 +33,18 @@ class Weights:
     record: dict[str, Any]  # their origin: data, steps, seed, metrics; free form
 
 
-def flatten(params: Parameters, prefix: str = "") -> dict[str, Any]:
+def flatten(params: Parameters) -> dict[str, Any]:
     """`{"fusion": {"merge": {"bias": …}}}` → `{"fusion.merge.bias": …}`, sorted by name."""
-    flat: dict[str, Any] = {}
-    for name in sorted(params):
-        value = params[name]
-        flat.update(flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
-    return flat
+    from flax.traverse_util import flatten_dict
+
+    return dict(sorted(flatten_dict(params, sep=".").items()))
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `flatten`."""
-    nested: dict[str, Any] = {}
-    for name, value in flat.items():
-        *groups, leaf = name.split(".")
-        node = nested
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[leaf] = value
-    return nested
+    from flax.traverse_util import unflatten_dict
+
+    return unflatten_dict(flat, sep=".")
 
 
 def save_weights(path: epath.PathLike, weights: Weights, dtype: str | None = None) -> None:
@@ -101,19 +94,16 @@ def load_weights(path: epath.PathLike) -> Weights:
     """
     from safetensors import SafetensorError, deserialize
 
-    data = _existing(path).read_bytes()
+    about = describe_weights(path)
+    data = epath.Path(path).read_bytes()
     try:
-        entries = deserialize(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
+        flat = {name: _array(path, name, entry) for name, entry in deserialize(data)}
+    except SafetensorError as error:
         raise _unreadable(path, data, error) from None
-    model, record = _read_metadata(path, metadata)
-    flat = {name: _array(path, name, entry) for name, entry in entries}
-    if metadata.get("sha256", _checksum(flat)) != _checksum(flat):  # older files have none
+    if about.sha256 not in (None, _checksum(flat)):  # older files have none
         raise WeightsError(f"{path} is damaged: its checksum differs from the one it was written with; get it again")
     flat = {name: value.astype(np.float32) if value.itemsize == 2 else value for name, value in flat.items()}
-    return Weights(unflatten(flat), model, record)
+    return Weights(unflatten(flat), about.model, about.record)
 
 
 def _array(path: epath.PathLike, name: str, entry: Mapping[str, Any]) -> np.ndarray:
@@ -143,6 +133,7 @@ class Description:
     record: dict[str, Any]  # see `Weights`
     parameters: int  # their number
     size: int  # of the file, in bytes
+    sha256: str | None  # of names, types, shapes and values
 
 
 def describe_weights(path: epath.PathLike) -> Description:
@@ -151,38 +142,30 @@ def describe_weights(path: epath.PathLike) -> Description:
     Raises:
         WeightsError: the file does not exist, is damaged, or was not written by `save_weights`.
     """
-    file = _existing(path)
-    size = file.stat().length
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        try:
-            header = json.loads(stream.read(min(length, size)))
-            metadata = header.pop("__metadata__", {})
-            parameters = sum(math.prod(entry["shape"]) for entry in header.values())
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise _unreadable(path, length.to_bytes(8, "little"), error) from None
-    return Description(*_read_metadata(path, metadata), parameters, size)
-
-
-def _existing(path: epath.PathLike) -> epath.Path:
     file = epath.Path(path)
     if not file.is_file():
         raise WeightsError(f"weights file {path} does not exist")
-    return file
-
-
-def _read_metadata(path: epath.PathLike, metadata: Mapping[str, str]) -> tuple[ModelConfig, dict[str, Any]]:
+    size = file.stat().length
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        try:
+            header = json.loads(stream.read(min(int.from_bytes(head, "little"), size)))
+            metadata = dict(header.pop("__metadata__", {}))
+            parameters = sum(math.prod(entry["shape"]) for entry in header.values())
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise _unreadable(path, head, error) from None
     if "model" not in metadata:
         raise WeightsError(
             f"{path} does not say which architecture it holds; convert it with "
             f"`multifocal convert {path} OUT.safetensors`"
         )
     try:
-        return from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))
+        model, record = from_dict(ModelConfig, json.loads(metadata["model"])), json.loads(metadata.get("record", "{}"))
     except (ValueError, TypeError, AttributeError) as error:  # another project's, or a later version's
         raise WeightsError(
             f"{path} holds another network, or one of a later version of this package: {error}"
         ) from None
+    return Description(model, record, parameters, size, metadata.get("sha256"))
 
 
 def _checksum(flat: Mapping[str, Any]) -> str:

@@ -57,11 +57,10 @@ def list_weights() -> list[PackagedWeights]:
 
 
 def load_weights_for(name_or_path: epath.PathLike, model: ModelConfig) -> Weights:
-    """Load weights that must have a certain architecture; arguments as for `find_weights`.
+    """Load the weights that `find_weights` finds, which must have this architecture.
 
     Raises:
-        WeightsError: they cannot be found or read, or have another architecture; the message gives the overrides that
-            fit.
+        WeightsError: they cannot be found or read, or have another architecture; the message gives fitting overrides.
     """
     path = find_weights(name_or_path)
     weights = load_weights(path)
@@ -75,23 +74,15 @@ def load_weights_for(name_or_path: epath.PathLike, model: ModelConfig) -> Weight
 
 
 def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
-    """Find the file of weights.
-
-    Args:
-        name_or_path: a `.safetensors` file, a workdir of a training, or the name of packaged weights; looked up in
-            this order.
+    """Find the file of weights: a `.safetensors` file, a workdir of a training, or the name of packaged weights.
 
     Raises:
         WeightsError: nothing has this name; the message lists the packaged weights.
     """
-    path = as_path(name_or_path)
-    if path.is_file():
-        return path
-    if (path / WORKDIR_FILE).is_file():
-        return path / WORKDIR_FILE
-    packaged = packaged_weights()
-    if str(name_or_path) in packaged:
-        return packaged[str(name_or_path)]
+    path, packaged = as_path(name_or_path), packaged_weights()
+    for candidate in (path, path / WORKDIR_FILE, packaged.get(str(name_or_path))):
+        if candidate and candidate.is_file():
+            return candidate
     if path.is_dir():
         raise WeightsError(f"{path} holds no {WORKDIR_FILE}; training writes it into its workdir when it ends")
     raise WeightsError(

@@ -4,7 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -47,15 +47,11 @@ def count_parameters(model: ModelConfig) -> int:
 
 
 def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
-    """Multiply-accumulates of one picture, as papers count them.
+    """Multiply-accumulates of one picture, as papers count them; its sides are multiples of `model.multiple`.
 
     Convolutions ("convolutions") and the matrix products of the attentions are counted ("spatial attention": Q Kᵀ and
     M V of eqs. 4 and 5; "channel attention": Kᵀ Q and V A of eq. 6); biases, activations, softmax, pooling, the wavelet
     and resizing are not. The paper's formulation is counted, however it is computed.
-
-    Args:
-        model: the architecture.
-        height, width: of the picture, multiples of `model.multiple`.
     """
     macs: Counter[str] = Counter()
 
@@ -83,24 +79,19 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
 def measure(
     model: ModelConfig, sizes: Sequence[tuple[int, int]], *, precision: Precision = "float32", repeats: int = 3
 ) -> list[Cost]:
-    """Compile and run the network on pictures of these sizes.
+    """Compile and run the network, with random weights, on pictures of these heights and widths, padded to multiples.
 
-    Args:
-        model: the architecture; its weights are random.
-        sizes: pairs of height and width in pixels; padded as for de-raining.
-        precision: of the computation.
-        repeats: runs after the first, for the median; 0 measures neither time nor memory.
+    `repeats` are the runs after the first, for the median; 0 measures neither time nor memory.
     """
     from multifocal_jax.evaluation.inference import Derainer
 
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(-0.01, 0.01, leaf.shape).astype(np.float32), _shapes(model))
     costs = []
-    for height, width in sizes:
-        height, width = (round_up(side, model.multiple) for side in (height, width))
-        macs = count_macs(model, height, width)
+    for size in sizes:
+        height, width = (round_up(side, model.multiple) for side in size)
+        costs.append(Cost(height, width, count_macs(model, height, width)))
         if repeats == 0:
-            costs.append(Cost(height, width, macs))
             continue
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         derainer = Derainer(params, model, precision=precision)  # one for each, as sizes would share programs
@@ -109,10 +100,8 @@ def measure(
             begin = time.perf_counter()
             derainer(picture)
             times.append(time.perf_counter() - begin)
-        middle = float(np.median(times[1:]))
-        costs.append(
-            Cost(height, width, macs, middle, times[0] - middle, derainer.planned_memory(picture.shape, picture.dtype))
-        )
+        middle, memory = float(np.median(times[1:])), derainer.planned_memory(picture.shape, picture.dtype)
+        costs[-1] = replace(costs[-1], seconds=middle, compile_seconds=times[0] - middle, memory=memory)
     return costs
 
 
@@ -127,14 +116,10 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
         else:
             cells += [f"{cost.seconds:.3g} s", f"{cost.compile_seconds:.1f} s", f"{cost.memory / 1e9:.2f} GB"]
         lines.append("| " + " | ".join(cells) + " |")
-    total = sum(sum(cost.macs.values()) for cost in costs)
-    shares = Counter[str]()
-    for cost in costs:
-        shares.update(cost.macs)
-    lines += ["", "Of the multiply-accumulates: " + ", ".join(f"{n / total:.1%} {kind}" for kind, n in shares.items())]
+    shares = sum((Counter(cost.macs) for cost in costs), Counter())
+    listed = ", ".join(f"{count / shares.total():.1%} {kind}" for kind, count in shares.items())
+    lines += ["", f"Of the multiply-accumulates: {listed}"]
     return "\n".join(lines)
 
 
-@lru_cache(maxsize=8)
-def _shapes(model: ModelConfig) -> Any:
-    return parameter_shapes(model)
+_shapes = lru_cache(maxsize=8)(parameter_shapes)

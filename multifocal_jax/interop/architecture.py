@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import product
 
 from multifocal_jax.config import ConfigError, ModelConfig
 from multifocal_jax.config_files import apply_overrides
@@ -11,15 +11,6 @@ from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import parameters
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """An architecture, and those of its fields that the tensors do not show."""
-
-    model: ModelConfig
-    assumed: tuple[str, ...]
-
 
 _OUR_NAMES = re.compile(
     r"(pyramid\.filters\.\d+|shallow\.\d+|entrance\.\d+\.((query|key|value)\.)?conv"
@@ -38,7 +29,7 @@ def are_ours(names: Collection[str]) -> bool:
     return 2 * len(our_names(names)) > len(names)
 
 
-def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> Architecture:
+def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> tuple[ModelConfig, list[str]]:
     """Infer the architecture of tensors that are named as in `torch_network.TorchNet`.
 
     Width, depth, levels, the kind of pyramid and of interaction, residual blocks and projections are inferred. Heads,
@@ -49,109 +40,83 @@ def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> Ar
         shapes: by name.
         overrides: pairs of a `ModelConfig` field and its value as text.
 
+    Returns:
+        The architecture, and those of its fields that were assumed.
+
     Raises:
         ConversionError: no architecture fits, or the tensors do not show a required field.
         ConfigError: an override is not allowed.
     """
+
+    def matches(pattern: str) -> list[re.Match[str]]:
+        return [found for name in shapes if (found := re.match(pattern, name))]
+
+    def count(pattern: str) -> int:
+        return max((int(found[1]) + 1 for found in matches(pattern)), default=0)
+
     given = {name for name, _ in overrides}
-    widths = Counter(
-        shape[0]
-        for name, shape in shapes.items()
-        if re.fullmatch(r"shallow\.\d+\.bias|fusion\.merge\.conv\.bias|body\.\d+\.down\.\d+\.bias", name) and shape
-    )
+    biases = matches(r"(shallow\.\d+|fusion\.merge\.conv|body\.\d+\.down\.\d+)\.bias$")
+    widths = Counter(shapes[found.string][0] for found in biases if shapes[found.string])
     if not widths:
         raise ConversionError(
             "no biases shallow.N.bias, body.N.down.N.bias or fusion.merge.conv.bias, so the width cannot be read off"
         )
-    kinds = {kind: _any(shapes, rf"body\.\d+\.{kind}\.\d+\.query\.") for kind in ("spatial", "channel")}
-    values: dict[str, str] = {"channels": str(widths.most_common(1)[0][0])}
-    values["modules"] = str(_count(shapes, r"body\.(\d+)\."))
-    levels = _count(shapes, r"(?:shallow|entrance|body\.\d+\.(?:down|up|spatial|channel))\.(\d+)\.")
-    values["levels"] = str(levels)
-    values["residual_blocks"] = str(_count(shapes, r"body\.\d+\.residual\.\d+\.(\d+)\."))
+    modules = count(r"body\.(\d+)\.")
+    levels = count(r"(?:shallow|entrance|body\.\d+\.(?:down|up|spatial|channel))\.(\d+)\.")
+    kinds = [kind for kind in ("spatial", "channel") if matches(rf"body\.\d+\.{kind}\.\d+\.query\.")]
+    attends = bool(kinds or matches(r"entrance\.\d+\.query\."))
+    values: dict[str, object] = {
+        "channels": widths.most_common(1)[0][0],
+        "modules": modules,
+        "levels": levels,
+        "residual_blocks": count(r"body\.\d+\.residual\.\d+\.(\d+)\."),
+    }
     kernels = Counter(s[-1] for name, s in shapes.items() if name.endswith(".query.conv.weight") and len(s) == 4)
     if kernels:
-        values["projection_kernel"] = str(kernels.most_common(1)[0][0])
-    if kinds["channel"]:
-        values["value_projection"] = str(_any(shapes, r"body\.\d+\.channel\.\d+\.value\."))
-    attends = _any(shapes, r"entrance\.\d+\.query\.") or any(kinds.values())
-    if not attends and _any(shapes, r"(entrance|body\.\d+\.(spatial|channel))\.\d+\.conv\."):
+        values["projection_kernel"] = kernels.most_common(1)[0][0]
+    if "channel" in kinds:
+        values["value_projection"] = bool(matches(r"body\.\d+\.channel\.\d+\.value\."))
+    if not attends and matches(r"(entrance|body\.\d+\.(spatial|channel))\.\d+\.conv\."):
         values["interaction"] = "convolution"
-    elif kinds["channel"] and not kinds["spatial"]:
+    elif len(kinds) == 1:
+        values["interaction"] = kinds[0]
+    elif not attends and not modules:
         values["interaction"] = "channel"
-    elif kinds["spatial"] and not kinds["channel"]:
-        values["interaction"] = "spatial"
-    elif not attends and not int(values["modules"]):
-        values["interaction"] = "channel"
-    learned = _any(shapes, r"pyramid\.filters\.")
-    if levels > 1 and not learned and "pyramid" not in given:
+    if levels > 1 and not matches(r"pyramid\.filters\.") and "pyramid" not in given:
         raise ConversionError(
             "no tensors pyramid.filters.N, so the pyramid is a fixed one, and which cannot be read off: say "
             "--model pyramid=gaussian or --model pyramid=average (or --model pyramid=learned if they should be there)"
         )
     try:
-        base = apply_overrides(ModelConfig(heads=1), [("channels", values.pop("channels"))])
-        base = apply_overrides(base, list(values.items()))
-        model = apply_overrides(base, overrides)
-        if "heads" not in given:
-            model = apply_overrides(model, [("heads", "4")])
+        model = apply_overrides(ModelConfig(), [*((name, str(value)) for name, value in values.items()), *overrides])
     except ConfigError as error:
         raise ConversionError(f"the tensors make no network that can be built: {error}") from None
-    invisible = ["global_skip"]
-    if attends:
-        invisible.append("spp_sizes")
-    if _uses_channel_attention(model):
-        invisible += ["heads", "channel_softmax"]
-    if model.interaction in ("cross_scale", "single_scale"):
-        invisible.append("interaction")
-    return Architecture(model, tuple(name for name in invisible if name not in given))
+    crossing = model.interaction in ("cross_scale", "single_scale")
+    in_heads = bool(modules) and (crossing or model.interaction == "channel")
+    assumed = {"global_skip": True, "spp_sizes": attends, "heads": in_heads, "channel_softmax": in_heads}
+    assumed["interaction"] = crossing
+    return model, [name for name, hidden in assumed.items() if hidden and name not in given]
 
 
-def _uses_channel_attention(model: ModelConfig) -> bool:
-    return bool(model.modules) and model.interaction in ("cross_scale", "single_scale", "channel")
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """One more than the largest number at the pattern's group."""
-    found = (re.match(pattern, name) for name in shapes)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
-def _any(shapes: Shapes, pattern: str) -> bool:
-    return any(re.match(pattern, name) for name in shapes)
-
-
-def models_with_shapes(shapes: Shapes) -> list[ModelConfig]:
-    """Architectures whose tensors have exactly these shapes, under any names; the most likely first."""
-    found = _count_shapes(shapes)
-    return [model for model in _candidates(found) if _wanted(model) == found]
-
-
-def models_within_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
-    """As `models_with_shapes`, for files that may contain some extra tensors.
+def models_of_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
+    """Architectures whose tensors have these shapes under any names.
 
     Returns:
-        The architectures, and the names of tensors that do not fit them: if no architecture matches the whole file,
-        those with several levels that leave the fewest tensors over, or none unless that is a small part of the file.
+        The architectures, the most likely first, and the names of tensors that do not fit them: if no architecture
+        matches the whole file, those with several levels that leave the fewest tensors over, or none unless that is a
+        small part of the file.
     """
-    if exact := models_with_shapes(shapes):
+    found = Counter(tuple(shape) for shape in shapes.values())
+    wanted = {model: Counter(parameter.torch_shape for parameter in parameters(model)) for model in _candidates(found)}
+    if exact := [model for model in wanted if wanted[model] == found]:
         return exact, []
-    found = _count_shapes(shapes)
-    fitting = [model for model in _candidates(found) if model.levels > 1 and _wanted(model) <= found]
-    most = max((_wanted(model).total() for model in fitting), default=0)
+    fitting = [model for model in wanted if model.levels > 1 and wanted[model] <= found]
+    most = max((wanted[model].total() for model in fitting), default=0)
     if 4 * most < 3 * found.total():
         return [], []
-    best = [model for model in fitting if _wanted(model).total() == most]
-    spare = [name for name, shape in shapes.items() if tuple(shape) not in _wanted(best[0])]
+    best = [model for model in fitting if wanted[model].total() == most]
+    spare = [name for name, shape in shapes.items() if tuple(shape) not in wanted[best[0]]]
     return (best, spare) if most + len(spare) == found.total() else ([], [])
-
-
-def _count_shapes(shapes: Shapes) -> Counter[tuple[int, ...]]:
-    return Counter(tuple(shape) for shape in shapes.values())
-
-
-def _wanted(model: ModelConfig) -> Counter[tuple[int, ...]]:
-    return Counter(parameter.torch_shape for parameter in parameters(model))
 
 
 def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:
@@ -164,22 +129,21 @@ def _candidates(found: Counter[tuple[int, ...]]) -> Iterator[ModelConfig]:
         modules, rest = divmod(found[4 * width, width, 3, 3], levels)
         if rest:
             continue
-        per_level = found[width, width, 3, 3] // max(1, levels * modules)
-        for interaction in ("cross_scale", "convolution", "spatial", "channel"):
-            for kernel in (1, 3):
-                for projected in (True, False) if interaction in ("cross_scale", "channel") else (True,):
-                    for blocks in range(per_level // 2 + 1):
-                        yield ModelConfig(
-                            channels=width,
-                            modules=modules,
-                            heads=4,
-                            levels=levels,
-                            pyramid="learned" if learned or levels == 1 else "gaussian",
-                            interaction=interaction,
-                            projection_kernel=kernel,
-                            value_projection=projected,
-                            residual_blocks=blocks,
-                        )
+        most = found[width, width, 3, 3] // max(1, levels * modules) // 2
+        interactions = ("cross_scale", "convolution", "spatial", "channel")
+        for interaction, kernel, projected, blocks in product(interactions, (1, 3), (True, False), range(most + 1)):
+            if projected or interaction in ("cross_scale", "channel"):
+                yield ModelConfig(
+                    channels=width,
+                    modules=modules,
+                    heads=4,
+                    levels=levels,
+                    pyramid="learned" if learned or levels == 1 else "gaussian",
+                    interaction=interaction,
+                    projection_kernel=kernel,
+                    value_projection=projected,
+                    residual_blocks=blocks,
+                )
 
 
 def why_another_network(shapes: Shapes) -> str:
@@ -199,7 +163,8 @@ def why_another_network(shapes: Shapes) -> str:
     if not any(shape[0] == 4 * shape[1] for shape in kernels.values()):
         reasons.append("no kernel makes 4 C channels of C, which this network does before every pixel shuffle")
     if not reasons:
-        counts = Counter(kernels.values())
-        listed = ", ".join(f"{count} × {'×'.join(map(str, shape))}" for shape, count in counts.most_common(6))
-        reasons.append(f"the numbers of its kernels fit no width, depth and switches of this network ({listed})")
+        listed = (f"{n} × {'×'.join(map(str, shape))}" for shape, n in Counter(kernels.values()).most_common(6))
+        reasons.append(
+            f"the numbers of its kernels fit no width, depth and switches of this network ({', '.join(listed)})"
+        )
     return "; ".join(reasons)

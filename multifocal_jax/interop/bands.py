@@ -20,36 +20,22 @@ OUR_ORDER: BandOrder = "LL,LH,HL,HH"
 
 
 def reorder_bands(params: Mapping[str, Any], model: ModelConfig, order: BandOrder) -> dict[str, Any]:
-    """Convert parameters of a network with bands in `order` to the order LL, LH, HL, HH.
-
-    Args:
-        params: parameters of the JAX network.
-        model: the architecture.
-        order: of the trained network.
-    """
+    """Convert parameters of the JAX network from one trained with bands in `order` to LL, LH, HL, HH, or back."""
     if model.interaction in ("convolution", "channel"):  # no wavelets in these
         return dict(params)
-    ours, theirs = ["LL", "LH", "HL", "HH"], [str(band) for band in order.split(",")]
     quarters = np.arange(model.channels).reshape(4, -1)
-    swap = np.concatenate([quarters[theirs.index(band)] for band in ours])  # our channel i is their channel swap[i]
+    theirs = order.split(",")
+    swap = np.concatenate([quarters[theirs.index(band)] for band in OUR_ORDER.split(",")])  # ours i is theirs swap[i]
     before_shuffle = (4 * swap[:, None] + np.arange(4)).reshape(-1)
     all_levels = np.concatenate([level * model.channels + swap for level in range(model.levels)])
     # Which convolutions read features at full size, which write them, and in what arrangement of channels.
     takes = {r"fusion\.merge": all_levels, r"module_\d+\.(residual|down)_.*": swap, r".*\.spatial\.level_.*": swap}
-    makes = {
-        r"entrance\.shallow_\d+": swap,
-        r"module_\d+\.residual_.*": swap,
-        r"module_\d+\.up_\d+": before_shuffle,
-    }
-    reordered = {}
-    for name, value in flatten(params).items():
+    makes = {r"entrance\.shallow_\d+|module_\d+\.residual_.*": swap, r"module_\d+\.up_\d+": before_shuffle}
+    reordered = {name: np.asarray(value) for name, value in flatten(params).items()}
+    for name, array in reordered.items():
         conv, _, leaf = name.rpartition(".")
-        array = np.asarray(value)
-        for pattern, channels in takes.items():
-            if leaf == "kernel" and re.fullmatch(pattern, conv):
-                array = array[:, :, channels]
-        for pattern, channels in makes.items():
-            if re.fullmatch(pattern, conv):
-                array = array[..., channels]
-        reordered[name] = array
+        for patterns, axis in ((takes, -2), (makes, -1)):
+            for pattern, channels in patterns.items():
+                if re.fullmatch(pattern, conv) and (leaf == "kernel" or axis == -1):
+                    reordered[name] = array = array.take(channels, axis)
     return unflatten(reordered)

@@ -1,6 +1,6 @@
 """Differences between two versions of a network, block by block."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,24 +10,17 @@ FLOAT32_TOLERANCE = 1e-5  # of the output
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between two versions of a block.
-
-    Attributes:
-        name: of the block.
-        absolute: largest absolute difference; infinite if shapes differ or a value is not finite.
-        relative: the same, divided by the block's largest absolute value.
-        note: the reason for an infinite difference, or where in the block it is largest.
-    """
+    """The difference between two versions of a block."""
 
     name: str
-    absolute: float
-    relative: float
-    note: str = ""
+    absolute: float  # the largest one; infinite if shapes differ or a value is not finite
+    relative: float  # the same, divided by the block's largest absolute value
+    note: str = ""  # the reason for an infinite difference, or where in the block it is largest
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of all blocks in the order of computation, with their tolerance."""
+    """Differences of all blocks in the order of computation, with the tolerance of those that are `checked`."""
 
     title: str
     rows: tuple[Difference, ...]
@@ -44,11 +37,6 @@ class Comparison:
         """Whether every block to which the tolerance applies is within it."""
         return self.first_over is None
 
-    def only(self, *names: str) -> "Comparison":
-        """The comparison of these blocks alone."""
-        rows = tuple(row for row in self.rows if row.name in names)
-        return replace(self, rows=rows, checked=self.checked & set(names))
-
     def table(self) -> str:
         """Plain text, one line per block; `<<<` marks the first one over tolerance."""
         width = max(len(row.name) for row in self.rows)
@@ -58,11 +46,10 @@ class Comparison:
             note = f"  {row.note}" if row.note else ""
             lines.append(f"{row.name:{width}}  {row.absolute:11.2e}  {row.relative:11.2e}{mark}{note}")
         worst = max((row for row in self.rows if row.name in self.checked), key=lambda row: row.relative)
-        verdict = "agree" if self.ok else "DIFFER"
         where = "at the output" if all(name.startswith("output") for name in self.checked) else "in every row"
         lines.append(
-            f"{verdict}: largest relative difference {worst.relative:.2e} at {worst.name}, tolerance "
-            f"{self.tolerance:.0e} {where}"
+            f"{'agree' if self.ok else 'DIFFER'}: largest relative difference {worst.relative:.2e} at {worst.name}, "
+            f"tolerance {self.tolerance:.0e} {where}"
         )
         return "\n".join(lines)
 
@@ -73,7 +60,6 @@ def difference(name: str, ours: np.ndarray, theirs: np.ndarray, least: float = 0
         return Difference(name, np.inf, np.inf, f"shapes {ours.shape} and {theirs.shape}")
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return Difference(name, np.inf, np.inf, "values that are not finite")
-    if not ours.size:
-        return Difference(name, 0.0, 0.0)
-    absolute = float(np.abs(ours.astype(np.float64) - theirs).max())
-    return Difference(name, absolute, absolute / max(float(np.abs(theirs).max()), least, np.finfo(np.float64).tiny))
+    absolute = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0))
+    scale = max(float(np.abs(theirs).max(initial=0)), least, np.finfo(np.float64).tiny)
+    return Difference(name, absolute, absolute / scale)

@@ -9,24 +9,20 @@ import numpy as np
 
 from multifocal_jax.config import ConfigError, ModelConfig
 from multifocal_jax.config_files import apply_overrides, from_dict
-from multifocal_jax.interop.architecture import (
-    are_ours,
-    infer_model,
-    models_within_shapes,
-    our_names,
-    why_another_network,
-)
+from multifocal_jax.interop.architecture import are_ours, infer_model, models_of_shapes, our_names, why_another_network
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.renaming import Renaming
 from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
+from multifocal_jax.interop.running import require_torch
 from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint, write_pth
-from multifocal_jax.interop.torch_import import require_torch
 from multifocal_jax.weights import Weights, WeightsError, cast, flatten, load_weights, save_weights, unflatten
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
     from multifocal_jax.interop.torch_network import TorchNet
+
+_Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -63,18 +59,16 @@ def read_weights(
         ConfigError: an override is not allowed.
     """
     path = find_weights(source)
-    if is_project_file(path):
-        given = {"--names": renaming is not None, "--key": key is not None, "--band-order": band_order != OUR_ORDER}
-        if flags := ", ".join(flag for flag, used in given.items() if used):
-            raise ConversionError(f"{path} is a file of this project; leave out {flags}, for PyTorch checkpoints only")
-        weights = load_weights(path)
-        model = apply_overrides(weights.model, overrides)
-        flat = flatten(weights.params)
-        shapes = {name: np.shape(value) for name, value in flat.items()}
-        account(path, {p.flax: p.flax_shape for p in parameters(model)}, shapes, model)
-        _check_values(path, flat)
-        return Converted(replace(weights, model=model))
-    return from_torch(read_torch_checkpoint(path, key), renaming=renaming, overrides=overrides, band_order=band_order)
+    if not is_project_file(path):
+        return _from_torch(read_torch_checkpoint(path, key), renaming, overrides, band_order)
+    given = {"--names": renaming is not None, "--key": key is not None, "--band-order": band_order != OUR_ORDER}
+    if flags := ", ".join(flag for flag, used in given.items() if used):
+        raise ConversionError(f"{path} is a file of this project; leave out {flags}, for PyTorch checkpoints only")
+    weights = load_weights(path)
+    model = apply_overrides(weights.model, overrides)
+    flat = flatten(weights.params)
+    _account(path, {p.flax: p.flax_shape for p in parameters(model)}, flat, model)
+    return Converted(replace(weights, model=model))
 
 
 def is_project_file(path: Path) -> bool:
@@ -94,107 +88,86 @@ def is_project_file(path: Path) -> bool:
         raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
 
 
-def from_torch(
-    checkpoint: TorchCheckpoint,
-    *,
-    renaming: Renaming | None = None,
-    overrides: Sequence[tuple[str, str]] = (),
-    band_order: BandOrder = OUR_ORDER,
+def _from_torch(
+    checkpoint: TorchCheckpoint, renaming: Renaming | None, overrides: Sequence[tuple[str, str]], band_order: BandOrder
 ) -> Converted:
-    """Convert a PyTorch checkpoint to the JAX network's weights; arguments and errors as for `read_weights`."""
-    tensors, notes = checkpoint.tensors, list(checkpoint.notes)
+    path, tensors, notes = checkpoint.path, checkpoint.tensors, list(checkpoint.notes)
     if renaming is not None:
-        tensors, used = renaming.apply(checkpoint.path, tensors)
+        tensors, used = renaming.apply(path, tensors)
         notes.append(f"{used} tensors renamed by {renaming.source}")
         if dropped := renaming.dropped(checkpoint.tensors):
             notes.append(f"dropped by {renaming.source}: {', '.join(dropped)}")
     shapes = {name: value.shape for name, value in tensors.items()}
     if not (are_ours(shapes) or (renaming is not None and our_names(shapes))):
-        raise ConversionError(_foreign(checkpoint.path, shapes))
+        raise ConversionError(_foreign(path, shapes))
     if checkpoint.model is not None:
         try:
             model = apply_overrides(from_dict(ModelConfig, checkpoint.model), overrides)
         except ConfigError as error:
-            raise ConversionError(f"{checkpoint.path}: its model_config cannot be used: {error}") from None
+            raise ConversionError(f"{path}: its model_config cannot be used: {error}") from None
         notes.append("architecture as stored in the file")
     else:
         try:
-            architecture = infer_model(shapes, overrides)
+            model, assumed = infer_model(shapes, overrides)
         except ConversionError as error:
-            raise ConversionError(f"{checkpoint.path}: {error}") from None
-        model = architecture.model
+            raise ConversionError(f"{path}: {error}") from None
         notes.append(f"architecture read off the tensors: {describe(model)}")
-        if architecture.assumed:
-            shown = ", ".join(f"{name}={getattr(model, name)}" for name in architecture.assumed)
+        if assumed:
+            shown = ", ".join(f"{name}={getattr(model, name)}" for name in assumed)
             notes.append(f"no tensor shows these, so they are taken as in the paper (--model NAME=VALUE): {shown}")
     expected = parameters(model)
-    hint = " a line `NAME = -` in a file for --names drops one"
-    account(checkpoint.path, {p.torch: p.torch_shape for p in expected}, shapes, model, hint)
-    _check_values(checkpoint.path, tensors)
+    _account(
+        path,
+        {p.torch: p.torch_shape for p in expected},
+        tensors,
+        model,
+        " a line `NAME = -` in a file for --names drops one",
+    )
     params = unflatten({p.flax: to_flax_layout(tensors[p.torch]) for p in expected})
-    own: dict[str, np.ndarray] | None = tensors
     if band_order != OUR_ORDER:
-        own = None
         params = reorder_bands(params, model, band_order)
         notes.append(f"channels regrouped from wavelet bands {band_order} to LL,LH,HL,HH")
-    record = {**checkpoint.record, "converted_from": checkpoint.path.name}
-    return Converted(Weights(params, model, record), tuple(notes), own)
+    weights = Weights(params, model, {**checkpoint.record, "converted_from": path.name})
+    return Converted(weights, tuple(notes), tensors if band_order == OUR_ORDER else None)
 
 
 def describe(model: ModelConfig) -> str:
     """Describe an architecture by channels, modules and the fields that differ from the paper's."""
-    default = ModelConfig()
-    rest = [
-        f"{name}={getattr(model, name)}"
-        for name in vars(model)
-        if name not in ("channels", "modules") and getattr(model, name) != getattr(default, name)
-    ]
+    default = vars(ModelConfig()) | {"channels": model.channels, "modules": model.modules}
+    rest = [f"{name}={value}" for name, value in vars(model).items() if value != default[name]]
     return ", ".join([f"{model.channels} channels", f"{model.modules} modules", *rest])
 
 
-def account(
-    path: Path,
-    expected: Mapping[str, tuple[int, ...]],
-    found: Mapping[str, tuple[int, ...]],
-    model: ModelConfig,
-    hint: str = "",
-) -> None:
-    """Compare names and shapes; `hint` says what to do about extra tensors.
+def _account(path: Path, expected: _Shapes, tensors: Mapping[str, Any], model: ModelConfig, hint: str = "") -> None:
+    """Refuse tensors of other names or shapes than expected, or that are no finite floating-point numbers.
 
-    Raises:
-        ConversionError: any differ; lists every missing, extra and misshapen tensor.
+    `hint` says what to do about extra tensors.
     """
+    found = {name: np.shape(value) for name, value in tensors.items()}
     missing = [f"{name} {expected[name]}" for name in expected if name not in found]
-    extra = [f"{name} {tuple(found[name])}" for name in found if name not in expected]
+    extra = [f"{name} {found[name]}" for name in found if name not in expected]
     misshapen = [
-        f"{name} is {tuple(found[name])}, expected {shape}"
+        f"{name} is {found[name]}, expected {shape}"
         for name, shape in expected.items()
-        if name in found and tuple(found[name]) != shape
+        if found.get(name, shape) != shape
     ]
-    if not (missing or extra or misshapen):
-        return
-    lines = [f"{path} does not hold the network of {describe(model)}; nothing was written"]
-    for title, names, fix in (("missing", missing, ""), ("extra", extra, hint), ("misshapen", misshapen, "")):
-        if names:
-            lines.append(f"  {title} ({len(names)}):{fix}")
-            lines += [f"    {name}" for name in names]
-    raise ConversionError("\n".join(lines))
-
-
-def _check_values(path: Path, tensors: Mapping[str, Any]) -> None:
-    """Refuse tensors that are not floating-point, and values that are not finite."""
+    if missing or extra or misshapen:
+        lines = [f"{path} does not hold the network of {describe(model)}; nothing was written"]
+        for title, names, fix in (("missing", missing, ""), ("extra", extra, hint), ("misshapen", misshapen, "")):
+            if names:
+                lines += [f"  {title} ({len(names)}):{fix}", *(f"    {name}" for name in names)]
+        raise ConversionError("\n".join(lines))
     for name, value in tensors.items():
         if not np.issubdtype(value.dtype, np.floating):
             raise ConversionError(
                 f"{path}: {name} is of type {value.dtype}, but weights are floating-point numbers; nothing was written"
             )
-    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
-    if broken:
+    if broken := [name for name, value in tensors.items() if not np.isfinite(value).all()]:
         raise ConversionError(f"{path}: values that are not finite in {', '.join(broken)}; nothing was written")
 
 
-def _foreign(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    models, spare = models_within_shapes(shapes)
+def _foreign(path: Path, shapes: _Shapes) -> str:
+    models, spare = models_of_shapes(shapes)
     if models:
         besides = f", and besides {', '.join(spare)}" if spare else ""
         return (
@@ -243,8 +216,7 @@ def write_weights(
     path = check_destination(destination)
     if path.suffix in (".pth", ".pt"):
         # Two bands are swapped, so the same permutation converts in both directions.
-        theirs = replace(weights, params=reorder_bands(weights.params, weights.model, band_order))
-        state = to_state_dict(theirs)
+        state = to_state_dict(replace(weights, params=reorder_bands(weights.params, weights.model, band_order)))
         if renaming is not None:
             names = renaming.restore(path, weights.model)
             state = {names[name]: value for name, value in state.items()}
@@ -284,13 +256,10 @@ def check_folder(path: Path) -> None:
         raise ConversionError(f"{path}: folder {path.parent} does not exist")
 
 
-def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, np.ndarray] | None = None) -> "TorchNet":
+def torch_network(weights: Weights, tensors: Mapping[str, np.ndarray] | None = None) -> "TorchNet":
     """The PyTorch network with these weights, in their precision and evaluation mode.
 
-    Args:
-        weights: parameters of the JAX network, and the architecture.
-        fused: see `torch_network.TorchNet`.
-        tensors: use these instead of converting the parameters back.
+    Where `tensors` are given, they are used instead of converting the parameters back.
 
     Raises:
         ConversionError: PyTorch is not installed.
@@ -301,7 +270,7 @@ def torch_network(weights: Weights, fused: bool = False, tensors: Mapping[str, n
     from multifocal_jax.interop.torch_network import TorchNet
 
     values = to_state_dict(weights) if tensors is None else tensors
-    state: dict[str, Any] = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
-    network = TorchNet(weights.model, fused).to(next(iter(state.values())).dtype)
+    state = {name: torch.from_numpy(np.array(value)) for name, value in values.items()}
+    network = TorchNet(weights.model).to(next(iter(state.values())).dtype)
     network.load_state_dict(state)
     return network.eval()

@@ -3,7 +3,6 @@
 Input and output are pictures in [0, 1] in float32. The file is compared with the JAX network before it is written.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,38 +12,29 @@ import numpy as np
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.files import write_whole
+from multifocal_jax.interop.running import quick_jit
 from multifocal_jax.networks import Implementation, build_network
 from multifocal_jax.padding import pad_to_multiple, round_up
 from multifocal_jax.weights import Weights
 
 TOLERANCE = 1e-4  # largest absolute difference from the JAX network in float32
 PLATFORMS = ("cpu", "cuda", "tpu")
-# For the few runs of the comparison, an optimised compilation does not pay off.
-_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
+Derain = Callable[[jax.Array], jax.Array]
 
 
 class ExportError(UserError):
     """A network cannot be exported. The message says why, and how to fix it."""
 
 
-def forward(
-    weights: Weights, implementation: Implementation = "fast", *, open_shape: bool = False
-) -> Callable[[jax.Array], jax.Array]:
+def forward(weights: Weights, implementation: Implementation = "fast", *, open_shape: bool = False) -> Derain:
     """The exported function: (B, H, W, 3) float32 in [0, 1] → the same, de-rained and clipped; H, W multiples of 8.
 
-    Args:
-        weights: of the network.
-        implementation: see `build_network`.
-        open_shape: likewise.
+    The last two arguments are those of `build_network`.
     """
     network = build_network(weights.model, implementation, open_shape=open_shape)
     params = jax.tree.map(lambda value: np.asarray(value, np.float32), weights.params)
-
-    def derain(rainy: jax.Array) -> jax.Array:
-        return jnp.clip(network.apply({"params": params}, rainy), 0, 1)
-
-    return derain
+    return lambda rainy: jnp.clip(network.apply({"params": params}, rainy), 0, 1)
 
 
 def export_stablehlo(
@@ -57,20 +47,18 @@ def export_stablehlo(
 ) -> None:
     """Write a `jax.export` artifact atomically, after comparing it with the JAX network.
 
-    `jax.export.deserialize(bytes).call(rainy)` runs it on (B, H, W, 3) float32 in [0, 1].
-
-    Args:
-        path: file to write.
-        weights: of the network.
-        batch: fixed number of pictures; None allows any.
-        size: fixed height and width; None allows any multiples of `weights.model.multiple`.
-        platforms: on which it must run.
+    `jax.export.deserialize(bytes).call(rainy)` runs it on (B, H, W, 3) float32 in [0, 1], on each of the platforms.
+    `batch` and `size` fix B and (H, W); None allows any number, and any multiples of `weights.model.multiple`.
 
     Raises:
         ExportError: the network does not support the size, or the artifact does not agree with the network.
     """
     multiple = weights.model.multiple
-    _check_size(size, multiple)
+    if size is not None and (min(size) < multiple or any(side % multiple for side in size)):
+        up = "×".join(str(max(multiple, round_up(side, multiple))) for side in size)
+        raise ExportError(
+            f"size {size[0]}×{size[1]}: height and width must be multiples of {multiple}, for instance {up}"
+        )
     height, width = size or (f"{multiple}*h", f"{multiple}*w")
     shape = jax.export.symbolic_shape(f"{'b' if batch is None else batch}, {height}, {width}, 3")
     derain = forward(weights, open_shape=batch is None or size is None)
@@ -84,10 +72,9 @@ def export_stablehlo(
         content = serialised(platforms)
         # If the artifact cannot run here, a copy that can is compared.
         again = jax.export.deserialize(content if here in platforms else serialised([*platforms, here]))
-        sizes = [size] if size else [(2 * multiple, 3 * multiple), (5 * multiple, 2 * multiple)]
-        for index, (h, w) in enumerate(sizes):
-            rainy = _picture(batch or 1 + index, h, w)
-            _compare("the exported artifact", np.asarray(_jit(again.call)(rainy)), np.asarray(_jit(derain)(rainy)))
+    sizes = [size] if size else [(2 * multiple, 3 * multiple), (5 * multiple, 2 * multiple)]
+    for rainy in _pictures(batch, sizes):
+        _compare("the exported artifact", _run(again.call, rainy), _run(derain, rainy))
     write_whole(path, lambda file: file.write(content))
 
 
@@ -98,12 +85,7 @@ def export_onnx(
 
     Input `rainy` and output `derained` are (B, 3, H, W) float32 in [0, 1]. Any size of at least
     `weights.model.multiple` pixels is possible: the model pads the picture to a multiple by reflection and crops.
-
-    Args:
-        path: file to write.
-        weights: of the network.
-        batch: fixed number of pictures; None allows any.
-        size: fixed height and width; None allows any.
+    `batch` and `size` fix B and (H, W); None allows any.
 
     Raises:
         ExportError: onnx or onnxruntime is not installed, or the model does not agree with the JAX network.
@@ -122,28 +104,23 @@ def export_onnx(
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    derain = _jit(forward(weights, "reference"))
+    derain = forward(weights, "reference")
     sizes = [size] if size else [(2 * multiple, 3 * multiple), (3 * multiple + 3, 2 * multiple + 1)]
-    for index, (h, w) in enumerate(sizes):
-        rainy = _picture(batch or 1 + index, h, w)
-        padded = pad_to_multiple(rainy, multiple)
-        with jax.default_matmul_precision("highest"):
-            expected = np.asarray(derain(padded))[:, :h, :w]
+    for rainy in _pictures(batch, sizes):
         (found,) = session.run(None, {"rainy": np.ascontiguousarray(rainy.transpose(0, 3, 1, 2))})
+        expected = _run(derain, pad_to_multiple(rainy, multiple))[:, : rainy.shape[1], : rainy.shape[2]]
         _compare("the ONNX model", np.asarray(found).transpose(0, 2, 3, 1), expected)
     write_whole(path, lambda file: file.write(content))
 
 
-def _check_size(size: tuple[int, int] | None, multiple: int) -> None:
-    if size is not None and (min(size) < multiple or size[0] % multiple or size[1] % multiple):
-        up = [max(multiple, round_up(side, multiple)) for side in size]
-        raise ExportError(
-            f"size {size[0]}×{size[1]}: height and width must be multiples of {multiple}, for instance {up[0]}×{up[1]}"
-        )
+def _pictures(batch: int | None, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    shapes = [(batch or count, *size, 3) for count, size in enumerate(sizes, start=1)]
+    return [np.random.default_rng(0).random(shape, np.float32) for shape in shapes]
 
 
-def _picture(batch: int, height: int, width: int) -> np.ndarray:
-    return np.random.default_rng(0).random((batch, height, width, 3), np.float32)
+def _run(derain: Derain, rainy: np.ndarray) -> np.ndarray:
+    with jax.default_matmul_precision("highest"):
+        return np.asarray(quick_jit(derain)(jnp.asarray(rainy)))
 
 
 def _compare(what: str, found: np.ndarray, expected: np.ndarray) -> None:

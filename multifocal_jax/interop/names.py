@@ -1,11 +1,6 @@
-"""Maps parameters of the JAX network to those of the PyTorch network: names and array layouts.
-
-Names and values are handled separately: `flax_to_torch` maps names, `parameters` lists them with their shapes,
-`to_torch_layout` and `to_flax_layout` transform arrays. None of them needs torch.
-"""
+"""Maps parameters of the JAX network to those of the PyTorch network: names and array layouts; torch is not needed."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +24,9 @@ _NAMES = (
 
 
 def flax_to_torch(name: str) -> str:
-    """The name in the PyTorch network of a convolution or parameter of the JAX network.
+    """The name in the PyTorch network of a convolution or parameter of the JAX network, of any width and depth.
 
-    Works for any width, depth and switches; names that the JAX network does not have are returned unchanged.
+    Names that the JAX network does not have are returned unchanged.
     """
     stem, dot, leaf = name.rpartition(".")
     if leaf not in ("kernel", "weight", "bias"):
@@ -44,18 +39,11 @@ def flax_to_torch(name: str) -> str:
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution of the network; all its parameters belong to one.
+    """One convolution of the network; all its parameters belong to one."""
 
-    Attributes:
-        flax: name in the JAX network, `module_0.spatial.level_0.query`.
-        kernel: side of the kernel.
-        inputs: input channels.
-        outputs: output channels.
-    """
-
-    flax: str
-    kernel: int
-    inputs: int
+    flax: str  # name in the JAX network, `module_0.spatial.level_0.query`
+    kernel: int  # its side
+    inputs: int  # channels
     outputs: int
 
     @property
@@ -67,11 +55,6 @@ class Convolution:
     def torch_shape(self) -> tuple[int, int, int, int]:
         """(outputs, inputs, kernel, kernel)."""
         return self.outputs, self.inputs, self.kernel, self.kernel
-
-    @property
-    def flax_shape(self) -> tuple[int, int, int, int]:
-        """(kernel, kernel, inputs, outputs)."""
-        return self.kernel, self.kernel, self.inputs, self.outputs
 
 
 @dataclass(frozen=True)
@@ -86,53 +69,52 @@ class Parameter:
 
 def convolutions(config: ModelConfig) -> list[Convolution]:
     """All convolutions in the order in which they run."""
-    return list(_convolutions(config))
+    width, levels, found = config.channels, range(config.levels), list[Convolution]()
+
+    def add(name: str, inputs: int = width, outputs: int = width, kernel: int = 3) -> None:
+        found.append(Convolution(name, kernel, inputs, outputs))
+
+    def interact(kind: str, name: str) -> None:
+        """Add one CSSAB per level, or its replacement in table 1."""
+        if config.interaction in ("spatial", "channel") and config.interaction != kind:
+            return
+        projections = ["query", "key", "value"] if kind == "spatial" or config.value_projection else ["query", "key"]
+        for level in levels:
+            if config.interaction == "convolution":
+                add(f"{name}.level_{level}.conv", 2 * width)
+                continue
+            for projection in projections:
+                add(f"{name}.level_{level}.{projection}", kernel=config.projection_kernel)
+
+    for level in levels[1:] if config.pyramid == "learned" else ():
+        add(f"entrance.pyramid.reduce_{level}", 3, 3)
+    for level in levels:
+        add(f"entrance.shallow_{level}", 3)
+    interact("spatial", "entrance.spatial")
+    for module in (f"module_{index}" for index in range(config.modules)):
+        for block in range(config.residual_blocks):
+            for level in levels:
+                add(f"{module}.residual_{block}a_{level}")
+                add(f"{module}.residual_{block}b_{level}")
+        for level in levels:
+            add(f"{module}.down_{level}")
+        interact("channel", f"{module}.channel")
+        for level in levels:
+            add(f"{module}.up_{level}", outputs=4 * width)
+        interact("spatial", f"{module}.spatial")
+    add("fusion.merge", len(levels) * width)
+    add("fusion.residual", outputs=3)
+    return found
 
 
 def parameters(config: ModelConfig) -> list[Parameter]:
     """All parameters in the order in which they are used, kernel before bias."""
     found = []
-    for conv in _convolutions(config):
-        found.append(Parameter(f"{conv.flax}.kernel", f"{conv.torch}.weight", conv.flax_shape, conv.torch_shape))
+    for conv in convolutions(config):
+        flax_shape = (conv.kernel, conv.kernel, conv.inputs, conv.outputs)
+        found.append(Parameter(f"{conv.flax}.kernel", f"{conv.torch}.weight", flax_shape, conv.torch_shape))
         found.append(Parameter(f"{conv.flax}.bias", f"{conv.torch}.bias", (conv.outputs,), (conv.outputs,)))
     return found
-
-
-def _convolutions(config: ModelConfig) -> Iterator[Convolution]:
-    width, levels = config.channels, range(config.levels)
-    if config.pyramid == "learned":
-        for level in levels[1:]:
-            yield Convolution(f"entrance.pyramid.reduce_{level}", 3, 3, 3)
-    for level in levels:
-        yield Convolution(f"entrance.shallow_{level}", 3, 3, width)
-    yield from _interaction(config, "spatial", "entrance.spatial")
-    for module in range(config.modules):
-        for block in range(config.residual_blocks):
-            for level in levels:
-                yield Convolution(f"module_{module}.residual_{block}a_{level}", 3, width, width)
-                yield Convolution(f"module_{module}.residual_{block}b_{level}", 3, width, width)
-        for level in levels:
-            yield Convolution(f"module_{module}.down_{level}", 3, width, width)
-        yield from _interaction(config, "channel", f"module_{module}.channel")
-        for level in levels:
-            yield Convolution(f"module_{module}.up_{level}", 3, width, 4 * width)
-        yield from _interaction(config, "spatial", f"module_{module}.spatial")
-    yield Convolution("fusion.merge", 3, len(levels) * width, width)
-    yield Convolution("fusion.residual", 3, width, 3)
-
-
-def _interaction(config: ModelConfig, kind: str, name: str) -> Iterator[Convolution]:
-    """The convolutions of one CSSAB per level, or of its replacement in table 1."""
-    width, kernel = config.channels, config.projection_kernel
-    if config.interaction in ("spatial", "channel") and config.interaction != kind:
-        return
-    for level in range(config.levels):
-        if config.interaction == "convolution":
-            yield Convolution(f"{name}.level_{level}.conv", 3, 2 * width, width)
-            continue
-        projections = ["query", "key", "value"] if kind == "spatial" or config.value_projection else ["query", "key"]
-        for projection in projections:
-            yield Convolution(f"{name}.level_{level}.{projection}", kernel, width, width)
 
 
 def to_torch_layout(value: np.ndarray) -> np.ndarray:

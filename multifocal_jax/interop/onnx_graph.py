@@ -75,7 +75,12 @@ class _Graph:
 
     def network(self, rainy: str) -> str:
         model, levels = self.model, range(self.model.levels)
-        image = self._image = self.pad(rainy)
+        # Padded by reflection at the bottom and the right to a multiple.
+        size = self.node("Shape", rainy, start=2, end=4)
+        # The sign of ONNX's Mod is the divisor's.
+        missing = self.node("Mod", self.node("Neg", size), self.constant([model.multiple]))
+        pads = self.node("Concat", self.constant([0] * 6), missing, axis=0)
+        image = self._image = self.node("Pad", rainy, pads, mode="reflect")
         images = [image]
         for level in levels[1:]:
             images.append(self.reduce(level, images[-1]))
@@ -89,7 +94,7 @@ class _Graph:
         merged = self.relu(self.conv("fusion.merge", self.node("Concat", *large, axis=1)))
         clean = self.node("Sub", image, self.conv("fusion.residual", merged))
         clean = self.node("Clip", clean, self.constant(0, np.float32), self.constant(1, np.float32))
-        return self.crop(clean, rainy)
+        return self.node("Slice", clean, self.constant([0, 0]), size, self.constant([2, 3]))
 
     def module(self, name: str, features: Sequence[str]) -> list[str]:
         for block in range(self.model.residual_blocks):
@@ -124,10 +129,11 @@ class _Graph:
 
     def spatial(self, name: str, large: str, small: str, halvings: int) -> str:
         query = self.heads(self.recalibrate(self.conv(f"{name}.query", large)), 4)
-        key = self.heads(self.pool(self.recalibrate(self.conv(f"{name}.key", small)), halvings), 4)
-        value = self.heads(self.pool(self.recalibrate(self.conv(f"{name}.value", small)), halvings), 4)
-        logits = self.node("MatMul", self.transposed(query), key)
-        maps = self.node("Softmax", logits, axis=-1)
+        key, value = (
+            self.heads(self.pool(self.recalibrate(self.conv(f"{name}.{role}", small)), halvings), 4)
+            for role in ("key", "value")
+        )
+        maps = self.node("Softmax", self.node("MatMul", self.transposed(query), key), axis=-1)
         update = self.transposed(self.node("MatMul", maps, self.transposed(value)))
         return self.like(update, large)
 
@@ -212,15 +218,3 @@ class _Graph:
             return x
         scales = self.constant([1, 1, factor, factor], np.float32)
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
-
-    def pad(self, x: str) -> str:
-        """Pad by reflection at the bottom and the right to a multiple."""
-        multiple = self.constant([self.model.multiple])
-        size = self.node("Shape", x, start=2, end=4)
-        missing = self.node("Mod", self.node("Neg", size), multiple)  # the sign of ONNX's Mod is the divisor's
-        pads = self.node("Concat", self.constant([0] * 6), missing, axis=0)
-        return self.node("Pad", x, pads, mode="reflect")
-
-    def crop(self, x: str, like: str) -> str:
-        size = self.node("Shape", like, start=2, end=4)
-        return self.node("Slice", x, self.constant([0, 0]), size, self.constant([2, 3]))

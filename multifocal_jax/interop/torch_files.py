@@ -3,8 +3,9 @@
 import json
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +15,34 @@ from multifocal_jax.config_files import to_dict
 from multifocal_jax.files import write_whole
 from multifocal_jax.interop.architecture import are_ours
 from multifocal_jax.interop.errors import ConversionError
-from multifocal_jax.interop.pickles import NumpyArray, damaged_member, intent, python_command, stand_ins
-from multifocal_jax.interop.torch_import import require_torch
+from multifocal_jax.interop.pickles import DAMAGED, NumpyArray, stand_ins, why_unreadable
+from multifocal_jax.interop.running import require_torch
 from multifocal_jax.weights import Weights
 
 # Entries in which training code stores state dictionaries, the preferred first: usually averaged weights are published.
 WRAPPERS = ("state_dict", "params_ema", "params", "model", "model_state_dict", "network", "net", "generator")
 # Prefixes that DataParallel, torch.compile and wrapping modules add to every name.
 PREFIXES = ("module", "_orig_mod", "model", "network", "net", "generator")
-_DAMAGED = "is damaged or not a PyTorch checkpoint"
-SURE_PREFIXES = ("module", "_orig_mod")  # never a part of the network itself
+_SURE_PREFIXES = ("module", "_orig_mod")  # never a part of the network itself
 _WRAPPED = re.compile(rf"^(?:(?:{'|'.join(PREFIXES)})\.)+")
 
 
 @dataclass(frozen=True)
 class TorchCheckpoint:
-    """Tensors of a PyTorch file.
-
-    Attributes:
-        path: of the file.
-        tensors: by name, in the order of the file; kernels OIHW. Half precision is widened to float32.
-        model: the architecture as stored by `write_pth`; None in files of other origin.
-        record: the origin of the weights, likewise.
-        notes: one line for each unwrapping.
-        prefix: the prefix that was removed from names.
-    """
+    """Tensors of a PyTorch file, by name in the order of the file; kernels OIHW, half precision widened to float32."""
 
     path: Path
     tensors: dict[str, np.ndarray]
-    model: dict[str, Any] | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    prefix: str = ""
+    model: dict[str, Any] | None  # the architecture as stored by `write_pth`; None in files of other origin
+    record: dict[str, Any]  # the origin of the weights, likewise
+    notes: tuple[str, ...]  # one line for each unwrapping
+    prefix: str  # that was removed from names
 
 
 def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchCheckpoint:
     """Read a zip or legacy `.pth`, or a `.safetensors` file with PyTorch names.
 
-    Args:
-        path: file.
-        key: entry that holds the state dictionary if the file has several; None searches for it.
+    `key` is the entry that holds the state dictionary if the file has several; None searches for it.
 
     Raises:
         ConversionError: the file does not exist, is damaged, needs pickled code, or holds no tensors.
@@ -71,30 +60,20 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
         )
     tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
     prefix, tensors = _drop_wrappers(tensors, notes)
-    own = isinstance(content, Mapping)
-    model = content.get("model_config") if own else None
-    record = content.get("record") if own else None
+    model, record = content.get("model_config"), content.get("record")
     try:
         json.dumps(record)
     except (TypeError, ValueError, RecursionError):
         record = None  # somebody else's
-    return TorchCheckpoint(
-        path,
-        tensors,
-        dict(model) if isinstance(model, Mapping) else None,
-        dict(record) if isinstance(record, Mapping) else {},
-        tuple(notes),
-        prefix,
-    )
+    model = dict(model) if isinstance(model, Mapping) else None
+    record = dict(record) if isinstance(record, Mapping) else {}
+    return TorchCheckpoint(path, tensors, model, record, tuple(notes), prefix)
 
 
 def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray], weights: Weights) -> None:
     """Write `{"state_dict", "model_config", "record"}` for `torch.load(…, weights_only=True)`, atomically.
 
-    Args:
-        path: file to write; its folder must exist.
-        tensors: the state dictionary by PyTorch's names.
-        weights: provides architecture and record.
+    The state dictionary is `tensors`, by PyTorch's names; `weights` provides architecture and record.
     """
     require_torch(f"writing {path}")
     import torch
@@ -111,57 +90,30 @@ def _read_pickle(path: Path) -> Any:
     require_torch(f"reading {path}", "save it as .safetensors")
     import torch
 
-    _check_checksums(path)
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins()):
-            warnings.simplefilter("ignore")  # about the age of the file's format
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # anything that a damaged file makes PyTorch raise
-        raise ConversionError(f"{path} {_why_unreadable(path, str(error))}") from None
-
-
-def _check_checksums(path: Path) -> None:
-    """Refuse a zip file with a flipped bit: PyTorch does not verify the checksums."""
-    try:
-        damaged = damaged_member(path)
+        damaged = _damaged_member(path)
     except Exception:  # anything that a damaged file makes `zipfile` raise
-        raise ConversionError(f"{path} {_DAMAGED}") from None
+        raise ConversionError(f"{path} {DAMAGED}") from None
     if damaged is not None:
         raise ConversionError(
             f"{path} is damaged: the checksum of {damaged} in it is wrong; get the file again, or save it again with "
             "checksums if it was saved without (torch.serialization.set_crc32_options)"
         )
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins()):
+            warnings.simplefilter("ignore")  # about the age of the file's format
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # anything that a damaged file makes PyTorch raise
+        raise ConversionError(f"{path} {why_unreadable(path, str(error), WRAPPERS)}") from None
 
 
-def _why_unreadable(path: Path, error: str) -> str:
-    """Why PyTorch does not read a file without running code."""
-    if "TorchScript" in error:
-        code = (
-            f"import torch; torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(), "
-            "'state_dict.pth')"
-        )
-        return f"is a TorchScript program; make a plain checkpoint: {python_command(code)}"
-    found = intent(path, WRAPPERS)
-    if found is None or not (found.code or "Unsupported operand" in error):
-        return _DAMAGED
-    if found.calls:
-        return (
-            f"holds a pickle that calls {_some(found.calls)}, which is not run; ask where the file comes from for a "
-            "plain state dictionary"
-        )
-    held = (
-        f"holds pickled code ({_some(found.code)}), which is not run"
-        if found.code
-        else "was pickled by a protocol that PyTorch reads only where it may run code"
-    )
-    command = found.command(path)
-    if command is None:
-        return f"{held}, and no tensors beside it; save `network.state_dict()`"
-    return f"{held}. Where its code is installed and trusted, make a plain one: {command}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _damaged_member(path: Path) -> str | None:
+    """The first member of a zip file with a wrong checksum, which PyTorch does not verify."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.testzip()
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -176,22 +128,21 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _is_array(value: Any) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    return isinstance(value, NumpyArray) or (hasattr(value, "shape") and hasattr(value, "dtype"))
 
 
 def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapping[Any, Any]:
     if not isinstance(content, Mapping):
         raise ConversionError(f"{path} holds a {type(content).__name__}; save `network.state_dict()`")
+    entries = ", ".join(map(str, content)) or "none"
     if key is not None:
         if not isinstance(content.get(key), Mapping):
-            entries = ", ".join(map(str, content)) or "none"
             raise ConversionError(f"{path} has no dictionary {key!r}; its entries: {entries}")
         return content[key]
     inner = [name for name in WRAPPERS if isinstance(content.get(name), Mapping) and _holds_arrays(content[name])]
     if not inner and any(map(_is_array, content.values())):
         return content
     if not inner:
-        entries = ", ".join(map(str, content)) or "none"
         raise ConversionError(f"{path} holds no tensors (its entries: {entries}); name the right one with --key")
     others = f"; --key chooses another of {', '.join(inner)}" if len(inner) > 1 else ""
     notes.append(f"tensors taken from entry {inner[0]!r}{others}")
@@ -225,7 +176,7 @@ def _wrapper_prefix(names: Collection[str]) -> str:
         within = [name for name in names if name.startswith(prefix)]
         for wrapper in PREFIXES:
             wrapped = [name for name in within if name.startswith(f"{prefix}{wrapper}.")]
-            most = 2 * len(wrapped) > len(names) and (ours or wrapper in SURE_PREFIXES)
+            most = 2 * len(wrapped) > len(names) and (ours or wrapper in _SURE_PREFIXES)
             if wrapped and (len(wrapped) == len(within) or most):
                 prefix += f"{wrapper}."
                 break

@@ -26,6 +26,11 @@ def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
 
+def projection(config: ModelConfig, **then: nn.Module) -> nn.Sequential:
+    """The convolution that computes Q, K or V, and what follows it."""
+    return nn.Sequential(OrderedDict(conv=conv(config.channels, config.channels, config.projection_kernel), **then))
+
+
 class FeatureRecalibration(nn.Module):
     """FRCB (section 3.2): Haar bands, each pixel-shuffled back to full size, concatenated as LL, LH, HL, HH."""
 
@@ -73,14 +78,10 @@ class SpatialCSSAB(nn.Module):
 
     def __init__(self, config: ModelConfig, fused: bool = False) -> None:
         super().__init__()
-
-        def projection(**then: nn.Module) -> nn.Sequential:
-            first = conv(config.channels, config.channels, config.projection_kernel)
-            return nn.Sequential(OrderedDict(conv=first, frcb=FeatureRecalibration(), **then))
-
-        self.query = projection()
-        self.key = projection(spp=SpatialPyramidPooling(config.spp_sizes))
-        self.value = projection(spp=SpatialPyramidPooling(config.spp_sizes))
+        frcb, spp = FeatureRecalibration(), SpatialPyramidPooling(config.spp_sizes)  # without parameters: shared
+        self.query = projection(config, frcb=frcb)
+        self.key = projection(config, frcb=frcb, spp=spp)
+        self.value = projection(config, frcb=frcb, spp=spp)
         self.softmax = nn.Softmax(dim=-1)
         self.fused = fused
 
@@ -101,14 +102,9 @@ class ChannelCSSAB(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-
-        def projection(**then: nn.Module) -> nn.Sequential:
-            first = conv(config.channels, config.channels, config.projection_kernel)
-            return nn.Sequential(OrderedDict(conv=first, **then))
-
-        self.query = projection(spp=SpatialPyramidPooling(config.spp_sizes))
-        self.key = projection(spp=SpatialPyramidPooling(config.spp_sizes))
-        self.value = projection() if config.value_projection else nn.Identity()
+        self.query = projection(config, spp=SpatialPyramidPooling(config.spp_sizes))
+        self.key = projection(config, spp=SpatialPyramidPooling(config.spp_sizes))
+        self.value = projection(config) if config.value_projection else nn.Identity()
         # The logits are (B, head, key channel, query channel).
         self.softmax = nn.Softmax(dim=-2 if config.channel_softmax == "key" else -1)
         self.heads = config.heads
@@ -139,15 +135,13 @@ class CrossScale(nn.ModuleList):
     """One block per level; each reads its own level and the next smaller one, the bottom level itself."""
 
     def __init__(self, config: ModelConfig, kind: str, fused: bool = False) -> None:
-        if config.interaction == "convolution":
-            blocks = [ConvolutionInteraction(config) for _ in range(config.levels)]
-        elif config.interaction in ("spatial", "channel") and config.interaction != kind:
-            blocks = []
-        elif kind == "spatial":
-            blocks = [SpatialCSSAB(config, fused) for _ in range(config.levels)]
-        else:
-            blocks = [ChannelCSSAB(config) for _ in range(config.levels)]
-        super().__init__(blocks)
+        def make() -> nn.Module:
+            if config.interaction == "convolution":
+                return ConvolutionInteraction(config)
+            return SpatialCSSAB(config, fused) if kind == "spatial" else ChannelCSSAB(config)
+
+        off = config.interaction in ("spatial", "channel") and config.interaction != kind
+        super().__init__(make() for _ in range(0 if off else config.levels))
         self.single_scale = config.interaction == "single_scale"
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
@@ -191,8 +185,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = conv(channels, channels)
-        self.conv2 = conv(channels, channels)
+        self.conv1, self.conv2 = conv(channels, channels), conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(x)))
@@ -230,9 +223,10 @@ class Fusion(nn.Module):
         self.residual = conv(config.channels, 3)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        large = [features[0]]
-        for level, x in enumerate(features[1:], start=1):
-            large.append(F.interpolate(x, scale_factor=2**level, mode="bilinear", align_corners=False))
+        large = [
+            F.interpolate(x, scale_factor=2**level, mode="bilinear", align_corners=False) if level else x
+            for level, x in enumerate(features)
+        ]
         return self.residual(self.merge(torch.cat(large, dim=1)))
 
 
@@ -254,21 +248,15 @@ class TorchNet(nn.Module):
         self.fusion = Fusion(config)
 
     def forward(self, rainy: Tensor) -> Tensor:
-        """De-rain a batch.
-
-        Args:
-            rainy: (B, 3, H, W) in [0, 1], H and W multiples of `config.multiple` (8 by default).
-
-        Returns:
-            (B, 3, H, W), not clipped.
+        """De-rain (B, 3, H, W) in [0, 1], H and W multiples of `config.multiple` (8 by default); not clipped.
 
         Raises:
             ValueError: height or width is not such a multiple.
         """
-        multiple = self.config.multiple
-        if rainy.shape[-2] % multiple or rainy.shape[-1] % multiple:
+        (height, width), multiple = rainy.shape[-2:], self.config.multiple
+        if height % multiple or width % multiple:
             raise ValueError(
-                f"pictures are {rainy.shape[-2]}×{rainy.shape[-1]}; height and width must be multiples of {multiple}: "
+                f"pictures are {height}×{width}; height and width must be multiples of {multiple}: "
                 "call derain(network, rainy), which pads"
             )
         images = self.pyramid(rainy)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multifocal_jax.paper.tables import TABLES, Row, Table
+from multifocal_jax.paper.tables import TABLES, Table
 
 Command = list[str]
 
@@ -18,18 +18,14 @@ def name_of(config: str) -> str:
 
 
 def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Command]:
-    """The command lines that measure one number.
+    """The command lines that measure the number of one of `Row.configs`; workdirs lie in `runs`.
 
-    Args:
-        config: as in `Row.configs`.
-        runs: folder of the workdirs.
-        overrides: `--config.FIELD=VALUE` for all of them.
+    `overrides` are `--config.FIELD=VALUE` for all of them.
     """
-    workdir = str(runs / name_of(config))
-    evaluation = ["multifocal", "evaluate", "--config", config, "--workdir", workdir]
+    arguments = ["--config", config, "--workdir", str(runs / name_of(config))]
     if name_of(config) == "spa":  # table 5 trains nothing of its own
-        return [[*evaluation, "--weights", str(runs / "rain200h"), *overrides]]
-    return [["multifocal", "train", "--config", config, "--workdir", workdir, *overrides], [*evaluation, *overrides]]
+        return [["multifocal", "evaluate", *arguments, "--weights", str(runs / "rain200h"), *overrides]]
+    return [["multifocal", command, *arguments, *overrides] for command in ("train", "evaluate")]
 
 
 def _call(command: Command) -> int:
@@ -45,12 +41,8 @@ def run_table(
 ) -> bool:
     """Run the commands of a table's rows in sequence; a row whose data is missing is left out.
 
-    Args:
-        name: of the table.
-        runs: folder of the workdirs; rows that have already been evaluated there are not run again.
-        overrides: `--config.FIELD=VALUE` for all commands.
-        minutes: after this time no further command is started; 0 sets no limit.
-        call: runs a command and returns its exit status.
+    Rows that have already been evaluated in a workdir in `runs` are not run again. After so many minutes no further
+    command is started, unless they are 0. `call` runs a command and returns its exit status.
 
     Returns:
         Whether every command that was started succeeded.
@@ -70,35 +62,24 @@ def run_table(
 
 
 def table_text(name: str, runs: Path) -> str:
-    """A Markdown table of the paper's numbers and ours, followed by the commands of missing runs.
-
-    Args:
-        name: of the table.
-        runs: folder of the workdirs, which is searched for evaluations.
-    """
+    """A Markdown table of the paper's numbers and those of the workdirs in `runs`, and the commands of missing runs."""
     table = TABLES[name]
     lines = [f"## Table {name.removeprefix('table')}: {table.title}", ""]
     header = [cell for column in table.columns for cell in (f"{column}, paper", f"{column}, measured")]
     lines += ["| | " + " | ".join(header) + " |", "|---" * (len(header) + 1) + "|"]
     notes: list[str] = []
     for row in table.rows:
-        lines.append("| " + " | ".join([row.label, *_cells(table, row, runs, notes)]) + " |")
+        cells = [row.label]
+        for index, (column, quoted) in enumerate(zip(table.columns, row.quoted, strict=True)):
+            cells.append(f"{quoted.psnr:.2f} / {quoted.ssim:.3f}")
+            cells.append(_measured(row.configs[index], column, runs, notes) if row.configs else "")
+        lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "PSNR in dB / SSIM on luma, family `uint8`. The paper's numbers are quoted; measured ones are ours."]
     lines += notes
-    missing = [config for config in _configs(table) if not _report(config, runs).is_file()]
-    if missing:
-        lines += ["", "Not run; the commands:", "", "```"]
-        lines += [shlex.join(command) for config in missing for command in commands(config, runs)]
-        lines.append("```")
+    if missing := [config for config in _configs(table) if not _report(config, runs).is_file()]:
+        missing_commands = [shlex.join(command) for config in missing for command in commands(config, runs)]
+        lines += ["", "Not run; the commands:", "", "```", *missing_commands, "```"]
     return "\n".join(lines)
-
-
-def _cells(table: Table, row: Row, runs: Path, notes: list[str]) -> list[str]:
-    cells = []
-    for index, (column, quoted) in enumerate(zip(table.columns, row.quoted, strict=True)):
-        cells.append(f"{quoted.psnr:.2f} / {quoted.ssim:.3f}")
-        cells.append(_measured(row.configs[index], column, runs, notes) if row.configs else "")
-    return cells
 
 
 def _measured(config: str, column: str, runs: Path, notes: list[str]) -> str:
@@ -106,7 +87,7 @@ def _measured(config: str, column: str, runs: Path, notes: list[str]) -> str:
     path = _report(config, runs)
     if not path.is_file():
         return "not run"
-    from multifocal_jax.evaluation.report import Report
+    from multifocal_jax.evaluation.report import Report  # imports much
 
     report = Report.read(path)
     if not report.has_truth:

@@ -5,7 +5,7 @@ support vector machine, Dalal and Triggs 2005) is used, which needs no download:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -20,8 +20,7 @@ class DetectionError(UserError):
     """The detector is not available."""
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """A detected person: a box in pixels and the detector's score (distance from the decision boundary)."""
 
     left: int
@@ -35,13 +34,7 @@ Detector = Callable[[np.ndarray], list[Person]]
 
 
 def people_detector(threshold: float = 0.0) -> Detector:
-    """OpenCV's detector.
-
-    Args:
-        threshold: detections of a lower score are left out.
-
-    Returns:
-        A function from (H, W, 3) uint8 RGB to persons by descending score.
+    """OpenCV's detector: from (H, W, 3) uint8 RGB to persons of at least this score, by descending score.
 
     Raises:
         DetectionError: OpenCV is not installed.
@@ -73,12 +66,7 @@ def people_detector(threshold: float = 0.0) -> Detector:
 def compare(
     detect: Detector, derain: Callable[[np.ndarray], np.ndarray], rainy: np.ndarray
 ) -> tuple[list[Person], list[Person], np.ndarray]:
-    """Detect persons before and after de-raining.
-
-    Args:
-        detect: see `people_detector`.
-        derain: maps uint8 (H, W, 3) to the same.
-        rainy: (H, W, 3) uint8 RGB.
+    """Detect persons before and after de-raining; `derain` maps (H, W, 3) uint8 RGB to the same.
 
     Returns:
         The persons in the rainy and in the de-rained picture, and both pictures side by side with boxes and scores,

@@ -29,12 +29,7 @@ def attention_groups(
 ) -> dict[str, np.ndarray]:
     """What each group of channels adds to the features: M_k V_k of eq. 5 per band, V A of eq. 6 per head.
 
-    Args:
-        params: of the network.
-        model: the architecture.
-        picture: (H, W, 3) uint8.
-        module: number of the basic module, from 0.
-        level: of the pyramid; 0 is full size.
+    The picture is (H, W, 3) uint8; basic modules and levels of the pyramid count from 0, level 0 being full size.
 
     Returns:
         By caption, the mean over the group's channels, (H', W') float32; the bands in the order LL, LH, HL, HH.
@@ -73,14 +68,9 @@ def attention_groups(
 
 
 def draw_groups(picture: np.ndarray, groups: dict[str, np.ndarray]) -> np.ndarray:
-    """The picture and its groups stacked vertically, in colours from the group's 1st to its 99th percentile.
+    """The picture, (H, W, 3) uint8, above its groups from `attention_groups`, as uint8 RGB.
 
-    Args:
-        picture: (H, W, 3) uint8.
-        groups: from `attention_groups`.
-
-    Returns:
-        uint8 RGB.
+    Colours run from a group's 1st to its 99th percentile.
     """
     height, width, _ = picture.shape
     panels = [("picture", picture), *((name, _coloured(group, (width, height))) for name, group in groups.items())]

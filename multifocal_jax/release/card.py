@@ -4,18 +4,17 @@ import datetime
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from multifocal_jax.evaluation.inference import Derainer, load
 from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.panels import side_by_side
-from multifocal_jax.files import write_whole
+from multifocal_jax.files import write_text, write_whole
 from multifocal_jax.release.plot import plot_curve
-from multifocal_jax.release.purposes import PURPOSES, purpose_of
+from multifocal_jax.release.purposes import PURPOSES, Purpose, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
@@ -26,39 +25,19 @@ _STYLES = ("light", "heavy", "varied")
 _QUALITY = 88  # of the JPEG files
 
 
-@dataclass(frozen=True)
-class _Example:
-    """One picture of the card."""
+class _Example(NamedTuple):
+    """One picture of the card, with the PSNR of input and result in dB."""
 
     name: str
-    rainy: np.ndarray
-    derained: np.ndarray
-    clean: np.ndarray
-
-    @property
-    def before(self) -> float:
-        """PSNR of the input in dB."""
-        return score(self.rainy, self.clean).psnr
-
-    @property
-    def after(self) -> float:
-        """PSNR of the result in dB."""
-        return score(self.derained, self.clean).psnr
-
-    @property
-    def gain(self) -> float:
-        """Gain in dB."""
-        return self.after - self.before
+    pictures: tuple[np.ndarray, np.ndarray, np.ndarray]  # input, result, ground truth
+    before: float
+    after: float
 
 
 def write_card(weights: Path, folder: Path) -> Path:
     """Write `folder/NAME.md`, and its plot and pictures into `folder/NAME/`.
 
-    Everything comes from the weights file except pictures and times, which are made here.
-
-    Args:
-        weights: a file written by `pack`.
-        folder: of the card; created if necessary.
+    Everything comes from the weights file, which `pack` has written, except pictures and times, which are made here.
 
     Raises:
         WeightsError: the file was not written by `pack`.
@@ -71,17 +50,17 @@ def write_card(weights: Path, folder: Path) -> Path:
     pictures.mkdir(parents=True, exist_ok=True)
     derainer = load(weights)
     curve = plot_curve(about.record["curve"], "training step", "mean absolute error")
-    write_whole(pictures / "curve.svg", lambda file: file.write(curve.encode()))
-    shown = _write_examples(derainer, pictures, "demo" in about.record["name"])
-    parts = [_head(about), _origin(about), _scores(about), _speed(derainer), shown, _limits(name)]
-    card = "\n\n".join(parts) + "\n"
-    write_whole(folder / f"{name}.md", lambda file: file.write(card.encode()))
+    write_text(pictures / "curve.svg", curve)
+    purpose = purpose_of(name) or PURPOSES["demo"]
+    shown = _write_examples(derainer, pictures, "demo" in name)
+    limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
+    parts = [_head(about), _origin(about.record, purpose), _scores(about.record), _speed(derainer), shown, limits]
+    write_text(folder / f"{name}.md", "\n\n".join(parts) + "\n")
     return folder / f"{name}.md"
 
 
 def _head(about: Description) -> str:
-    record, model = about.record, about.model
-    name = record["name"]
+    record, model, name = about.record, about.model, about.record["name"]
     default = " `load()` and `derain` use them by default." if name == DEFAULT_NAME else ""
     small = (
         f" The network is smaller than the paper's and was trained on a CPU with a fraction of the paper's budget; "
@@ -89,32 +68,26 @@ def _head(about: Description) -> str:
         if name.endswith("-small")
         else ""
     )
-    network = (
-        f"{model.channels} channels, {model.modules} modules, {model.heads} heads, {model.residual_blocks} residual "
-        "blocks per module and level"
-    )
     return f"""# Weights `{name}`
 
 For {record["purpose"]}.{default}{small} Written by `multifocal release card {name}`.
 
 | | |
 |---|---|
-| network | {network} |
+| network | {model.channels} channels, {model.modules} modules, {model.heads} heads, \
+{model.residual_blocks} residual blocks per module and level |
 | parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |
 | cost of rounding to float16 | {record["float16_loss_db"]:.4f} dB |
 | trained on | {record["data"]} |
 | licence | for research, see `multifocal_jax/pretrained/NOTICE`; the code's licence does not cover them |"""
 
 
-def _origin(about: Description) -> str:
-    record = about.record
-    train, data = record["config"]["train"], record["config"]["data"]
-    purpose = purpose_of(record["name"]) or PURPOSES["demo"]
+def _origin(record: dict[str, Any], purpose: Purpose) -> str:
+    train, data, stages = record["config"]["train"], record["config"]["data"], record["stages"]
     sources = "\n".join(f"- {line}" for line in purpose.sources)
     words = [f"python train.py --config {record['config_file']} --workdir runs/{record['name']}"]
     if any(source["root"] for source in data["train"]):
         words.append("--config.data.root=DIR")
-    stages = record["stages"]
     if len(stages) > 1:
         words.append("--config.train.init_weights=WORKDIR_BEFORE")
     command = " \\\n    ".join([*words, *record["overrides"]])
@@ -143,20 +116,13 @@ multifocal release pack runs/{record["name"]} --config {record["config_file"]}
 
 
 def _stage_rows(stages: list[dict[str, Any]]) -> str:
-    rows = []
-    for stage in stages:
-        steps = f"{stage['step']:,}" + ("" if stage["step"] == stage["planned"] else f" of {stage['planned']:,}")
-        commit = (stage["commit"] or "unknown")[:7]
-        cells = (
-            stage["experiment"],
-            steps,
-            f"{stage['images']:,}",
-            stage["learning_rate"],
-            stage["seed"],
-            f"`{commit}`",
-        )
-        rows.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(rows)
+    return "\n".join(
+        f"| {stage['experiment']} | {stage['step']:,}"
+        + ("" if stage["step"] == stage["planned"] else f" of {stage['planned']:,}")
+        + f" | {stage['images']:,} | {stage['learning_rate']} | {stage['seed']} "
+        + f"| `{(stage['commit'] or 'unknown')[:7]}` |"
+        for stage in stages
+    )
 
 
 def _curve_table(curve: list[tuple[int, float]]) -> str:
@@ -166,7 +132,7 @@ def _curve_table(curve: list[tuple[int, float]]) -> str:
     return f"| step | {steps} |\n|{'---|' * (len(chosen) + 1)}\n| loss | {losses} |"
 
 
-def _scores(about: Description) -> str:
+def _scores(record: dict[str, Any]) -> str:
     lines = [
         "## Scores on pictures that were not trained on",
         'PSNR in dB and SSIM in the two families of the literature, see docs/metrics.md; "rgb" scores the colours. '
@@ -175,14 +141,10 @@ def _scores(about: Description) -> str:
         "| pictures | | rainy, `uint8` | result, `uint8` | rainy, `double` | result, `double` | result, rgb |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in about.record["scores"]:
+    for row in record["scores"]:
         before, after = row["input"], row["result"]
-        cells = [
-            f"{figures[family][0]:.2f} / {figures[family][1]:.4f}" if figures else "–"
-            for family in ("uint8", "double")
-            for figures in (before, after)
-        ]
-        cells.append(f"{after['rgb'][0]:.2f} / {after['rgb'][1]:.4f}")
+        columns = (before, "uint8"), (after, "uint8"), (before, "double"), (after, "double"), (after, "rgb")
+        cells = ["{:.2f} / {:.4f}".format(*figures[family]) if figures else "–" for figures, family in columns]
         lines.append(f"| {row['title']} | {row['pictures']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -198,9 +160,9 @@ def _speed(derainer: Derainer) -> str:
         derainer(picture)
         times.append(time.perf_counter() - begin)
     on_cpu = jax.default_backend() == "cpu"
-    here = f"{min(times):.2f} s, {datetime.date.today()}"
-    cpu = f"{here}, {os.cpu_count()} cores" if on_cpu else "not measured"
-    gpu = "not measured" if on_cpu else f"{here}, {jax.devices()[0].device_kind}"
+    here = f"{min(times):.2f} s, {datetime.date.today()}, "
+    here += f"{os.cpu_count()} cores" if on_cpu else jax.devices()[0].device_kind
+    cpu, gpu = (here, "not measured") if on_cpu else ("not measured", here)
     return f"""## Time
 | picture of 481×321, float32, compiled before | |
 |---|---|
@@ -214,27 +176,29 @@ def _examples(derainer: Derainer) -> Iterator[_Example]:
     from multifocal_jax.data.images import read_image
     from multifocal_jax.data.rain import rain_key, rain_over
 
+    def example(name: str, rainy: np.ndarray, clean: np.ndarray) -> _Example:
+        derained = derainer(rainy)
+        before, after = (score(picture, clean).psnr for picture in (rainy, derained))
+        return _Example(name, (rainy, derained, clean), before, after)
+
     for number, file in enumerate(photographs(_PHOTOGRAPHS)):
         photograph, (top, left) = file.stem, _PHOTOGRAPHS[file.name]
         clean = np.ascontiguousarray(read_image(file)[top : top + _SIDE, left : left + _SIDE])
-        yield _Example(f"{photograph}, no rain", clean, derainer(clean), clean)
+        yield example(f"{photograph}, no rain", clean, clean)
         for style in _STYLES:
-            rainy, seen = rain_over(rain_key(7, number), clean, style)
-            yield _Example(f"{photograph}, {style} rain", rainy, derainer(rainy), seen)
+            yield example(f"{photograph}, {style} rain", *rain_over(rain_key(7, number), clean, style))
 
 
 def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
     """Write the best, middle and worst result, and the clean photograph that suffers most; returns their section.
 
-    Args:
-        derainer: with the weights.
-        folder: of the pictures.
-        known: whether the weights were trained on some of the photographs.
+    `known`: whether the weights were trained on some of the photographs.
     """
     from PIL import Image
 
     examples = list(_examples(derainer))
-    rainy = sorted((example for example in examples if "no rain" not in example.name), key=lambda e: -e.gain)
+    rainy = [example for example in examples if "no rain" not in example.name]
+    rainy.sort(key=lambda example: example.before - example.after)
     unharmed = min((example for example in examples if "no rain" in example.name), key=lambda e: e.after)
     chosen = {"best": rainy[0], "middle": rainy[len(rainy) // 2], "worst": rainy[-1], "without-rain": unharmed}
     lines = [
@@ -245,20 +209,12 @@ def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
         "most. Input, result, ground truth.",
     ]
     for kind, example in chosen.items():
-        if kind == "without-rain":
-            titles = ("no rain", f"result, {example.after:.2f} dB", "ground truth")
-        else:
-            titles = (f"rainy, {example.before:.2f} dB", f"result, {example.after:.2f} dB", "ground truth")
-        panels = list(zip(titles, (example.rainy, example.derained, example.clean), strict=True))
-        sheet = Image.fromarray(side_by_side(panels))
+        before = "no rain" if kind == "without-rain" else f"rainy, {example.before:.2f} dB"
+        titles = (before, f"result, {example.after:.2f} dB", "ground truth")
+        sheet = Image.fromarray(side_by_side(list(zip(titles, example.pictures, strict=True))))
         path = folder / f"{kind}.jpg"
         write_whole(path, lambda file, sheet=sheet: sheet.save(file, "JPEG", quality=_QUALITY))
         lines.append(
             f"\n{kind.replace('-', ' ').capitalize()}: {example.name}.\n\n![{kind}]({folder.name}/{path.name})"
         )
     return "\n".join(lines)
-
-
-def _limits(name: str) -> str:
-    purpose = purpose_of(name) or PURPOSES["demo"]
-    return "## What they are not for\n" + "\n".join(f"- {line}" for line in purpose.unfit)

@@ -1,5 +1,6 @@
 """Packs a finished training: its weights in float16, with architecture, training record and scores."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -16,7 +17,6 @@ from multifocal_jax.weights_lookup import find_weights
 
 LARGEST = 12_000_000  # bytes of one packaged file
 LARGEST_TOGETHER = 25_000_000
-
 _POINTS = 60  # of the curve that the record keeps
 
 
@@ -44,7 +44,7 @@ def pack(
         workdir: of a training.
         folder: of the file; created if necessary.
         base: the config that the training was started with, before overrides.
-        base_file: name or path of that config for the command on the card.
+        base_file: name or path of that config, for the command on the card.
         name: of the weights, one in the table of purposes; if empty, the name in the training's config.
         data_root: the current `DataConfig.root`; if empty, that of the training.
         limit: score at most this many pictures of each group; 0 scores all.
@@ -59,12 +59,9 @@ def pack(
         raise ReleaseError(f"{workdir} has no record of a training, as weights have that were converted")
     config = from_dict(ExperimentConfig, trained.record["config"])
     name = name or config.name
-    purpose = purpose_of(name)
-    if purpose is None:
-        raise ReleaseError(
-            f"nothing says what weights {name!r} are for; known: {', '.join(PURPOSES)}, also with -small"
-        )
-    path = folder / f"{name}.safetensors"
+    if (purpose := purpose_of(name)) is None:
+        known = ", ".join(PURPOSES)
+        raise ReleaseError(f"nothing says what weights {name!r} are for; known: {known}, also with -small")
     folder.mkdir(parents=True, exist_ok=True)
     record = trained.record | {
         "name": name,
@@ -77,7 +74,9 @@ def pack(
         "note": note,
     }
     record["images"] = sum(stage["images"] for stage in record["stages"])
-    record["config"] = to_dict(_without_paths(config))
+    # Without the paths of data and initial weights, which mean nothing on other machines.
+    train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
+    record["config"] = to_dict(dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, root="")))
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
     groups = held_out_groups(data)
@@ -92,10 +91,9 @@ def pack(
         rows.append(score_unharmed(rounded, groups, limit))
         record["scores"] = [dataclasses.asdict(row) for row in rows]
         _save(partial, Weights(trained.params, trained.model, record))
-        partial.replace(path)
+        return partial.replace(folder / f"{name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)
-    return path
 
 
 def _save(path: Path, weights: Weights) -> None:
@@ -121,12 +119,9 @@ def curve(metrics: Path) -> list[tuple[int, float]]:
     """Step and mean training loss since the point before, at most 60 points; from a training's `metrics.jsonl`."""
     by_step: dict[int, float] = {}
     for line in metrics.read_text().splitlines() if metrics.exists() else []:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:  # a killed run may leave half a line
-            continue
-        if "loss" in entry:
-            by_step[entry["step"]] = entry["loss"]  # the later line of a repeated step counts
+        with contextlib.suppress(json.JSONDecodeError):  # a killed run may leave half a line
+            if "loss" in (entry := json.loads(line)):
+                by_step[entry["step"]] = entry["loss"]  # the later line of a repeated step counts
     points = sorted(by_step.items())
     width = -(-len(points) // _POINTS)
     chunks = [points[start : start + width] for start in range(0, len(points), max(width, 1))]
@@ -138,13 +133,6 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     if "stages" in record:  # of packed weights
         return record["stages"]
     train = record["config"]["train"]
-    before = train["init_weights"]
+    earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
-    stage |= {"planned": train["steps"], "learning_rate": train["learning_rate"]}
-    return [*(stages(describe_weights(find_weights(before)).record) if before else []), stage]
-
-
-def _without_paths(config: ExperimentConfig) -> ExperimentConfig:
-    """Remove the paths of data and initial weights, which mean nothing on other machines."""
-    train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, root=""), train=train)
+    return [*earlier, stage | {"planned": train["steps"], "learning_rate": train["learning_rate"]}]

@@ -7,13 +7,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 44
 
 
 def plot_curve(points: Sequence[tuple[float, float]], x_title: str, y_title: str) -> str:
-    """Draw (x, y) pairs as a line over axes that begin at 0.
-
-    Args:
-        points: in the order of x; may be empty.
-        x_title: under the horizontal axis.
-        y_title: along the vertical axis.
-    """
+    """Draw (x, y) pairs in the order of x, perhaps none, as a line over axes that begin at 0 and have these titles."""
     right = max((x for x, _ in points), default=1) or 1
     top = max((y for _, y in points), default=1) or 1
 
@@ -22,11 +16,9 @@ def plot_curve(points: Sequence[tuple[float, float]], x_title: str, y_title: str
         down = _HEIGHT - _BOTTOM - y / top * (_HEIGHT - _TOP - _BOTTOM)
         return round(across, 1), round(down, 1)
 
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" '
-        'font-size="12">',
-        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-    ]
+    size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="sans-serif" font-size="12"'
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>']
+    lines.append(f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>')
     for part in range(5):
         x, y = part / 4 * right, part / 4 * top
         (x_at, floor), (left, y_at) = place(x, 0), place(0, y)

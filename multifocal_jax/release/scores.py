@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,7 @@ Derain = Callable[[np.ndarray], np.ndarray]
 Figures = dict[str, tuple[float, float]]  # metric family → mean PSNR in dB and mean SSIM
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Pictures of one row in the table of scores."""
 
     title: str
@@ -42,11 +42,8 @@ def held_out_groups(data: DataConfig) -> list[Group]:
         DataError: a source is missing.
     """
     opened = TrainingData(data, batch_size=1, seed=0)
-    groups = [
-        Group(f"{spell_source(source)}, held out", opened.held_out_of(number))
-        for number, source in enumerate(data.train)
-    ]
-    groups = [group for group in groups if len(group.pairs)]
+    held_out = ((source, opened.held_out_of(number)) for number, source in enumerate(data.train))
+    groups = [Group(f"{spell_source(source)}, held out", pairs) for source, pairs in held_out if len(pairs)]
     return groups or [Group(f"{spell_source(data.test)}, test", open_source(data.test, data.root))]
 
 
@@ -58,13 +55,7 @@ def spell_source(source: SourceConfig) -> str:
 
 
 def score_group(derain: Derain, group: Group, limit: int = 0) -> Row:
-    """De-rain the pictures of a group and compare them with the clean ones.
-
-    Args:
-        derain: maps uint8 (B, H, W, 3) to the same; a `Derainer`.
-        group: what to score.
-        limit: use at most this many pictures; 0 uses all.
-    """
+    """De-rain the pictures of a group, uint8 (B, H, W, 3), at most `limit` unless that is 0, and score the results."""
     report = evaluate(derain, group.pairs, limit=limit)
     return Row(group.title, len(report.pictures), _figures(report, "input"), _figures(report, "result"))
 
@@ -83,14 +74,11 @@ class _WithoutRain:
     """The clean pictures of groups, each once, as pairs with themselves."""
 
     def __init__(self, groups: list[Group], limit: int) -> None:
-        self._places: list[tuple[PairSource, int]] = []
-        seen = set()
-        for pairs in (group.pairs for group in groups):
-            for index in range(min(limit, len(pairs)) if limit else len(pairs)):
-                digest = hashlib.sha256(pairs.load(index)[1].tobytes()).digest()
-                if digest not in seen:
-                    seen.add(digest)
-                    self._places.append((pairs, index))
+        places: dict[bytes, tuple[PairSource, int]] = {}
+        for _, pairs in groups:
+            for index in range(min(limit or len(pairs), len(pairs))):
+                places.setdefault(hashlib.sha256(pairs.load(index)[1].tobytes()).digest(), (pairs, index))
+        self._places = list(places.values())
 
     def __len__(self) -> int:
         return len(self._places)
@@ -108,6 +96,6 @@ def _figures(report: Report, side: Side) -> Figures:
     figures = {}
     for family in FAMILIES:
         scores = [getattr(picture, side)[family] for picture in report.pictures]
-        psnr = [min(found.psnr, UNCHANGED) for found in scores]
-        figures[family] = (float(np.mean(psnr)), float(np.mean([found.ssim for found in scores])))
+        means = np.mean([(min(found.psnr, UNCHANGED), found.ssim) for found in scores], axis=0)
+        figures[family] = tuple(means.tolist())
     return figures

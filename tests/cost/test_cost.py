@@ -11,7 +11,8 @@ HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
 
 
 def test_the_default_network():
-    assert sum(count_macs(ModelConfig(), 128, 128).values()) == pytest.approx(14.2e9, abs=0.05e9)
+    none, one = (sum(count_macs(ModelConfig(modules=modules), 128, 128).values()) for modules in (0, 1))
+    assert none + 8 * (one - none) == pytest.approx(14.2e9, abs=0.05e9)  # each of the modules costs the same
 
 
 def test_counts_by_hand():

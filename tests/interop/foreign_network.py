@@ -59,12 +59,11 @@ class Block(nn.Module):
     def __init__(self, dim, heads):
         super().__init__()
         for s in (1, 2, 4):
-            setattr(self, f"sa_x{s}", SpatialNonLocal(dim))
-            setattr(self, f"ca_x{s}", ChannelNonLocal(dim, heads))
-            setattr(
-                self, f"up_x{s}", nn.Sequential(nn.Conv2d(dim, 4 * dim, 3, 1, 1), nn.PixelShuffle(2), nn.ReLU(True))
-            )
-            setattr(self, f"down_x{s}", nn.Sequential(nn.Conv2d(dim, dim, 3, 2, 1), nn.ReLU(True)))
+            self.add_module(f"sa_x{s}", SpatialNonLocal(dim))
+            self.add_module(f"ca_x{s}", ChannelNonLocal(dim, heads))
+            up = nn.Conv2d(dim, 4 * dim, 3, 1, 1), nn.PixelShuffle(2), nn.ReLU(True)
+            self.add_module(f"up_x{s}", nn.Sequential(*up))
+            self.add_module(f"down_x{s}", nn.Sequential(nn.Conv2d(dim, dim, 3, 2, 1), nn.ReLU(True)))
 
     def forward(self, x1, x2, x4):
         d1, d2, d4 = self.down_x1(x1), self.down_x2(x2), self.down_x4(x4)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from mutants import mutants
+from safetensors.torch import save_file
 
 from multifocal_jax.errors import UserError
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.torch_network import TorchNet
 from multifocal_jax.weights import flatten
-from tests.interop.interop_variants import small
+from tests.interop.helpers import TINY
 
 torch.set_num_threads(1)
 
@@ -20,10 +21,8 @@ SEEDS = {"zip.pth": 1, "ours.safetensors": 2, "legacy.pth": 3, "theirs.safetenso
 
 
 def _write(name, folder):
-    from safetensors.torch import save_file
-
     torch.manual_seed(0)
-    state = TorchNet(small(modules=0, channels=4, levels=2)).state_dict()
+    state = TorchNet(TINY).state_dict()
     path = folder / name
     if name == "theirs.safetensors":
         save_file(state, path)

@@ -1,17 +1,14 @@
 """Groups are recomputed with NumPy from the intermediates that the network names."""
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from multifocal_jax import ModelConfig, MultifocalNet
+from multifocal_jax import ModelConfig
+from multifocal_jax.interop.intermediates import flax_intermediates
 from multifocal_jax.paper.figure1 import FigureError, attention_groups, draw_groups
 from tests.evaluation.helpers import random_params
 
-MODEL = ModelConfig(channels=8, modules=1, heads=2, spp_sizes=(1, 3))
+MODEL = ModelConfig(channels=8, modules=1, heads=2, levels=2, spp_sizes=(1, 3))
 
 
 def test_groups():
@@ -23,14 +20,11 @@ def test_groups():
         *(f"channel CSSAB, head {head}" for head in (1, 2)),
     ]
     batch = np.concatenate([picture, picture[-2:-3:-1]])[None].astype(np.float32) / 255  # reflected to 16 rows
-    apply = jax.jit(partial(MultifocalNet(MODEL).apply, mutable=["intermediates"]))
-    state = apply({"params": params}, jnp.asarray(batch))[1]["intermediates"]
-    block = state["module_0"]["channel"]["level_0"]
-    value, mixing = np.asarray(block["full_value"][0])[0], np.asarray(block["maps"][0])[0]
+    seen = flax_intermediates(params, MODEL, batch)
+    value, mixing = (seen[f"module_0.channel.level_0.{name}"][0] for name in ("full_value", "maps"))
     second = (value[..., 4:] @ mixing[1]).mean(-1)  # head 2 is channels 4 to 7
     np.testing.assert_allclose(groups["channel CSSAB, head 2"], second[:8], atol=1e-5)
-    block = state["module_0"]["spatial"]["level_0"]
-    maps, anchors = np.asarray(block["maps"][0])[0], np.asarray(block["pooled_value"][0])[0]
+    maps, anchors = (seen[f"module_0.spatial.level_0.{name}"][0] for name in ("maps", "pooled_value"))
     third = (maps[2] @ anchors[:, 4:6]).mean(-1)  # HL is channels 4 and 5
     expected = (third[0::2, 0::2] + third[1::2, 0::2] + third[0::2, 1::2] + third[1::2, 1::2]) / 4
     np.testing.assert_allclose(groups["spatial CSSAB, HL"], expected[:8], atol=1e-5)

@@ -1,7 +1,7 @@
 """Tables of the paper: the numbers quoted, the commands given, the reports filled in."""
 
-import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,10 @@ from multifocal_jax.paper.tables import TABLES
 ROOT = Path(__file__).parents[2]
 
 
-def ablation_rows() -> set[str]:
-    spec = importlib.util.spec_from_file_location("ablation", ROOT / "configs" / "ablation.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return set(module.ROWS)
+ABLATIONS = set(runpy.run_path(str(ROOT / "configs" / "ablation.py"))["ROWS"])
 
 
 def test_every_config_exists():
-    rows = ablation_rows()
     for table in TABLES.values():
         for row in table.rows:
             assert len(row.quoted) == len(table.columns)
@@ -34,18 +27,13 @@ def test_every_config_exists():
             for config in row.configs:
                 path, _, name = config.partition(":")
                 assert (ROOT / "configs" / f"{path}.py").is_file()
-                assert not name or name in rows
+                assert not name or name in ABLATIONS
 
 
 def test_tables_1_to_4_cover_every_ablation():
-    configs = [
-        config
-        for name in ("table1", "table2", "table3", "table4")
-        for row in TABLES[name].rows
-        for config in row.configs
-    ]
+    configs = [config for number in range(1, 5) for row in TABLES[f"table{number}"].rows for config in row.configs]
     named = {config.partition(":")[2] for config in configs} - {""}
-    assert ablation_rows() - named == {"heads_4", "modules_8", "channels_64"}  # these are the default
+    assert ABLATIONS - named == {"heads_4", "modules_8", "channels_64"}  # these are the default
     assert configs.count("rain200h") == 4
 
 
@@ -61,10 +49,9 @@ def test_commands():
 
 
 def write_report(runs: Path, name: str, psnr: float, dataset="rain200l/test") -> None:
-    scores = {family: Score(psnr, 0.5) for family in ("uint8", "double", "rgb")}
-    report = Report(
-        (PictureScores("a", 16, 16, scores, scores),), record={"trained": {"step": 1200}, "dataset": dataset}
-    )
+    scores = dict.fromkeys(("uint8", "double", "rgb"), Score(psnr, 0.5))
+    record = {"trained": {"step": 1200}, "dataset": dataset}
+    report = Report((PictureScores("a", 16, 16, scores, scores),), record=record)
     folder = runs / name / "evaluation"
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(report.to_json())
@@ -93,10 +80,10 @@ def test_running(tmp_path):
         return 2 if "heads_2" in called[-1] else 0
 
     assert not run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
-    runs = [
-        re.search(r"multifocal (\w+) .*--workdir \S*/(\w+) --config.train.steps=1", line).groups() for line in called
-    ]
-    assert runs == [  # heads_1 is there already; heads_2 cannot be trained
+    pattern = r"multifocal (\w+) .*--workdir \S*/(\w+) --config.train.steps=1"
+    assert [
+        re.search(pattern, line).groups() for line in called
+    ] == [  # heads_1 is there already; heads_2 cannot be trained
         ("train", "heads_2"),
         *((verb, name) for name in ("rain200h", "heads_8", "heads_16") for verb in ("train", "evaluate")),
     ]

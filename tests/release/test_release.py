@@ -13,11 +13,11 @@ from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import load_config, to_dict
 from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.models import MultifocalNet
 from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack, stages
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
 from multifocal_jax.weights import Weights, WeightsError, load_weights, save_weights
+from tests.evaluation.helpers import random_params
 
 MODEL = ModelConfig(channels=4, modules=0, heads=1, levels=1, interaction="convolution")
 CONFIG = """
@@ -28,6 +28,9 @@ def get_config():
 """
 
 
+STAGE = {"experiment": "demo", "step": 9, "images": 36, "seed": 0, "commit": "0123456789"}
+
+
 @pytest.fixture
 def workdir(tmp_path):
     """What a training leaves behind, as far as packing reads it."""
@@ -35,27 +38,16 @@ def workdir(tmp_path):
     trained = load_config(str(tmp_path / "config.py"))
     run = tmp_path / "run"
     run.mkdir()
-    shapes = jax.eval_shape(MultifocalNet(MODEL).init, jax.random.key(0), np.zeros((1, 32, 32, 3), np.float32))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.uniform(-0.1, 0.1, leaf.shape).astype(np.float32), shapes["params"])
-    record = {
-        "experiment": "demo",
-        "config": to_dict(trained),
-        "step": 9,
-        "images": 36,
-        "seed": 0,
-        "commit": "0123456789",
-        "date": "today",
-    }
-    save_weights(run / "weights.safetensors", Weights(params, MODEL, record))
+    record = {"config": to_dict(trained), "date": "today", **STAGE}
+    save_weights(run / "weights.safetensors", Weights(random_params(MODEL), MODEL, record))
     (run / "metrics.jsonl").write_text('{"step": 3, "loss": 0.5}\n{"step": 9, "loss": 0.25}\n{"step"')
     return run
 
 
 def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_path, capsys):
     config, folder = str(tmp_path / "config.py"), tmp_path / "packed"
-    command = ["release", "pack", str(workdir), "--config", config, "--folder", str(folder)]
-    assert run([*command, "--limit", "1", "--note", "Two."]) == 0
+    options = ["--config", config, "--folder", str(folder), "--limit", "1", "--note", "Two."]
+    assert run(["release", "pack", str(workdir), *options]) == 0
     assert re.search(r"packed into .*demo\.safetensors \(0\.0 MB\)", capsys.readouterr().out)
     assert [path.name for path in folder.iterdir()] == ["demo.safetensors"]
     packed, trained = load_weights(folder / "demo.safetensors"), load_weights(workdir / "weights.safetensors")
@@ -91,8 +83,7 @@ def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
     packed = pack(previous, tmp_path / "packed", base=base, base_file="config.py", limit=1)
     record = load_weights(packed).record
     assert record["images"] == 3 * 36
-    stage = {"experiment": "demo", "step": 9, "planned": 9, "images": 36, "seed": 0, "commit": "0123456789"}
-    assert record["stages"] == [stage | {"learning_rate": 2e-4}] * 3
+    assert record["stages"] == [STAGE | {"planned": 9, "learning_rate": 2e-4}] * 3
     assert stages(record) == record["stages"]
     assert str(tmp_path) not in json.dumps(record)
 
@@ -159,26 +150,20 @@ def test_the_plot_is_svg_whose_line_ends_where_the_points_do():
     ET.fromstring(plot_curve([], "step", "loss"))
 
 
-class Pictures:
-    """Grey pictures: rainy ones are brighter by 20."""
-
-    def __init__(self, *levels):
-        self.levels = levels
-
-    def __len__(self):
-        return len(self.levels)
+class Pictures(tuple):
+    """Pairs of grey pictures of these levels: rainy ones are brighter by 20."""
 
     def name(self, index):
         return str(index)
 
     def load(self, index):
         ramp = np.arange(24, dtype=np.uint8)[:, None, None] + np.zeros((24, 24, 3), np.uint8)
-        clean = ramp + np.uint8(self.levels[index])
+        clean = ramp + np.uint8(self[index])
         return clean + np.uint8(20), clean
 
 
 def test_scores_are_means_over_pictures_of_every_family():
-    group = Group("grey", Pictures(10, 60, 110))
+    group = Group("grey", Pictures((10, 60, 110)))
     row = score_group(lambda rainy: rainy - np.uint8(15), group, limit=2)
     assert (row.title, row.pictures) == ("grey", 2)
     assert row.input is not None
@@ -190,17 +175,14 @@ def test_scores_are_means_over_pictures_of_every_family():
     assert row.result["rgb"][0] == pytest.approx(20 * np.log10(255 / 5))
 
 
-def test_a_clean_picture_that_is_held_out_twice_is_counted_once():
-    groups = [Group("one", Pictures(10, 60)), Group("two", Pictures(60, 110))]
+def test_a_clean_picture_that_is_held_out_twice_is_counted_once_and_as_100_db_where_it_is_unchanged():
+    groups = [Group("one", Pictures((10, 60))), Group("two", Pictures((60, 110)))]
     row = score_unharmed(lambda picture: picture + np.uint8(1), groups)
     assert row.pictures == 3
     assert row.input is None
     assert row.result["rgb"][0] == pytest.approx(20 * np.log10(255))
-
-
-def test_a_clean_picture_that_comes_out_unchanged_counts_as_100_db():
     levels = iter((0, 1))
-    row = score_unharmed(lambda picture: picture + np.uint8(next(levels)), [Group("two", Pictures(10, 60))])
+    row = score_unharmed(lambda picture: picture + np.uint8(next(levels)), [Group("two", Pictures((10, 60)))])
     assert row.result["rgb"][0] == pytest.approx((100 + 20 * np.log10(255)) / 2)
 
 

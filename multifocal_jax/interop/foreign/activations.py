@@ -1,12 +1,13 @@
 """Decides by activations what shapes and names leave open.
 
-A user's network is run once and recorded, and our network is followed through the recording: our next convolution is
-one whose recorded input equals ours. Queries, keys and values of neighbouring levels may share an input; every
-assignment of these is tried, and the correct one is that whose result appears in the recording.
+A user's network is run once and recorded. Then our network is run with their recorded outputs in place of its
+convolutions: each of ours is one of theirs that took an equal input. Queries, keys and values of neighbouring levels
+may share an input; every assignment is tried, and the correct one is that whose result appears in the recording.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,171 +19,129 @@ from torch import Tensor, nn
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.matching import Alignment, Match
 from multifocal_jax.interop.foreign.user_module import Recording, UserModule, record
-from multifocal_jax.interop.names import Convolution
-from multifocal_jax.interop.torch_network import (
-    ChannelCSSAB,
-    GaussianDownsample,
-    SpatialCSSAB,
-)
+from multifocal_jax.interop.running import to_torch
+from multifocal_jax.interop.torch_network import SpatialCSSAB, TorchNet
 
 _TOLERANCE = 1e-9  # relative; both sides compute in float64
 
 
 def settle(alignment: Alignment, user: UserModule) -> Alignment:
-    """The alignment with every convolution certain.
-
-    Args:
-        alignment: what is known; certain matches are kept.
-        user: the network to which the tensors belong.
+    """The alignment with every convolution certain, by the network to which the tensors belong; certain ones are kept.
 
     Raises:
         ConversionError: at some block no assignment explains the recording: the networks differ there.
     """
     size = 3 * alignment.model.multiple
     images = np.random.default_rng(0).random((1, size, size + alignment.model.multiple, 3))
-    with torch.inference_mode():
-        return _Follower(alignment, record(user, images)).follow(torch.from_numpy(images).permute(0, 3, 1, 2))
+    settled = _Follower(alignment, record(user, images)).follow(to_torch(images))
+    matches = tuple(Match(match.ours, settled[match.ours.flax], True) for match in alignment.matches)
+    return replace(alignment, matches=matches)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
 
 
-class _Constant(nn.Module):
-    """Stands in for a convolution whose output is known."""
+class _Call(nn.Module):
+    """A function in place of a part of the network."""
 
-    def __init__(self, output: Tensor) -> None:
+    def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.output = output
+        self.function = function
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output
+    def forward(self, *features: Tensor) -> Tensor:
+        return self.function(*features)
 
 
 class _Follower:
-    """Follows our network through the recording of theirs."""
+    """Follows our network through the recording of theirs; `settled` are their names of our convolutions."""
 
     def __init__(self, alignment: Alignment, recording: Recording) -> None:
-        self.alignment, self.model, self.recording = alignment, alignment.model, recording
-        self.convs = {match.ours.flax: match.ours for match in alignment.matches}
-        self.certain = {match.ours.flax: match.theirs for match in alignment.matches if match.certain}
-        self.open = [match.theirs for match in alignment.matches if not match.certain]
-        self.shapes = {match.theirs: match.ours.torch_shape for match in alignment.matches}
+        self.model, self.recording = alignment.model, recording
+        self.matches = {match.ours.flax: match for match in alignment.matches}
         self.settled: dict[str, str] = {}
+        self.entrance: dict[str, Tensor] = {}
         self.seen = [*recording.inputs.values(), *recording.others]
 
-    def follow(self, image: Tensor) -> Alignment:
-        model, levels = self.model, range(self.model.levels)
-        images = [image]
-        for level in levels[1:]:
-            if model.pyramid == "learned":
-                images.append(self.only(f"entrance.pyramid.reduce_{level}", images[-1]))
-            else:
-                fixed = GaussianDownsample() if model.pyramid == "gaussian" else nn.AvgPool2d(2)
-                images.append(fixed(images[-1]))
-        features = [self.only(f"entrance.shallow_{level}", images[level]) for level in levels]
-        features = entrance = self.interaction("entrance.spatial", "spatial", features, last=not model.modules)
-        for module in range(model.modules):
-            name = f"module_{module}"
-            for block in range(model.residual_blocks):
-                for level in levels:
-                    inner = F.relu(self.only(f"{name}.residual_{block}a_{level}", features[level]))
-                    features[level] = features[level] + self.only(f"{name}.residual_{block}b_{level}", inner)
-            down = [F.relu(self.only(f"{name}.down_{level}", features[level])) for level in levels]
-            mixed = self.interaction(f"{name}.channel", "channel", down)
-            up = [F.relu(F.pixel_shuffle(self.only(f"{name}.up_{level}", mixed[level]), 2)) for level in levels]
-            features = [x + y for x, y in zip(features, up, strict=True)]
-            last = module == model.modules - 1
-            features = self.interaction(f"{name}.spatial", "spatial", features, last, entrance)
-        for name in ("fusion.merge", "fusion.residual"):
-            self.settled[name] = self.names(self.convs[name])[0]
-        matches = tuple(Match(match.ours, self.settled[match.ours.flax], True) for match in self.alignment.matches)
-        return replace(self.alignment, matches=matches)
+    def follow(self, image: Tensor) -> dict[str, str]:
+        network, blocks = TorchNet(self.model), {}
+        for name, match in self.matches.items():
+            if name.endswith(".query"):
+                blocks[match.ours.torch.removesuffix(".query.conv")] = name.removesuffix(".query")
+            network.set_submodule(match.ours.torch, _Call(functools.partial(self.conv, name)))
+        for path, block in blocks.items():
+            network.set_submodule(path, _Call(functools.partial(self.block, block, network.get_submodule(path))))
+        network.set_submodule("fusion", _Call(lambda features: 0 * image))  # its shapes are unique
+        with torch.inference_mode():
+            network(image)
+        return self.settled | {name: self.names(name)[0] for name in ("fusion.merge", "fusion.residual")}
 
-    def names(self, conv: Convolution) -> list[str]:
+    def names(self, ours: str) -> list[str]:
         """Their convolutions that may still be this one of ours."""
-        if conv.flax in self.certain:
-            return [self.certain[conv.flax]]
-        taken = set(self.settled.values())
-        return [name for name in self.open if self.shapes[name] == conv.torch_shape and name not in taken]
+        match, taken = self.matches[ours], self.settled.values()
+        if match.certain:
+            return [match.theirs]
+        alike = [other for other in self.matches.values() if other.ours.torch_shape == match.ours.torch_shape]
+        return [other.theirs for other in alike if not other.certain and other.theirs not in taken]
 
-    def fitting(self, flax: str, given: Tensor) -> list[str]:
+    def fitting(self, ours: str, given: Tensor) -> list[str]:
         """Those of them that received exactly this input."""
-        found = [name for name in self.names(self.convs[flax]) if name in self.recording.inputs]
-        found = [name for name in found if _same(self.recording.inputs[name], given)]
+        inputs = self.recording.inputs
+        found = [name for name in self.names(ours) if name in inputs and _same(inputs[name], given)]
         if not found:
             raise ConversionError(
-                f"no convolution of the given network takes the input of {flax}: the networks differ before it "
+                f"no convolution of the given network takes the input of {ours}: the networks differ before it "
                 "(heads and other switches that tensors do not show are set by --model NAME=VALUE)"
             )
         return found
 
-    def only(self, flax: str, given: Tensor) -> Tensor:
+    def conv(self, ours: str, given: Tensor) -> Tensor:
         """Decide a convolution that its input identifies, and return its output."""
-        halves = ".down_" in flax or ".reduce_" in flax
+        halves = ".down_" in ours or ".reduce_" in ours
         size = tuple(side // 2 if halves else side for side in given.shape[2:])
-        found = [name for name in self.fitting(flax, given) if self.recording.outputs[name].shape[2:] == size]
-        if len(found) > 1:  # by what it leads to
-            leads = [name for name in found if self.recognised(F.relu(self.recording.outputs[name]))]
-            found = leads or found
+        outputs = self.recording.outputs
+        found = [name for name in self.fitting(ours, given) if outputs[name].shape[2:] == size]
         if not found:
-            raise ConversionError(f"no convolution of the given network does what {flax} does")
-        self.settled[flax] = found[0]
-        return self.recording.outputs[found[0]]
+            raise ConversionError(f"no convolution of the given network does what {ours} does")
+        leads = [name for name in found if len(found) > 1 and self.recognised(F.relu(outputs[name]))]
+        self.settled[ours] = [*leads, *found][0]
+        return outputs[self.settled[ours]]
 
-    def interaction(
-        self, name: str, kind: str, features: list[Tensor], last: bool = False, entrance: Sequence[Tensor] = ()
-    ) -> list[Tensor]:
-        """Decide one block per level; the result must appear in the recording."""
-        mode = self.model.interaction
-        if mode in ("spatial", "channel") and mode != kind:
-            return features
-        smaller = features if mode == "single_scale" else [*features[1:], features[-1]]
-        results = []
-        for level, (large, small) in enumerate(zip(features, smaller, strict=True)):
-            block = f"{name}.level_{level}"
-            if mode == "convolution":
-                raised = small
-                if small.shape != large.shape:
-                    raised = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
-                results.append(large + F.relu(self.only(f"{block}.conv", torch.cat([large, raised], dim=1))))
-                continue
-            for chosen, result in self.attempts(block, kind, large, small):
-                skip = entrance[level] if entrance and self.model.global_skip else 0 * result
-                if self.recognised(result) or (last and self.fused(result + skip, level)):
-                    self.settled |= chosen
-                    results.append(result)
-                    break
-            else:
-                raise ConversionError(
-                    f"no choice of query, key and value makes {block} of the given network: the networks differ in "
-                    "this block (switches that tensors do not show are set by --model NAME=VALUE)"
-                )
-        return results
-
-    def attempts(self, block: str, kind: str, large: Tensor, small: Tensor) -> Iterator[tuple[dict[str, str], Tensor]]:
-        """Every choice of query, key and value for a CSSAB, with its result."""
-        sources = {"query": large, "key": small, "value": small if kind == "spatial" else large}
-        if kind == "channel" and not self.model.value_projection:
+    def block(self, place: str, cssab: Any, large: Tensor, small: Tensor) -> Tensor:
+        """Decide query, key and value of a CSSAB: the result of the right choice must appear in the recording."""
+        sources = {"query": large, "key": small, "value": small if isinstance(cssab, SpatialCSSAB) else large}
+        if f"{place}.value" not in self.matches:
             del sources["value"]
-        options = [self.fitting(f"{block}.{role}", source) for role, source in sources.items()]
+        options = [self.fitting(f"{place}.{role}", given) for role, given in sources.items()]
         for choice in itertools.product(*options):
             if len(set(choice)) < len(choice):
                 continue
-            cssab: Any = SpatialCSSAB(self.model) if kind == "spatial" else ChannelCSSAB(self.model)
             for role, name in zip(sources, choice, strict=True):
-                getattr(cssab, role).conv = _Constant(self.recording.outputs[name])
-            chosen = {f"{block}.{role}": name for role, name in zip(sources, choice, strict=True)}
-            yield chosen, cssab(large, small)
+                getattr(cssab, role).conv = _Call(lambda given, output=self.recording.outputs[name]: output)
+            result = cssab(large, small)
+            if self.recognised(result) or self.fused(place, result):
+                self.settled |= {f"{place}.{role}": name for role, name in zip(sources, choice, strict=True)}
+                self.entrance.setdefault(place.rpartition(".")[2], result)
+                return result
+        raise ConversionError(
+            f"no choice of query, key and value makes {place} of the given network: the networks differ in "
+            "this block (switches that tensors do not show are set by --model NAME=VALUE)"
+        )
 
     def recognised(self, tensor: Tensor) -> bool:
         """Whether this tensor occurs in the recording."""
         return any(_same(other, tensor) for other in self.seen)
 
-    def fused(self, tensor: Tensor, level: int) -> bool:
-        """Whether this is the fusion's input at a level; the last blocks lead nowhere else."""
-        if level:
-            tensor = F.interpolate(tensor, scale_factor=2**level, mode="bilinear", align_corners=False)
-        given = self.recording.inputs.get(self.names(self.convs["fusion.merge"])[0])
-        width = self.model.channels
-        return given is not None and _same(given[:, level * width : (level + 1) * width], tensor)
+    def fused(self, place: str, result: Tensor) -> bool:
+        """Whether this result of a last block, which leads nowhere else, is the fusion's input at its level."""
+        stage, kind, level = place.split(".")
+        if kind != "spatial" or stage != (f"module_{self.model.modules - 1}" if self.model.modules else "entrance"):
+            return False
+        if self.model.global_skip:
+            result = result + self.entrance.get(level, result)
+        scale, width = 2 ** int(level.removeprefix("level_")), self.model.channels
+        if scale > 1:
+            result = F.interpolate(result, scale_factor=scale, mode="bilinear", align_corners=False)
+        given = self.recording.inputs.get(self.names("fusion.merge")[0])
+        start = width * (scale.bit_length() - 1)
+        return given is not None and _same(given[:, start : start + width], result)

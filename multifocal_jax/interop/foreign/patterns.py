@@ -1,11 +1,13 @@
 """Writes pairs of names as a file for `--names`, combined into patterns where possible."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from multifocal_jax.interop.foreign.matching import Alignment
+
+_Family = Sequence[tuple[list[int], list[int]]]  # the numbers in names that differ only in these, theirs and ours
 
 
 def names_file(alignment: Alignment, source: str) -> str:
@@ -24,45 +26,39 @@ def names_file(alignment: Alignment, source: str) -> str:
 
 def generalise(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Combine pairs of names that differ only in numbers into patterns (see `renaming`); others stay unchanged."""
-    families: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[list[int], list[int]]]] = defaultdict(list)
-    for theirs, ours in pairs:
-        a, b = re.split(r"(\d+)", theirs), re.split(r"(\d+)", ours)
-        families[tuple(a[::2]), tuple(b[::2])].append(([int(n) for n in a[1::2]], [int(n) for n in b[1::2]]))
+    families: dict[Any, list[tuple[list[int], list[int]]]] = defaultdict(list)
+    for pair in pairs:
+        (texts_a, a), (texts_b, b) = ((part[::2], [int(n) for n in part[1::2]]) for part in map(_split, pair))
+        families[tuple(texts_a), tuple(texts_b)].append((a, b))
     found = []
     for (texts_a, texts_b), numbers in families.items():
-        pattern = _pattern(texts_a, texts_b, numbers) if len(numbers) > 1 else None
-        found += [pattern] if pattern else [(_join(texts_a, a), _join(texts_b, b)) for a, b in numbers]
+        pattern = _pattern(texts_b, numbers) if len(numbers) > 1 else None
+        found += [(_join(texts_a, a), _join(texts_b, b)) for a, b in ([pattern] if pattern else numbers)]
     return found
 
 
-def _pattern(
-    texts_a: Sequence[str], texts_b: Sequence[str], numbers: Sequence[tuple[list[int], list[int]]]
-) -> tuple[str, str] | None:
-    """One pattern for a family of pairs; None if the numbers on one side do not follow from those on the other."""
-    theirs: list[Any] = list(numbers[0][0])
-    ours: list[Any] = list(numbers[0][1])
+def _split(name: str) -> list[str]:
+    return re.split(r"(\d+)", name)
+
+
+def _pattern(texts: Sequence[str], numbers: _Family) -> tuple[list[Any], list[Any]] | None:
+    """Placeholders for a family's numbers, theirs and ours; None if one side's do not follow from the other's."""
+    theirs, ours = (list[Any](first) for first in numbers[0])
     letters = iter("nopqrstuvw")
-    varying = [slot for slot in range(len(theirs)) if len({a[slot] for a, _ in numbers}) > 1]
-    for target in range(len(ours)):
-        if len({b[target] for _, b in numbers}) == 1:
-            continue
-        options = [slot for slot in varying if isinstance(theirs[slot], int)]
-        for slot in options:
-            offsets = Counter(a[slot] - b[target] for a, b in numbers)
-            power = all(a[slot] == 2 ** b[target] for a, b in numbers)
-            if len(offsets) == 1 or power:
-                before = texts_b[target]
-                letter = "m" if before.endswith("module_") else "l" if "l" not in str(ours) else next(letters)
-                offset = next(iter(offsets))
-                theirs[slot] = f"{{{letter}^2}}" if power and len(offsets) > 1 else f"{{{letter}{offset:+d}}}"
-                theirs[slot] = theirs[slot].replace("+0}", "}")
+    varying = {slot for slot in range(len(theirs)) if len({a[slot] for a, _ in numbers}) > 1}
+    for target in (slot for slot in range(len(ours)) if len({b[slot] for _, b in numbers}) > 1):
+        for slot in sorted(varying):
+            offsets = {a[slot] - b[target] for a, b in numbers}
+            if len(offsets) == 1 or all(a[slot] == 2 ** b[target] for a, b in numbers):
+                letter = "m" if texts[target].endswith("module_") else "l" if "l" not in str(ours) else next(letters)
+                change = f"{offsets.pop():+d}" if len(offsets) == 1 else "^2"
+                theirs[slot] = f"{{{letter}{change}}}".replace("+0}", "}")
                 ours[target] = f"{{{letter}}}"
+                varying.remove(slot)
                 break
         else:
             return None
-    if any(isinstance(theirs[slot], int) for slot in varying):
-        return None
-    return _join(texts_a, theirs), _join(texts_b, ours)
+    return None if varying else (theirs, ours)
 
 
 def _join(texts: Sequence[str], numbers: Sequence[Any]) -> str:

@@ -14,6 +14,7 @@ dropped with `-` on our side: `dwt.filter = -`.
 The same file maps our names to theirs; tensors that it drops are not recreated.
 """
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ from multifocal_jax.interop.names import Parameter, flax_to_torch, parameters
 
 DROPPED = "-"  # stands for our name of a tensor that we do not have
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:([+\-*^])(\d+))?\}")
+_OPERATORS = {
+    "": lambda number, _: number,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "^": lambda number, base: base**number,
+}
 
 
 @dataclass(frozen=True)
@@ -39,38 +47,24 @@ class Rule:
 
     def rename(self, name: str) -> str | None:
         """Our name for `name`; None if the line does not match."""
-        match = re.fullmatch(self._pattern(), name)
+        texts = _PLACEHOLDER.split(self.theirs)[:: _PLACEHOLDER.groups + 1]
+        match = re.fullmatch(r"(\d+)".join(map(re.escape, texts)), name)
         if match is None:
             return None
         numbers: dict[str, int] = {}
-        for index, (variable, operator, operand) in enumerate(_PLACEHOLDER.findall(self.theirs)):
-            number = _undo(int(match[f"p{index}"]), operator, int(operand or 0))
+        for found, (variable, sign, operand) in zip(match.groups(), _PLACEHOLDER.findall(self.theirs), strict=True):
+            number = _undo(int(found), sign, int(operand or 0))
             if number is None or numbers.setdefault(variable, number) != number:
                 return None
-        return _PLACEHOLDER.sub(lambda found: str(_do(numbers[found[1]], found[2], int(found[3] or 0))), self.ours)
-
-    def _pattern(self) -> str:
-        pattern, start = "", 0
-        for index, found in enumerate(_PLACEHOLDER.finditer(self.theirs)):
-            pattern += re.escape(self.theirs[start : found.start()]) + rf"(?P<p{index}>\d+)"
-            start = found.end()
-        return pattern + re.escape(self.theirs[start:])
+        return _PLACEHOLDER.sub(
+            lambda found: str(_OPERATORS[found[2] or ""](numbers[found[1]], int(found[3] or 0))), self.ours
+        )
 
 
-def _do(number: int, operator: str | None, operand: int) -> int:
-    if operator == "+":
-        return number + operand
-    if operator == "-":
-        return number - operand
-    if operator == "*":
-        return number * operand
-    return operand**number if operator == "^" else number
-
-
-def _undo(number: int, operator: str | None, operand: int) -> int | None:
-    """The number that `_do` maps to this one; None if there is none."""
-    candidates = range(number + operand + 1) if operator else [number]
-    return next((value for value in candidates if _do(value, operator, operand) == number), None)
+def _undo(number: int, sign: str, operand: int) -> int | None:
+    """The number that an operator maps to this one; None if there is none."""
+    candidates = range(number + operand + 1) if sign else [number]
+    return next((value for value in candidates if _OPERATORS[sign](value, operand) == number), None)
 
 
 def _variables(side: str) -> set[str]:
@@ -93,63 +87,62 @@ class Renaming:
         Raises:
             ConversionError: two tensors get the same name, or a line matches no tensor; all such are listed.
         """
-        renamed: dict[str, np.ndarray] = {}
-        origin: dict[str, str] = {}
-        used: set[int] = set()
-        problems = []
+        renamed, origin, used, problems = dict[str, np.ndarray](), dict[str, str](), {0}, list[str]()
         for name, value in tensors.items():
             target, line = self.rename(name)
-            if line:
-                used.add(line)
+            used.add(line)
             if target == DROPPED:
                 continue
             if target in origin:
                 problems.append(f"{origin[target]} and {name} both become {target}")
             origin[target] = name
             renamed[target] = value
-        for rule in self.rules:
-            if rule.line not in used:
-                problems.append(f"line {rule.line} ({rule.theirs}) fits no tensor")
-        if problems:
-            raise ConversionError(f"{self.source} on {path}; nothing was written:\n  " + "\n  ".join(problems))
+        unused = (rule for rule in self.rules if rule.line not in used)
+        self._refuse(path, [*problems, *(f"line {rule.line} ({rule.theirs}) fits no tensor" for rule in unused)])
         return renamed, sum(origin[name] != name for name in origin)
 
     def restore(self, weights: str | Path, model: ModelConfig) -> dict[str, str]:
         """The reverse: their names of all parameters, by the PyTorch network's names.
 
-        Args:
-            weights: whose parameters they are, for the message.
-            model: the architecture.
+        `weights`, whose parameters they are, is for the message.
 
         Raises:
             ConversionError: a line matches no parameter, or does not determine their name; all such are listed.
         """
-        found: dict[str, str] = {}
-        used: set[int] = set()
+        lost = {rule: ", ".join(sorted(_variables(rule.theirs) - _variables(rule.ours))) for rule in self._kept}
         problems = [
-            f"line {rule.line} ({rule.theirs} = {rule.ours}): {', '.join(sorted(lost))} does not occur on our side"
-            for rule in self.rules
-            if rule.ours != DROPPED and (lost := _variables(rule.theirs) - _variables(rule.ours))
+            f"line {rule.line} ({rule.theirs} = {rule.ours}): {names} does not occur on our side"
+            for rule, names in lost.items()
+            if names
         ]
-        backwards = [Rule(rule.line, rule.ours, rule.theirs) for rule in self.rules if rule.ours != DROPPED]
-        for parameter in [] if problems else parameters(model):
-            name, line = self._restored(parameter, backwards)
+        self._refuse(weights, problems)
+        found, used = dict[str, str](), set[int]()
+        for parameter in parameters(model):
+            name, line = self._restored(parameter)
             found[parameter.torch] = name
             used.add(line)
             if self.rename(name)[0] != parameter.torch:
                 problems.append(f"no line gives {parameter.torch}, and {name} is another's name")
-        unused = [rule for rule in backwards if rule.line not in used] if found else []
-        problems += [f"line {rule.line} ({rule.ours} = {rule.theirs}) fits no tensor" for rule in unused]
-        if problems:
-            raise ConversionError(f"{self.source} on {weights}; nothing was written:\n  " + "\n  ".join(problems))
+        unused = (rule for rule in self._kept if rule.line not in used)
+        problems += [f"line {rule.line} ({rule.theirs} = {rule.ours}) fits no tensor" for rule in unused]
+        self._refuse(weights, problems)
         return found
 
-    def _restored(self, parameter: Parameter, backwards: Iterable[Rule]) -> tuple[str, int]:
+    @property
+    def _kept(self) -> list[Rule]:
+        return [rule for rule in self.rules if rule.ours != DROPPED]
+
+    def _refuse(self, path: str | Path, problems: list[str]) -> None:
+        if problems:
+            raise ConversionError(f"{self.source} on {path}; nothing was written:\n  " + "\n  ".join(problems))
+
+    def _restored(self, parameter: Parameter) -> tuple[str, int]:
         """Their name, if there is one that `rename` maps back to ours, and the line that gave it."""
-        for rule in backwards:
+        for rule in self._kept:
+            backwards = Rule(rule.line, rule.ours, rule.theirs)
             for ours in (parameter.flax, parameter.flax.replace(".kernel", ".weight"), parameter.torch):
                 stem, _, leaf = ours.rpartition(".")
-                whole, part = rule.rename(ours), rule.rename(stem)
+                whole, part = backwards.rename(ours), backwards.rename(stem)
                 for theirs in (whole, part and f"{part}.{'weight' if leaf == 'kernel' else leaf}"):
                     if theirs and self.rename(theirs) == (parameter.torch, rule.line):
                         return theirs, rule.line
@@ -163,13 +156,10 @@ class Renaming:
         """The PyTorch network's name for a tensor or `DROPPED`, and the line that gave it, 0 for none."""
         stem, _, leaf = name.rpartition(".")
         for rule in self.rules:
-            target = rule.rename(name)
-            if target is not None:
+            if target := rule.rename(name):
                 return flax_to_torch(target), rule.line
-            if leaf in ("weight", "bias"):
-                target = rule.rename(stem)
-                if target is not None:
-                    return target if target == DROPPED else flax_to_torch(f"{target}.{leaf}"), rule.line
+            if leaf in ("weight", "bias") and (target := rule.rename(stem)):
+                return target if target == DROPPED else flax_to_torch(f"{target}.{leaf}"), rule.line
         return flax_to_torch(name), 0
 
 
@@ -179,9 +169,8 @@ def read_names(path: str | Path) -> Renaming:
     Raises:
         ConversionError: it does not exist, or lines are not of the form above; all such lines are listed.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConversionError(f"names file {path} cannot be read: {error}") from None
     rules, problems = [], []
@@ -189,9 +178,9 @@ def read_names(path: str | Path) -> Renaming:
         content = line.partition("#")[0].strip()
         if not content:
             continue
-        theirs, equals, ours = (part.strip() for part in content.partition("="))
+        theirs, _, ours = (part.strip() for part in content.partition("="))
         unknown = _variables(ours) - _variables(theirs)
-        if not (equals and theirs and ours) or re.search(r"\s", theirs + ours):
+        if not (theirs and ours) or re.search(r"\s", theirs + ours):
             problems.append(f"line {number}: {content!r} is not THEIRS = OURS")
         elif unknown:
             problems.append(f"line {number}: {', '.join(sorted(unknown))} does not occur on their side")

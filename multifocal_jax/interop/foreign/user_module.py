@@ -5,11 +5,12 @@ import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from multifocal_jax.interop.errors import ConversionError
+from multifocal_jax.interop.running import listen, to_torch
 from multifocal_jax.interop.torch_files import TorchCheckpoint
 
 if TYPE_CHECKING:
@@ -18,15 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UserModule:
-    """A user's network with its tensors.
+    """A user's network with its tensors."""
 
-    Attributes:
-        network: in float64 and evaluation mode, on CPU.
-        prefix: of its names, before those of the checkpoint as read.
-    """
-
-    network: "torch.nn.Module"
-    prefix: str
+    network: "torch.nn.Module"  # in float64 and evaluation mode, on CPU
+    prefix: str  # of its names, before those of the checkpoint as read
 
     def tensor(self, name: str) -> "torch.Tensor":
         """A parameter by the checkpoint's name, ready for gradients."""
@@ -39,65 +35,32 @@ class UserModule:
         Raises:
             ConversionError: its code fails, or it does not return a picture.
         """
-        import torch
-
         kind = type(self.network).__name__
         try:
             result = self.network(pictures)
         except Exception as error:  # the user's code may raise anything
             raise ConversionError(f"running {kind} raised {_one_line(error)}") from error
-        found = list(result) if isinstance(result, tuple | list) else [result]
-        for tensor in found:
-            if isinstance(tensor, torch.Tensor) and tensor.shape == pictures.shape:
+        found = [(tensor, tuple(getattr(tensor, "shape", ()))) for tensor in _listed(result)]
+        for tensor, shape in found:
+            if shape == tuple(pictures.shape):
                 return tensor
-        shapes = ", ".join(str(tuple(getattr(tensor, "shape", ()))) for tensor in found)
+        shapes = ", ".join(str(shape) for _, shape in found)
         raise ConversionError(f"{kind} returned no picture of shape {tuple(pictures.shape)}, but {shapes}")
 
 
 def load_user_module(
     place: str, checkpoint: TorchCheckpoint, arguments: Mapping[str, Any], spare: Collection[str] = ()
 ) -> UserModule:
-    """Run a user's file, build the network and load the checkpoint's tensors into it.
+    """Run a user's file, build the network and load the checkpoint's tensors into it, which have its names.
 
-    Args:
-        place: `FILE.py:CLASS`. The file is executed: it must be trusted.
-        checkpoint: tensors under the names of that class.
-        arguments: of the constructor.
-        spare: tensors that the class need not have.
+    `place` is `FILE.py:CLASS`. The file is executed: it must be trusted. The class need not have the `spare` tensors.
 
     Raises:
         ConversionError: the file or class does not exist, its code fails, or the tensors do not fit the class.
     """
     import torch
 
-    file, _, name = place.rpartition(":")
-    if not file or not Path(file).is_file():
-        raise ConversionError(f"--torch-module {place}: expected FILE.py:CLASS, and no file {file or place!r} exists")
-    spec = importlib.util.spec_from_file_location(f"user_module_{Path(file).stem}", file)
-    if spec is None or spec.loader is None:
-        raise ConversionError(f"--torch-module {place}: {file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    folder = str(Path(file).resolve().parent)
-    sys.path.insert(0, folder)  # as `python FILE.py` does, for its neighbours
-    sys.modules[spec.name] = module  # where dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
-        raise ConversionError(f"--torch-module {place}: running {file} raised {_one_line(error)}") from error
-    finally:
-        sys.path.remove(folder)
-    if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if isinstance(value, type)]
-        raise ConversionError(f"--torch-module {place}: {file} has no {name}; its classes: {', '.join(known)}")
-    try:
-        network = getattr(module, name)(**arguments)
-    except Exception as error:  # likewise
-        raise ConversionError(
-            f"--torch-module {place}: making {name} raised {_one_line(error)}; give its constructor's arguments as "
-            """--torch-args '{"channels": 64}'"""
-        ) from error
-    if not isinstance(network, torch.nn.Module):
-        raise ConversionError(f"--torch-module {place}: {name} makes a {type(network).__name__}, no torch.nn.Module")
+    network = _build(place, arguments)
     own = network.state_dict()
     prefix = checkpoint.prefix if any(name.startswith(checkpoint.prefix) for name in own) else ""
     names = {name: prefix + name if prefix + name in own else name for name in checkpoint.tensors}
@@ -119,34 +82,61 @@ def load_user_module(
     return UserModule(network.double().eval(), prefix)
 
 
+def _build(place: str, arguments: Mapping[str, Any]) -> "torch.nn.Module":
+    import torch
+
+    def error(problem: str) -> ConversionError:
+        return ConversionError(f"--torch-module {place}: {problem}")
+
+    file, _, name = place.rpartition(":")
+    if not file or not Path(file).is_file():
+        raise error(f"expected FILE.py:CLASS, and no file {file or place!r} exists")
+    spec = importlib.util.spec_from_file_location(f"user_module_{Path(file).stem}", file)
+    if spec is None or spec.loader is None:
+        raise error(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(Path(file).resolve().parent)
+    sys.path.insert(0, folder)  # as `python FILE.py` does, for its neighbours
+    sys.modules[spec.name] = module  # where dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as raised:  # the user's code may raise anything
+        raise error(f"running {file} raised {_one_line(raised)}") from raised
+    finally:
+        sys.path.remove(folder)
+    if not hasattr(module, name):
+        known = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise error(f"{file} has no {name}; its classes: {', '.join(known)}")
+    try:
+        network = getattr(module, name)(**arguments)
+    except Exception as raised:  # likewise
+        hint = """give its constructor's arguments as --torch-args '{"channels": 64}'"""
+        raise error(f"making {name} raised {_one_line(raised)}; {hint}") from raised
+    if not isinstance(network, torch.nn.Module):
+        raise error(f"{name} makes a {type(network).__name__}, no torch.nn.Module")
+    return network
+
+
 def _one_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}"
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A recording of a network's run on one batch, in its own layout (B, C, H, W).
+def _listed(result: Any) -> list[Any]:
+    return list(result) if isinstance(result, tuple | list) else [result]
 
-    Attributes:
-        inputs: of every convolution by the checkpoint's name; of the last call if there are several.
-        outputs: likewise.
-        others: outputs of all other modules that are tensors.
-        output: of the network.
-    """
 
-    inputs: dict[str, "torch.Tensor"]
-    outputs: dict[str, "torch.Tensor"]
-    others: tuple["torch.Tensor", ...]
-    output: "torch.Tensor"
+class Recording(NamedTuple):
+    """A recording of a network's run on one batch, in its own layout (B, C, H, W)."""
+
+    inputs: dict[str, "torch.Tensor"]  # of every convolution by the checkpoint's name; of the last call if several
+    outputs: dict[str, "torch.Tensor"]  # likewise
+    others: list["torch.Tensor"]  # outputs of all other modules that are tensors
+    output: "torch.Tensor"  # of the network
 
 
 def record(user: UserModule, images: np.ndarray) -> Recording:
-    """Run a network and record the inputs and outputs of its modules.
-
-    Args:
-        user: the network, taking (B, 3, H, W).
-        images: (B, H, W, 3) in [0, 1].
+    """Run a network on (B, H, W, 3) in [0, 1] and record the inputs and outputs of its modules.
 
     Raises:
         ConversionError: the network's code fails, or it returns no picture.
@@ -157,27 +147,13 @@ def record(user: UserModule, images: np.ndarray) -> Recording:
     outputs: dict[str, torch.Tensor] = {}
     others: list[torch.Tensor] = []
 
-    def listen(name: str) -> Any:
-        def hook(module: Any, args: tuple[Any, ...], output: Any) -> None:
-            if isinstance(module, torch.nn.Conv2d):
-                # Copies: an in-place activation would change the recording.
-                inputs[name], outputs[name] = args[0].clone(), output.clone()
-            else:
-                found = output if isinstance(output, tuple | list) else [output]
-                others.extend(tensor.clone() for tensor in found if isinstance(tensor, torch.Tensor))
+    def hear(name: str, module: Any, given: Any, output: Any) -> None:
+        name = name.removeprefix(user.prefix)
+        if isinstance(module, torch.nn.Conv2d):
+            # Copies: an in-place activation would change the recording.
+            inputs[name], outputs[name] = given[0].clone(), output.clone()
+        else:
+            others.extend(tensor.clone() for tensor in _listed(output) if isinstance(tensor, torch.Tensor))
 
-        return hook
-
-    handles = [
-        module.register_forward_hook(listen(name.removeprefix(user.prefix)))
-        for name, module in user.network.named_modules()
-        if name
-    ]
-    picture = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float64))
-    try:
-        with torch.inference_mode():
-            output = user.derain(picture)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Recording(inputs, outputs, tuple(others), output)
+    output = listen(user.network, hear, lambda: user.derain(to_torch(images.astype(np.float64))))
+    return Recording(inputs, outputs, others, output)
