@@ -86,20 +86,20 @@ def read_config(arguments: argparse.Namespace) -> ExperimentConfig:
     Raises:
         ConfigError: the config file or an override is wrong, or there is no config.
     """
-    config, workdir = arguments.default_config, getattr(arguments, "workdir", "")
-    if arguments.config is None and config is None:
+    given, workdir = arguments.config or arguments.default_config, getattr(arguments, "workdir", "")
+    if not given:
         if workdir is None:
             raise ConfigError("no config: give --config NAME or FILE, such as demo, or the --workdir of a training")
         path = as_path(workdir) / WORKDIR_CONFIG
         if not path.is_file():
             raise ConfigError(f"{workdir} holds no {WORKDIR_CONFIG}, which a training writes there; give --config")
-        arguments.config = os.fspath(path)
-    config = apply_overrides(load_config(arguments.config) if arguments.config else config, arguments.overrides)
+        arguments.config = given = os.fspath(path)
+    config = apply_overrides(load_config(given) if isinstance(given, str) else given, arguments.overrides)
     if arguments.print_config:
         print(describe_config(config))
         sys.exit()
     if workdir is None:
-        path = as_path(arguments.config)
+        path = as_path(str(arguments.config))
         arguments.workdir = os.fspath(path.parent) if path.name == WORKDIR_CONFIG else f"runs/{config.name}"
     return config
 
