@@ -6,6 +6,7 @@ from pathlib import Path
 # Several devices in every session, so that sharding is always exercised. Must precede the import of JAX.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # that a shape is repeated along new axes is written out
 os.environ["MULTIFOCAL_CACHE"] = "off"  # tests neither read nor fill the user's folder of compiled programs
 # What one test has compiled serves the others, of both workers, and later runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))

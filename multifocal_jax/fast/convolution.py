@@ -38,8 +38,8 @@ def convolve(x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1) 
     """
     size = kernel.shape[0]
     if size == 1 and stride == 1:
-        return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0]) + bias
-    return _convolve(stride, x, kernel) + bias
+        return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0]) + bias[None, None, None]
+    return _convolve(stride, x, kernel) + bias[None, None, None]
 
 
 def convolve_rows(x: Map, kernel: Float[Array, "3 3 c f"], cpu: bool) -> Float[Array, "b h-2 w f"]:

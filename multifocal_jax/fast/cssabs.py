@@ -77,7 +77,7 @@ def channel_cssab(
         if config.projection_kernel != 1:
             return spatial_pyramid_pool(convolution(params[name], x, extent=extent), config.spp_sizes, extent)
         kernel, bias = _matrix(params[name])  # a mean of projections is the projection of the mean
-        return spatial_pyramid_pool(x, config.spp_sizes, extent) @ kernel + bias
+        return spatial_pyramid_pool(x, config.spp_sizes, extent) @ kernel + bias[None, None]
 
     query, key = pooled("query", large, of_large), pooled("key", small, of_small)
     maps = channel_attention_maps(query, key, config.heads, config.channel_softmax)

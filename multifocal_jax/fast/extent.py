@@ -30,5 +30,5 @@ def zero_beyond(
     if extent is None:
         return x
     rows, columns = first_row + jnp.arange(x.shape[1]), jnp.arange(x.shape[2])
-    inside = (rows < extent.height)[:, None] & (columns < extent.width)
+    inside = (rows < extent.height)[:, None] & (columns < extent.width)[None]
     return jnp.where(inside[:, :, None], x, 0)

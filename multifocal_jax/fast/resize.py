@@ -56,6 +56,6 @@ def upsample_rows(
     source = jnp.clip((wanted + 0.5) / factor - 0.5, 0, height - 1)
     used = min(x.shape[1], (2 * rows + factor - 3) // (2 * factor) + 3)  # neighbours on both sides included
     start = jnp.clip(first // factor - 1, 0, x.shape[1] - used)
-    weights = jnp.maximum(0, 1 - jnp.abs(source[:, None] - (start + jnp.arange(used))))
+    weights = jnp.maximum(0, 1 - jnp.abs(source[:, None] - (start + jnp.arange(used))[None]))
     weights = jnp.where((wanted >= 0) & (wanted < factor * height), weights.T, 0).T.astype(x.dtype)
     return jnp.einsum("rk,bkwc->brwc", weights, take_rows(x, start, used))

@@ -49,7 +49,7 @@ def _add_shuffled_strips(
     """The way up into `maps`: the skip and, where a second one is given, where the ReLU lets through."""
     b, h, w, _ = maps[0].shape
     rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP, 2)
-    kernel, bias = by_phase(kernel), by_phase(bias)
+    kernel, bias = by_phase(kernel), by_phase(bias)[None, None, None]
 
     def strip(first: Array, maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         up = join_phases(convolve_rows(take_rows_around(small, first // 2, rows // 2, extent), kernel, cpu) + bias)
@@ -107,7 +107,7 @@ def _merge_strips(
             up = upsample_rows(x, 2**level, first - 1, rows + 2, height)
             together.append(upsample_columns(up, 2**level, width))
         given = zero_beyond(jnp.concatenate(together, axis=-1), extent, first - 1)
-        return jax.nn.relu(convolve_rows(given, kernel, cpu) + bias)
+        return jax.nn.relu(convolve_rows(given, kernel, cpu) + bias[None, None, None])
 
     return map_rows(strip, jnp.zeros_like(large), rows)
 

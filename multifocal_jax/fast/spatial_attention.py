@@ -87,7 +87,7 @@ def _strip_gradients(
 def _queries(x: Map, kernel: Array, bias: Array) -> list[Float[Array, "b n d"]]:
     """Q of every band; the four pixels of a block lie one after the other."""
     b, h, w, c = x.shape
-    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(_project(x, kernel) + bias)]
+    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(_project(x, kernel) + bias[None, None, None])]
 
 
 def _bands(x: Float[Array, "b n c"]) -> list[Float[Array, "b n d"]]:

@@ -14,7 +14,7 @@ B, H, W, S, C = 2, 4, 6, 10, 16
 
 def composed(x, kernel, bias, key, value):
     """The spatial CSSAB from its Q projection on, of parts that have tests of their own."""
-    query = ops.recalibrate(jnp.einsum("bhwc,cf->bhwf", x, kernel) + bias)
+    query = ops.recalibrate(jnp.einsum("bhwc,cf->bhwf", x, kernel) + bias[None, None, None])
     return x + ops.spatial_attention(ops.spatial_attention_maps(query, key), value)
 
 

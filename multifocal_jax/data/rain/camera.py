@@ -56,7 +56,7 @@ def photograph(planes: Float[Array, "n 3 h w"], camera: Camera) -> Float[Array, 
     """
     height, width = planes.shape[-2:]
     seen = _filter(jnp.swapaxes(_filter(planes, camera), -1, -2), camera)
-    noisy = jnp.swapaxes(seen, -1, -2) + camera.noise * _noise(height, width, camera)
+    noisy = jnp.swapaxes(seen, -1, -2) + camera.noise * _noise(height, width, camera)[None]
     whole = jnp.round(255 * jnp.clip(noisy, 0, 1))
     red, green, blue = whole[:, 0], whole[:, 1], whole[:, 2]
     decoded = jpeg((red, green, blue), jnp.minimum(camera.quality, 100))
@@ -113,7 +113,7 @@ def _noise(height: int, width: int, camera: Camera) -> Float[Array, "3 h w"]:
         2 * sum(fraction(bits, part) for part in range(3)) - 3
         for bits in (mix(place + np.uint32(channel)) for channel in range(4))
     ]
-    noise = jnp.sqrt(1 - camera.colour) * common + jnp.sqrt(camera.colour) * jnp.stack(own)
+    noise = jnp.sqrt(1 - camera.colour) * common[None] + jnp.sqrt(camera.colour) * jnp.stack(own)
     centre, side = 1 - 2 * camera.grain, camera.grain
     noise = side * noise[:, :-2] + centre * noise[:, 1:-1] + side * noise[:, 2:]
     noise = side * noise[..., :-2] + centre * noise[..., 1:-1] + side * noise[..., 2:]

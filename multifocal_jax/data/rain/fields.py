@@ -30,7 +30,7 @@ def smooth_field(
     Returns:
         float32 (H, W) of mean 0 and variance 1 over all draws.
     """
-    length, turn, phase = draws.fractions(3, _WAVES)
+    length, turn, phase = draws.fractions(3, _WAVES)[..., None, :]
     number = 2 * jnp.pi / (wavelength[0] * (wavelength[1] / wavelength[0]) ** length)
     direction = jnp.deg2rad(angle + spread * (2 * turn - 1))
     rows = jnp.arange(height, dtype=jnp.float32)[:, None] * (-number * jnp.sin(direction)) + 2 * jnp.pi * phase

@@ -72,7 +72,7 @@ def _through_blocks(
     blocks = plane.reshape(*plane.shape[:-2], plane.shape[-2] // 8, 8, plane.shape[-1] // 8, 8) - 128
     exact = lax.Precision.HIGHEST
     coefficients = jnp.einsum("uy,...aybx,vx->...aubv", _DCT, blocks, _DCT, precision=exact)
-    steps = steps[:, None, :]
+    steps = jnp.expand_dims(steps[:, None, :], tuple(range(coefficients.ndim - 3)))
     eighths = jnp.round(8 * coefficients)  # as libjpeg's integers, so that ties are ties; they go away from zero
     kept = jnp.sign(eighths) * jnp.floor(jnp.abs(eighths) / (8 * steps) + 0.5) * steps
     back = jnp.einsum("uy,...aubv,vx->...aybx", _DCT, kept, _DCT, precision=exact)
@@ -84,7 +84,7 @@ def _halve(plane: Float[Array, "*n h w"]) -> Float[Array, "*n y x"]:
     total = plane[..., ::2, :] + plane[..., 1::2, :]
     total = total[..., ::2] + total[..., 1::2]
     bias = 1 + jnp.arange(total.shape[-1], dtype=total.dtype) % 2
-    return jnp.floor((total + bias) / 4)
+    return jnp.floor((total + jnp.expand_dims(bias, tuple(range(total.ndim - 1)))) / 4)
 
 
 def _double(plane: Float[Array, "*n h w"]) -> Float[Array, "*n y x"]:

@@ -75,9 +75,9 @@ def blend(draws: Draws, planes: Float[Array, "3 h w"]) -> tuple[Float[Array, "3 
         O and B, (3, H, W) each, in [0, 1]; functions of a pixel's position and value.
     """
     height, width = planes.shape[-2:]
-    through = _transmission(draws, height, width)
+    through = _transmission(draws, height, width)[None]
     light = _draw_light(draws, height, width)
-    scene = planes * light.scene
+    scene = planes * light.scene[None]
     return scene * through + light.rain * (1 - through), scene
 
 
@@ -151,5 +151,5 @@ def _draw_light(draws: Draws, height: int, width: int) -> _Light:
     pool = 0.5 + 0.5 * jnp.tanh(1.5 * smooth_field(draws, height, width, (250.0, 1200.0)))
     scene = jnp.where(night, dark + (1 - dark) * pool * pool, 1.0)
     colour = jnp.stack([1 + warm, jnp.ones_like(warm), 1 - warm])[:, None, None]
-    rain = brightness * jnp.where(night, jnp.sqrt(scene), 1 - uneven * pool) * colour
+    rain = brightness * jnp.where(night, jnp.sqrt(scene), 1 - uneven * pool)[None] * colour
     return _Light(rain=jnp.clip(rain, 0, 1), scene=scene)
