@@ -9,6 +9,7 @@ from types import ModuleType
 
 import multifocal_jax
 from multifocal_jax.cli.flags import exit_on_user_error, parse
+from multifocal_jax.cli.machine import use_large_pages
 
 # Modules of this package. The docstring of each is its help, `add_arguments(parser)` adds its arguments and sets
 # `run(arguments)`, which returns the exit status; nothing heavy may be imported before that is called.
@@ -83,6 +84,8 @@ def _fill(parser: argparse.ArgumentParser, module: ModuleType) -> argparse.Argum
 
 def main(name: str = "") -> None:
     """Entry point of `multifocal`, or of a program that is one of its subcommands."""
+    if (name or "".join(sys.argv[1:2])) == "train":
+        use_large_pages()
     exit_on_user_error(lambda: run(name=name))
 
 

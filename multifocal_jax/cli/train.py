@@ -16,6 +16,7 @@ import sys
 
 from multifocal_jax import processes
 from multifocal_jax.cli.flags import add_config_arguments, add_distributed_arguments, read_config, start_distributed
+from multifocal_jax.cli.machine import share_cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,8 @@ def _train(arguments: argparse.Namespace) -> int:
 
     config = read_config(arguments)
     quiet_libraries()
+    if not (arguments.distributed or arguments.coordinator):
+        share_cores(config.train.batch_size // config.train.accumulate)
     start_distributed(arguments)
     keep_compiled_steps()
     sys.path.insert(0, os.getcwd())  # where a loss of the user's own may lie

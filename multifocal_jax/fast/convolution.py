@@ -10,14 +10,14 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.fast.phases import join_phases
 from multifocal_jax.fast.rows import map_rows, strip_height, take_rows, take_rows_around, whole_strip_height
-from multifocal_jax.fast.winograd import gradient_of_kernel, transform_kernel, winograd_kernel_gradient, winograd_rows
+from multifocal_jax.fast.winograd import transform_kernel, winograd_rows
 
 Map = Float[Array, "b h w c"]
 Kernel = Float[Array, "k k c f"]
 Small = Float[Array, "b h2 w2 f"]
 
-# Tuned on a CPU (docs/performance-log.md): pixels of a strip; pixels and channels below which strips are slower;
-# products per pixel and tap from which Winograd's transforms of the input gradient pay off.
+# Tuned on a CPU (docs/performance-log.md): pixels of a strip; pixels and channels below which gradients in strips are
+# slower; products per pixel and tap from which Winograd's transforms pay off.
 _STRIP = 2048
 _FEWEST_PIXELS = 1024
 _FEWEST_CHANNELS = 16
@@ -101,25 +101,17 @@ def _has_quick_gradients(stride: int, x: Map, kernel: Kernel) -> bool:
     return (
         size == 3
         and x.dtype in (jnp.float32, jnp.float64)
-        and min(inputs, features) >= _FEWEST_CHANNELS
+        and (inputs * features >= _MANY_PRODUCTS if stride == 1 else min(inputs, features) >= _FEWEST_CHANNELS)
         and all(isinstance(side, int) and side % stride == 0 for side in sides)
         and math.prod(sides) >= _FEWEST_PIXELS
     )
 
 
 def _quick_gradients(x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kernel]:
-    """Gradients of a convolution at stride 1: Winograd's products, strip by strip."""
-    _, _, inputs, features = kernel.shape
-    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    if inputs * features < _MANY_PRODUCTS:
-        dx = _direct(gradient, flipped, 1, 1)
-    else:
-        dx = jax.lax.map(partial(_convolve_image, transform_kernel(flipped)), gradient)
-
-    def strip(x: Map, first: Array, gradient: Small) -> Array:
-        return winograd_kernel_gradient(take_rows_around(x, first, gradient.shape[1]), gradient)
-
-    return dx, gradient_of_kernel(_sum_strips(strip, x, gradient))
+    """Gradients of a convolution at stride 1: that of the input by Winograd's products, strip by strip."""
+    transformed = transform_kernel(kernel[::-1, ::-1].swapaxes(2, 3))
+    dx = jax.lax.map(partial(_convolve_image, transformed), gradient)
+    return dx, jax.vjp(lambda kernel: _direct(x, kernel, 1, 1), kernel)[1](gradient)[0]
 
 
 def _convolve_image(transformed: Array, image: Float[Array, "h w c"]) -> Float[Array, "h w f"]:

@@ -51,25 +51,6 @@ def winograd_rows(x: Float[Array, "b h w c"], transformed: Float[Array, "6 3*c f
     return out.reshape(b, h - 2, -1, transformed.shape[-1])[:, :, :w]
 
 
-def winograd_kernel_gradient(
-    x: Float[Array, "b h w c"], gradient: Float[Array, "b h-2 w f"]
-) -> Float[Array, "6 3*c f"]:
-    """What the result's gradient makes of the transformed kernel's, see `winograd_rows`."""
-    b, rows, w, f = gradient.shape
-    tiles = -(-w // _OUTPUTS)
-    gradient = jnp.pad(gradient, ((0, 0), (0, 0), (0, tiles * _OUTPUTS - w), (0, 0)))
-    gradient = gradient.reshape(b, rows, tiles, _OUTPUTS, f)
-    taps = [gradient[:, :, :, i] for i in range(_OUTPUTS)]
-    points = jnp.stack([_combine(weights, taps) for weights in _OF_OUTPUT.T]).reshape(_POINTS, -1, f)
-    return jnp.einsum("pnc,pnf->pcf", _points_of_input(x), points)
-
-
-def gradient_of_kernel(gradient: Float[Array, "6 _ f"]) -> Float[Array, "3 3 _ f"]:
-    """The gradient of the kernel from that of the transformed one: the transpose of `transform_kernel`."""
-    points = gradient.reshape(_POINTS, 3, -1, gradient.shape[-1])
-    return jnp.einsum("pt,pycf->ytcf", jnp.asarray(_OF_KERNEL, gradient.dtype), points)
-
-
 def _points_of_input(x: Float[Array, "b h w c"]) -> Float[Array, "6 tiles 3*c"]:
     b, h, w, c = x.shape
     rows, tiles = h - 2, -(-w // _OUTPUTS)

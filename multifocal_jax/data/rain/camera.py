@@ -113,7 +113,7 @@ def _noise(height: int, width: int, camera: Camera) -> Float[Array, "3 h w"]:
         2 * sum(fraction(bits, part) for part in range(3)) - 3
         for bits in (mix(place + np.uint32(channel)) for channel in range(4))
     ]
-    noise = jnp.sqrt(1 - camera.colour) * common[None] + jnp.sqrt(camera.colour) * jnp.stack(own)
+    noise = jnp.sqrt(1 - camera.colour) * jnp.asarray(common)[None] + jnp.sqrt(camera.colour) * jnp.stack(own)
     centre, side = 1 - 2 * camera.grain, camera.grain
     noise = side * noise[:, :-2] + centre * noise[:, 1:-1] + side * noise[:, 2:]
     noise = side * noise[..., :-2] + centre * noise[..., 1:-1] + side * noise[..., 2:]
