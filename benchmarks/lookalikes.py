@@ -15,6 +15,7 @@ from multifocal_jax.data.images import read_image
 from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.files import make_folder, write_whole
+from multifocal_jax.release.lookalikes import draw_lines
 
 _SIDE = 256  # pixels
 _FILES = {"text": "text.png", "page": "page.png", "grass": "grass.png", "bricks": "brick.png", "fur": "chelsea.png"}
@@ -25,26 +26,12 @@ def lookalikes() -> dict[str, np.ndarray]:
     files = photographs(_FILES.values())
     pictures = {name: read_image(file)[:_SIDE, -_SIDE:] for name, file in zip(_FILES, files, strict=True)}
     lawn = pictures["grass"]
-    upright = [((x, 0), (x, _SIDE), 3) for x in range(6, _SIDE, 14)]
-    slanted = [((x, 0), (x + 60, _SIDE), 1) for x in range(-60, _SIDE, 9)]
+    upright = [([(x, 0), (x, _SIDE)], 3) for x in range(6, _SIDE, 14)]
+    slanted = [([(x, 0), (x + 60, _SIDE)], 1) for x in range(-60, _SIDE, 9)]
     return pictures | {
-        "railings": _draw(lawn // 3, upright, 215),
-        "strings": _draw(np.full_like(lawn, (60, 70, 95)), slanted, 230),
+        "railings": draw_lines(lawn // 3, upright, 215),
+        "strings": draw_lines(np.full_like(lawn, (60, 70, 95)), slanted, 230),
     }
-
-
-def _draw(
-    ground: np.ndarray, lines: Sequence[tuple[tuple[int, int], tuple[int, int], int]], brightness: int
-) -> np.ndarray:
-    """Lines (start, end, width) over a picture, drawn at four times the size so that their edges are smooth."""
-    from PIL import Image, ImageDraw
-
-    mask = Image.new("L", (4 * ground.shape[1], 4 * ground.shape[0]))
-    pen = ImageDraw.Draw(mask)
-    for start, end, width in lines:
-        pen.line([4 * value for value in (*start, *end)], 255, 4 * width)
-    share = np.asarray(mask.resize((ground.shape[1], ground.shape[0]), Image.Resampling.BOX), np.float32)[..., None]
-    return np.round(ground + (brightness - ground) * (share / 255)).astype(np.uint8)
 
 
 def table(derain: Callable[[np.ndarray], np.ndarray], folder: Path | None = None) -> str:

@@ -169,7 +169,8 @@ class DataConfig(_Checked):
     train: tuple[SourceConfig, ...] = (SourceConfig(rain="heavy"),)  # one or more, mixed
     test: SourceConfig = SourceConfig(rain="heavy", split="test")  # scored by an evaluation
     held_out: Natural = 0  # training pictures held out for validation, evenly spaced over the names of all sources
-    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = 128  # side of the square crops (section 4.1)
+    # side of the square training crops in pixels (section 4.1)
+    crop_size: Annotated[int, _Bounds("8 pixels or more", least=8)] = 128
     flips: bool = False  # mirror crops at random; the paper does not augment
     rotations: bool = False  # rotate crops by multiples of 90 degrees at random
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept

@@ -1,6 +1,7 @@
-"""Pack weights for a release, and write their model card.
+"""Pack weights for a release, write their model card, and draw pictures to train them on.
 
 examples:
+  multifocal release lookalikes data/bsds500_clean data/lookalikes
   multifocal release pack runs/general --config release_general
   multifocal release card general
 """
@@ -30,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--folder", type=Path, default=Path("docs/weights"), metavar="DIR", help="default: docs/weights")
     card.set_defaults(run=_card)
 
+    drawn = commands.add_parser("lookalikes", help="draw what looks like rain but is not over photographs")
+    drawn.add_argument("photographs", type=Path, metavar="PHOTOS", help="folder of photographs")
+    drawn.add_argument("output", type=Path, metavar="OUT", help="folder to write to")
+    drawn.add_argument("--count", type=at_least(1), default=200, metavar="N", help="pictures; default: %(default)s")
+    drawn.add_argument("--seed", type=at_least(0), default=0, help="default: %(default)s")
+    drawn.set_defaults(run=_lookalikes)
+
 
 def _pack(arguments: argparse.Namespace) -> int:
     from multifocal_jax.config_files import load_config
@@ -55,4 +63,11 @@ def _card(arguments: argparse.Namespace) -> int:
     from multifocal_jax.weights_lookup import find_weights
 
     print(f"written to {write_card(find_weights(arguments.weights), arguments.folder)}")
+    return 0
+
+
+def _lookalikes(arguments: argparse.Namespace) -> int:
+    from multifocal_jax.release.lookalikes import write_lookalikes
+
+    write_lookalikes(arguments.photographs, arguments.output, arguments.count, arguments.seed)
     return 0

@@ -21,7 +21,7 @@ from multifocal_jax.weights_lookup import DEFAULT_NAME
 # Photographs in the public domain or under CC0, as scikit-image carries them, and the part of each that is shown.
 _PHOTOGRAPHS = {"astronaut.png": (0, 100), "chelsea.png": (0, 80), "coffee.png": (60, 150), "rocket.jpg": (60, 160)}
 _SIDE = 288  # pixels of the part shown
-_STYLES = ("light", "heavy", "varied")
+_STYLES = ("light", "heavy", "varied", "real")
 _QUALITY = 88  # of the JPEG files
 
 
