@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in ROWS:
         if arguments.rows and row.name not in arguments.rows:
             continue
-        sides = tuple(side for side in row.sides if torch or side.framework == "jax")
+        sides = tuple(side for side in row.sides if side.framework == "jax" or (torch and runs(side, here)))
         row = replace(row, rounds=arguments.rounds or row.rounds, sides=sides)
         result = measure(quick(row) if arguments.quick else row, here, rates)
         results.append(result)
@@ -60,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if remarks:
         print(f"\n{remarks}")
     return 1 if any(result.failed for result in results) else 0
+
+
+def runs(side: SideConfig, platform: Platform) -> bool:
+    """Whether the twin can be set up so: `torch.compile` needs a C++ compiler on a CPU."""
+    return not side.compiled or platform == "gpu" or any(map(shutil.which, ("g++", "clang++", "c++")))
 
 
 def best_platform() -> Platform:

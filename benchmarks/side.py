@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.work import SideConfig, Task, Work
+from multifocal_jax.cli.machine import share_cores, use_large_pages
 
 
 def task_of(work: Work, side: SideConfig) -> Task:
@@ -29,6 +30,11 @@ def task_of(work: Work, side: SideConfig) -> Task:
 
 def main() -> None:
     """Serve until stdin ends."""
+    arguments = json.loads(sys.argv[1])
+    work, side = Work.from_json(arguments["work"]), SideConfig(**arguments["side"])
+    if work.task == "training" and side.framework == "jax":  # as `train.py` does
+        use_large_pages()
+        share_cores(work.batch)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print to stdout is no answer
 
@@ -40,9 +46,8 @@ def main() -> None:
         run(count)
         return (time.perf_counter() - begin) / count
 
-    arguments = json.loads(sys.argv[1])
     begin = time.perf_counter()
-    task = task_of(Work.from_json(arguments["work"]), SideConfig(**arguments["side"]))
+    task = task_of(work, side)
     answer({"setup_seconds": time.perf_counter() - begin})
     for line in sys.stdin:
         count = int(line)

@@ -44,14 +44,15 @@ class _Network(_Twin):
     def __init__(self, work: Work, side: SideConfig) -> None:
         super().__init__(work)
         torch.manual_seed(0)
+        self.autocast = "bfloat16" if side.half else work.precision
         self.format = torch.channels_last if side.channels_last else torch.contiguous_format
         self.network = TorchNet(work.model, fused=side.fused).to(self.device, memory_format=self.format)  # pyright: ignore[reportCallIssue]
         self.call: Callable[[Tensor], Tensor] = torch.compile(self.network) if side.compiled else self.network
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self.work.precision == "float32":
+        if self.autocast == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, getattr(torch, self.work.precision))
+        return torch.autocast(self.device.type, getattr(torch, self.autocast))
 
 
 class Inference(_Network):

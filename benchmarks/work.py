@@ -58,6 +58,7 @@ class SideConfig:
         channels_last: the twin's memory format.
         fused: the twin uses `scaled_dot_product_attention`.
         compiled: the twin runs under `torch.compile`.
+        half: the twin computes in bfloat16 by autocast, whatever the work's precision.
         cudnn: this project leaves the spatial attention to cuDNN where that takes it.
     """
 
@@ -65,6 +66,7 @@ class SideConfig:
     channels_last: bool = False
     fused: bool = False
     compiled: bool = False
+    half: bool = False
     cudnn: bool = True
 
     @property
@@ -75,6 +77,7 @@ class SideConfig:
         words = ["PyTorch", "compiled" if self.compiled else "eager"]
         words += ["channels_last"] if self.channels_last else []
         words += ["fused"] if self.fused else []
+        words += ["bfloat16"] if self.half else []
         return " ".join(words)
 
 
