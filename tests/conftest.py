@@ -1,6 +1,7 @@
 """Shared by all tests: virtual devices, shape checks, the torch-less mode."""
 
 import os
+import signal
 from pathlib import Path
 
 # Several devices in every session, so that sharding is always exercised. Must precede the import of JAX.
@@ -17,6 +18,9 @@ import jax
 import jaxtyping
 import numpy as np
 import pytest
+
+# A shell that runs a script in the background ignores Ctrl-C in it, and processes that tests start would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Check shapes and dtypes in signatures while testing; users do not pay for it.
 jaxtyping.install_import_hook(
