@@ -41,10 +41,10 @@ def add_fields(_: Sphinx, kind: str, name: str, value: Any, options: Any, lines:
     for field in dataclasses.fields(value):
         about = get_attribute_docstring(value, field.name)
         comment = about.comment_inline or " ".join(about.comment_above.split())
-        bounds = [f"({bound.allowed})" for bound in getattr(annotated[field.name], "__metadata__", ())]
+        bounds = [bound.allowed for bound in getattr(annotated[field.name], "__metadata__", ())]
         lines += [f".. attribute:: {field.name}", f"   :type: {stringify_annotation(hints[field.name], 'smart')}"]
         lines += [f"   :value: {field.default!r}"] if field.default is not dataclasses.MISSING else []
-        lines += ["", "   " + " ".join([comment[:1].upper() + comment[1:], *bounds]), ""]
+        lines += ["", "   " + "; ".join([comment[:1].upper() + comment[1:], *bounds]), ""]
 
 
 def setup(app: Sphinx) -> None:
