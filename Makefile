@@ -3,6 +3,8 @@
 #   make test     all but the long tests; TORCH=0 leaves out PyTorch where no CPU build of it is available
 #   make lint     ruff and pyright
 #   make stress   the long tests: kills, damage, several processes
+#   make docs     builds the documentation's site in site/
+#   make dist     builds sdist and wheel in dist/, checks and lists them
 #   make bench    compares this project with its PyTorch twin; BENCH='--rows cpu-inference' selects rows
 PYTHON ?= python3
 TORCH ?= 1
@@ -11,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_VERSION := 2.13.0
 
-.PHONY: demo test lint stress bench clean
+.PHONY: demo test lint stress docs dist bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python train.py --config configs/demo.py --workdir demo/run
@@ -29,6 +31,17 @@ lint: $(VENV)/.test $(VENV)/.torch
 stress: $(VENV)/.test $(VENV)/.torch
 	$(BIN)/python -m pytest -q -m slow
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
+	@echo open site/index.html
+
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	tar --list --file dist/*.tar.gz
+	$(BIN)/python -m zipfile --list dist/*.whl
+	$(BIN)/python -m twine check --strict dist/*
+
 bench: $(VENV)/.test $(VENV)/.torch
 	$(BIN)/python -m benchmarks --json benchmarks.json $(BENCH)
 
@@ -36,12 +49,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[demo]'
-	touch $@
-
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[test]'
+$(VENV)/.demo $(VENV)/.test $(VENV)/.docs $(VENV)/.dist: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*]'
 	touch $@
 
 $(VENV)/.torch: $(VENV)/.test
@@ -49,4 +58,4 @@ $(VENV)/.torch: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo build dist site *.egg-info

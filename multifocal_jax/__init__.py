@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from multifocal_jax.networks import build_network
     from multifocal_jax.weights_lookup import list_weights
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["ModelConfig", "MultifocalNet", "__version__", "build_network", "list_weights", "load"]
 

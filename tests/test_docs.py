@@ -1,10 +1,18 @@
-"""The commands that the documentation shows are understood; their configs exist and their overrides are allowed."""
+"""What the documentation shows is true: commands are understood, Python refers to what exists, links lead somewhere."""
 
+import ast
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from multifocal_jax.cli.main import understand
 from multifocal_jax.config_files import apply_overrides, load_config
@@ -12,12 +20,28 @@ from multifocal_jax.config_files import apply_overrides, load_config
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = {"train.py": "train", "evaluate.py": "evaluate", "convert_weights.py": "convert", "derain": "derain"}
+# Names that the text around a block introduces, and files that it needs.
+PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+BATCH = np.float32(PICTURE[None] / 255)
+GIVEN = {
+    "README.md": {"rainy": PICTURE, "images": BATCH},
+    "derain.md": {"image": PICTURE},
+    "rain.md": {"clean": BATCH[0]},
+}
+NEEDING = ("out/", "import torch")  # of blocks that only the walk-through below runs
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks_of(page: Path, languages: str = r"\w*") -> list[str]:
+    return re.findall(rf"^```{languages}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def commands_of(page: Path) -> list[tuple[str, list[str]]]:
     """Program and words of every command of ours in a page's code blocks; those with gaps are left out."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks_of(page)).replace("\\\n", " ").splitlines()
     ours = re.compile(r"(?:.*?\bpython |.*\| |srun )?(\w+\.py|derain|multifocal) ([^|>…[]*)(?:[|>].*)?")
     found = [match.groups() for line in lines if (match := ours.fullmatch(line.partition(" # ")[0]))]
     known = [(program, shlex.split(words)) for program, words in found if program in {*PROGRAMS, "multifocal"}]
@@ -25,19 +49,114 @@ def commands_of(page: Path) -> list[tuple[str, list[str]]]:
 
 
 COMMANDS = [(page, *command) for page in PAGES for command in commands_of(page)]
+PYTHON = [
+    (page, code)
+    for page in PAGES
+    for code in blocks_of(page, "python")
+    + re.findall(r"^python - <<'PY'\n(.*?)^PY$", page.read_text(), re.MULTILINE | re.DOTALL)
+    if "import torch" not in code or not os.environ.get("MULTIFOCAL_NO_TORCH")
+]
 
 
 def test_pages_hold_commands():
     assert len(COMMANDS) > 50
-    assert {"README.md", "training.md", "interop.md", "general-small.md"} <= {page.name for page, *_ in COMMANDS}
+    names = {"README.md", "index.md", "training.md", "interop.md", "general-small.md"}
+    assert names <= {page.name for page, *_ in COMMANDS}
     assert {program for _, program, _ in COMMANDS} == {*PROGRAMS, "multifocal"}
+    assert len(PYTHON) > 10
 
 
 @pytest.mark.parametrize(("page", "program", "words"), COMMANDS, ids=lambda value: getattr(value, "stem", "command"))
-def test_commands_are_understood(page, program, words, monkeypatch):
+def test_commands_are_understood(page, program, words, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     arguments = understand(words, PROGRAMS.get(program, ""))
-    name = getattr(arguments, "config", None)
-    if name and name != "mine.py":  # which the page shows
+    if name := getattr(arguments, "config", None):
+        shown = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+        if name in shown:
+            (tmp_path / name).write_text(shown[name])
+            name = str(tmp_path / name)
         config = load_config(name)
         assert (apply_overrides(config, arguments.overrides) == config) == (not arguments.overrides)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_shell_blocks_are_shell(page):
+    for block in blocks_of(page, "sh"):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+        assert done.stderr == "" or "[" in block, block  # synopses have options in brackets
+
+
+@pytest.mark.parametrize("code", [code for _, code in PYTHON if any(map(code.count, NEEDING))])
+def test_python_blocks_import_what_exists(code, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "interop")  # as interop.md does
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), {})
+
+
+@pytest.mark.usefixtures("unoptimised")
+@pytest.mark.parametrize(("page", "code"), [(page, code) for page, code in PYTHON if not any(map(code.count, NEEDING))])
+def test_python_blocks_run(page, code, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PICTURE).save("photo.jpg")
+    exec(code.replace("range(30)", "range(1)"), dict(GIVEN.get(page.name, {})))  # which the page repeats to time them
+
+
+@pytest.mark.slow
+def test_the_walk_through_runs_in_order(tmp_path):
+    """From docs/interop.md to docs/export.md, as one user types it."""
+    for name in ("convert_weights.py", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    docs = ROOT / "docs"
+    python = [f"python - <<'PY'\n{code}PY\n" for code in blocks_of(docs / "export.md", "python")]
+    said = {}
+    for block in blocks_of(docs / "interop.md", "sh") + blocks_of(docs / "export.md", "sh") + python:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-e"], input=block, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+        )
+        assert done.returncode == int("--trace" in block), f"{block}\n{done.stderr}"  # the page's faulty network
+        said[block] = done.stdout
+    shown = [text for text in said.values() if text.startswith("True")]
+    assert shown == ["True\ntorch.Size([1, 3, 321, 481])\n", "True\n"]
+    assert any("the first divergence is in what feeds module_1.channel.level_0.key" in text for text in said.values())
+    for name in ("clean.png", "clean_stablehlo.png", "clean_onnx.png"):
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.size == (600, 400), name  # of scikit-image's coffee
+
+
+def test_python_blocks_use_what_they_define():
+    """Undefined names and unused imports, as ruff sees them."""
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "E9,F", "--output-format", "json", "-"]
+    for page, code in PYTHON:
+        given = ["--config", f"builtins = {sorted(GIVEN.get(page.name, ()))}"]
+        done = subprocess.run([*command, *given], input=code, capture_output=True, text=True)
+        assert json.loads(done.stdout) == [], f"{page}: {code}"
+
+
+def test_yaml_blocks_are_yaml():
+    (file,) = blocks_of(ROOT / "docs" / "devices" / "kubernetes.md", "yaml")
+    service, job = yaml.safe_load_all(file)
+    assert service["spec"]["selector"]["job-name"] == job["metadata"]["name"]
+    assert job["spec"]["backoffLimit"] == 1000
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of)
+def test_links_lead_to_files_and_headings(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("https://"):
+            continue
+        place, _, anchor = target.partition("#")
+        linked = (page.parent / place).resolve() if place else page
+        assert linked.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors_of(linked), f"{page.name}: {target}"
+        if "docs" in page.parts:  # the site holds nothing else
+            assert linked.is_relative_to(ROOT / "docs"), f"{page.name}: {target}"

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_the_wheel_holds_the_package_and_the_configs(wheel):
     expected = {re.sub("^configs/", "multifocal_jax/configs/", name) for name in files.stdout.split()}
     with zipfile.ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == expected
+
+
+def test_the_source_distribution_holds_the_project(tmp_path):
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path, folder=ROOT)
+    (file,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        found = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert {"PKG-INFO", *tracked} <= found
+    assert not any(name.startswith((".venv", ".cache", "site/", "runs/", "out/")) for name in found)
 
 
 def test_the_wheel_gives_a_working_derain(multifocal, trained, tmp_path):

@@ -26,7 +26,8 @@ class Cost:
     """Cost of one picture.
 
     Attributes:
-        height, width: in pixels, multiples of `ModelConfig.multiple`.
+        height: in pixels, a multiple of `ModelConfig.multiple`.
+        width: likewise.
         macs: multiply-accumulates by kind of operation, see `count_macs`.
         seconds: median of the runs after the first; NaN if not measured.
         compile_seconds: of the first run.
