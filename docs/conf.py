@@ -20,6 +20,7 @@ myst_heading_anchors = 4  # GitHub's names of headings, so that links work there
 default_role = "code"  # `this` in docstrings
 add_module_names = False  # headings name the modules
 python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
 autodoc_mock_imports = ["torch"]  # PyTorch is optional, also for building the site
 autodoc_member_order = "bysource"
