@@ -20,6 +20,7 @@ myst_heading_anchors = 4  # GitHub's names of headings, so that links work there
 default_role = "code"  # `this` in docstrings
 add_module_names = False  # headings name the modules
 python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
 autodoc_mock_imports = ["torch"]  # PyTorch is optional, also for building the site
 autodoc_member_order = "bysource"
@@ -37,14 +38,17 @@ def add_fields(_: Sphinx, kind: str, name: str, value: Any, options: Any, lines:
     """Describe a dataclass by its fields' comments, as `--print-config` does, unless its docstring describes them."""
     if kind != "class" or not dataclasses.is_dataclass(value) or any(line.startswith(":ivar") for line in lines):
         return
-    hints, annotated = typing.get_type_hints(value), typing.get_type_hints(value, include_extras=True)
     for field in dataclasses.fields(value):
         about = get_attribute_docstring(value, field.name)
         comment = about.comment_inline or " ".join(about.comment_above.split())
-        bounds = [bound.allowed for bound in getattr(annotated[field.name], "__metadata__", ())]
-        lines += [f".. attribute:: {field.name}", f"   :type: {stringify_annotation(hints[field.name], 'smart')}"]
+        if not comment and not dataclasses.is_dataclass(field.type):
+            continue  # as the fields of every module of Flax
+        bounds = getattr(field.type, "__metadata__", ())
+        hint = stringify_annotation(typing.get_args(field.type)[0] if bounds else field.type, "smart")
+        lines += [f".. attribute:: {field.name}", f"   :type: {hint}"]
         lines += [f"   :value: {field.default!r}"] if field.default is not dataclasses.MISSING else []
-        lines += ["", "   " + "; ".join([comment[:1].upper() + comment[1:], *bounds]), ""]
+        words = [comment[:1].upper() + comment[1:], *(bound.allowed for bound in bounds)]
+        lines += ["", "   " + "; ".join(words), ""]
 
 
 def setup(app: Sphinx) -> None:

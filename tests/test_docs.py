@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
@@ -20,11 +21,12 @@ from multifocal_jax.config_files import apply_overrides, load_config
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = {"train.py": "train", "evaluate.py": "evaluate", "convert_weights.py": "convert", "derain": "derain"}
+SCRIPTS = {"multifocal": "", "derain": "derain"}  # installed programs, as arguments of this checkout's
 # Names that the text around a block introduces, and files that it needs.
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
 BATCH = np.float32(PICTURE[None] / 255)
 GIVEN = {
-    "README.md": {"rainy": PICTURE, "images": BATCH},
+    "README.md": {"rainy": PICTURE, "images": jnp.asarray(BATCH)},
     "derain.md": {"image": PICTURE},
     "rain.md": {"clean": BATCH[0]},
 }
@@ -109,11 +111,13 @@ def test_the_walk_through_runs_in_order(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     docs = ROOT / "docs"
     python = [f"python - <<'PY'\n{code}PY\n" for code in blocks_of(docs / "export.md", "python")]
+    own = "".join(f'{one}() {{ python -m multifocal_jax.cli.main {words} "$@"; }}\n' for one, words in SCRIPTS.items())
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     said = {}
     for block in blocks_of(docs / "interop.md", "sh") + blocks_of(docs / "export.md", "sh") + python:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", "-e"], input=block, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+            ["bash", "-e"], input=own + block, cwd=tmp_path, env=environment, capture_output=True, text=True
         )
         assert done.returncode == int("--trace" in block), f"{block}\n{done.stderr}"  # the page's faulty network
         said[block] = done.stdout
