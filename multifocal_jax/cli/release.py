@@ -1,4 +1,4 @@
-"""Pack weights for a release, write their model card, and draw pictures to train them on.
+"""Pack weights for a release, write their model card, draw training pictures.
 
 examples:
   multifocal release lookalikes data/bsds500_clean data/lookalikes

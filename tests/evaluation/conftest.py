@@ -11,8 +11,8 @@ def simple(monkeypatch):
 
     def apply(variables, rainy, size):
         rows, columns = (jnp.arange(length) for length in rainy.shape[1:3])
-        inside = (rows < size[0])[:, None, None] * (columns < size[1])[:, None]
+        inside = (rows < size[0])[None, :, None, None] * (columns < size[1])[None, None, :, None]
         mean = (rainy * inside).sum((1, 2), keepdims=True) / (size[0] * size[1])
-        return rainy / 2 + mean / 4 + columns[:, None] / 256
+        return rainy / 2 + mean / 4 + columns[None, None, :, None] / 256
 
     monkeypatch.setattr(inference, "build_network", lambda *_, **__: Network(apply, takes_size=True))
