@@ -32,7 +32,7 @@ def main() -> None:
     """Serve until stdin ends."""
     arguments = json.loads(sys.argv[1])
     work, side = Work.from_json(arguments["work"]), SideConfig(**arguments["side"])
-    if work.task == "training" and side.framework == "jax":  # as `train.py` does
+    if (work.task, work.platform, side.framework) == ("training", "cpu", "jax"):  # as `train.py` does
         use_large_pages()
         share_cores(work.batch)
     answers = os.fdopen(os.dup(1), "w")

@@ -13,7 +13,7 @@ from multifocal_jax.config_files import load_config
 # Pairs of Rain800 over scenes that Rain100L holds out, found by
 # `multifocal data check data/rain800 --against data/rain100l`; none is among the photographs held out.
 HELD_OUT_SCENES = ("505", "510", "512", "540", "541", "546", "569", "593", "611", "659", "661", "671")
-
+# Drawings over the 20 photographs that are held out of the 209, by number.
 HELD_OUT_DRAWINGS = tuple(f"{n * 209 // 20:04d}" for n in range(20))
 
 
