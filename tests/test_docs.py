@@ -121,7 +121,7 @@ def test_the_walk_through_runs_in_order(tmp_path):
         )
         assert done.returncode == int("--trace" in block), f"{block}\n{done.stderr}"  # the page's faulty network
         said[block] = done.stdout
-    shown = [text for text in said.values() if text.startswith("True")]
+    shown = [text[text.index("True\n") :] for text in said.values() if "True\n" in text]
     assert shown == ["True\ntorch.Size([1, 3, 321, 481])\n", "True\n"]
     assert any("the first divergence is in what feeds module_1.channel.level_0.key" in text for text in said.values())
     for name in ("clean.png", "clean_stablehlo.png", "clean_onnx.png"):
