@@ -15,7 +15,12 @@ examples, of which docs/interop.md shows more:
 
 import argparse
 import json
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multifocal_jax.interop.workflow import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +60,26 @@ def add_verifying(parser: argparse.ArgumentParser) -> Any:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from multifocal_jax.interop.workflow import Request, run
+    from multifocal_jax.interop.workflow import Request
 
     asked = {name: value for name, value in vars(arguments).items() if name in Request.__dataclass_fields__}
-    return 0 if run(Request(**asked)) else 1
+    return 0 if convert(Request(**asked), print) else 1
+
+
+def convert(request: "Request", show: Callable[[str], None]) -> bool:
+    """`multifocal_jax.interop.workflow.run`, with the request's fields called by their flags."""
+    from multifocal_jax.interop.errors import ConversionError
+    from multifocal_jax.interop.workflow import run
+
+    named = re.compile(rf"`({'|'.join(request.__dataclass_fields__)})( [^`]*)?`")
+
+    def spelled(text: str) -> str:
+        return named.sub(lambda found: f"--{found[1].replace('_', '-')}{found[2] or ''}", text)
+
+    try:
+        return run(request, lambda line: show(spelled(line)))
+    except ConversionError as error:
+        raise ConversionError(spelled(str(error))) from error
 
 
 def _field(text: str) -> tuple[str, str]:

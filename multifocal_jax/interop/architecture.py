@@ -85,7 +85,7 @@ def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> tu
     if levels > 1 and not matches(r"pyramid\.filters\.") and "pyramid" not in given:
         raise ConversionError(
             "no tensors pyramid.filters.N, so the pyramid is a fixed one, and which cannot be read off: say "
-            "--model pyramid=gaussian or --model pyramid=average (or --model pyramid=learned if they should be there)"
+            "`model pyramid=gaussian` or `model pyramid=average` (or `model pyramid=learned` if they should be there)"
         )
     try:
         model = apply_overrides(ModelConfig(), [*((name, str(value)) for name, value in values.items()), *overrides])

@@ -61,9 +61,9 @@ def read_weights(
     path = find_weights(source)
     if not is_project_file(path):
         return _from_torch(read_torch_checkpoint(path, key), renaming, overrides, band_order)
-    given = {"--names": renaming is not None, "--key": key is not None, "--band-order": band_order != OUR_ORDER}
-    if flags := ", ".join(flag for flag, used in given.items() if used):
-        raise ConversionError(f"{path} is a file of this project; leave out {flags}, for PyTorch checkpoints only")
+    given = {"`names`": renaming is not None, "`key`": key is not None, "`band_order`": band_order != OUR_ORDER}
+    if unfit := ", ".join(name for name, used in given.items() if used):
+        raise ConversionError(f"{path} is a file of this project; leave out {unfit}, for PyTorch checkpoints only")
     weights = load_weights(path)
     model = apply_overrides(weights.model, overrides)
     flat = flatten(weights.params)
@@ -114,14 +114,14 @@ def _from_torch(
         notes.append(f"architecture read off the tensors: {describe(model)}")
         if assumed:
             shown = ", ".join(f"{name}={getattr(model, name)}" for name in assumed)
-            notes.append(f"no tensor shows these, so they are taken as in the paper (--model NAME=VALUE): {shown}")
+            notes.append(f"no tensor shows these, so they are taken as in the paper (`model NAME=VALUE`): {shown}")
     expected = parameters(model)
     _account(
         path,
         {p.torch: p.torch_shape for p in expected},
         tensors,
         model,
-        " a line `NAME = -` in a file for --names drops one",
+        " a line `NAME = -` in a file for `names` drops one",
     )
     params = unflatten({p.flax: to_flax_layout(tensors[p.torch]) for p in expected})
     if band_order != OUR_ORDER:
@@ -172,7 +172,7 @@ def _foreign(path: Path, shapes: _Shapes) -> str:
         besides = f", and besides {', '.join(spare)}" if spare else ""
         return (
             f"{path} has the tensors of this network under other names{besides}; `multifocal convert {path} "
-            "--inspect` shows them beside ours and proposes a file for --names"
+            "--inspect` shows them beside ours and proposes a file for `names`"
         )
     ours = len(our_names(shapes))
     named = f"{f'only {ours}' if ours else 'none'} of its {len(shapes)} tensors {'have' if ours > 1 else 'has'}"

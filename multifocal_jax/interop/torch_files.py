@@ -56,7 +56,7 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
     unusable = [str(name) for name, value in state.items() if not _is_array(value)]
     if unusable:
         raise ConversionError(
-            f"{path}: {', '.join(unusable)} are not tensors; save `network.state_dict()` alone, or use --key ENTRY"
+            f"{path}: {', '.join(unusable)} are not tensors; save `network.state_dict()` alone, or use `key ENTRY`"
         )
     tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
     prefix, tensors = _drop_wrappers(tensors, notes)
@@ -143,8 +143,8 @@ def _unwrap(path: Path, content: Any, key: str | None, notes: list[str]) -> Mapp
     if not inner and any(map(_is_array, content.values())):
         return content
     if not inner:
-        raise ConversionError(f"{path} holds no tensors (its entries: {entries}); name the right one with --key")
-    others = f"; --key chooses another of {', '.join(inner)}" if len(inner) > 1 else ""
+        raise ConversionError(f"{path} holds no tensors (its entries: {entries}); name the right one with `key`")
+    others = f"; `key` chooses another of {', '.join(inner)}" if len(inner) > 1 else ""
     notes.append(f"tensors taken from entry {inner[0]!r}{others}")
     return _unwrap(path, content[inner[0]], None, notes)
 

@@ -36,7 +36,7 @@ Print = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asks for; the fields are the flags of `multifocal convert`."""
+    """What the user asks for; messages call its fields by `name`, which the command spells."""
 
     source: str
     destination: str | None = None
@@ -90,7 +90,7 @@ def _is_for_other_code(request: Request) -> bool:
         return False
     if not request.destination or Path(request.destination).suffix not in (".pth", ".pt"):
         raise ConversionError(
-            f"{request.source} is this project's own, and --names and --band-order are for the files of other code: "
+            f"{request.source} is this project's own, and `names` and `band_order` are for the files of other code: "
             "name a .pth to be written for it, or leave them out"
         )
     return True
@@ -99,27 +99,27 @@ def _is_for_other_code(request: Request) -> bool:
 def _check(request: Request) -> None:
     """Refuse what makes no sense before anything is read."""
     if request.trace and not request.torch_module:
-        raise ConversionError("--trace compares with a network of yours: name it by --torch-module FILE.py:CLASS")
+        raise ConversionError("`trace` compares with a network of yours: name it by `torch_module FILE.py:CLASS`")
     if request.torch_module and not (request.inspect or request.verify or request.trace):
-        raise ConversionError("--torch-module needs --verify, --trace or --inspect")
+        raise ConversionError("`torch_module` needs `verify`, `trace` or `inspect`")
     if request.write_names and not request.inspect:
-        raise ConversionError("--write-names writes what --inspect proposes: add --inspect")
+        raise ConversionError("`write_names` writes what `inspect` proposes: add `inspect`")
     if request.inspect and request.destination:
-        raise ConversionError(f"--inspect converts nothing: leave out {request.destination}, or leave out --inspect")
+        raise ConversionError(f"`inspect` converts nothing: leave out {request.destination}, or leave out `inspect`")
     if not (request.destination or request.inspect or request.verify or request.trace):
-        raise ConversionError("nothing to do: name a DESTINATION, or ask for --verify or --inspect")
+        raise ConversionError("nothing to do: name a DESTINATION, or ask for `verify` or `inspect`")
     for path in (Path(target) for target in (request.destination, request.write_names) if target):
         if not request.overwrite and (path.is_file() or (path / WORKDIR_FILE).exists()):
-            raise ConversionError(f"{path} exists; --overwrite replaces it")
+            raise ConversionError(f"{path} exists; `overwrite` replaces it")
     if request.destination:
         check_destination(request.destination)
     if request.write_names:
         path = Path(request.write_names)
         check_folder(path)
         if path.is_dir():
-            raise ConversionError(f"{path} is a folder; --write-names takes a file's name")
+            raise ConversionError(f"{path} is a folder; `write_names` takes a file's name")
     if request.torch_module or request.verify:
-        require_torch(f"--torch-module {request.torch_module}" if request.torch_module else "--verify")
+        require_torch(f"`torch_module {request.torch_module}`" if request.torch_module else "`verify`")
 
 
 def _verify(request: Request, converted: Converted, show: Print) -> bool:
@@ -164,7 +164,7 @@ def _torch_source(request: Request) -> TorchCheckpoint:
     path = Path(request.source)
     what = "folder" if path.is_dir() else "file of this project" if path.is_file() and is_project_file(path) else ""
     if what:
-        raise ConversionError(f"{path} is a {what}; --inspect and --torch-module take a PyTorch checkpoint")
+        raise ConversionError(f"{path} is a {what}; `inspect` and `torch_module` take a PyTorch checkpoint")
     return read_torch_checkpoint(path, request.key)
 
 
@@ -199,6 +199,6 @@ def _inspect(request: Request, show: Print) -> None:
     proposal = names_file(alignment, checkpoint.path.name)
     if request.write_names:
         write_text(request.write_names, proposal)
-        show(f"wrote {request.write_names}; read it, then use it as --names {request.write_names}")
+        show(f"wrote {request.write_names}; read it, then use it as `names {request.write_names}`")
     else:
-        show(f"\nA file for --names (--write-names FILE writes it):\n\n{proposal}")
+        show(f"\nA file for `names` (`write_names FILE` writes it):\n\n{proposal}")

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pytest
 
+from multifocal_jax.cli.convert import convert
 from multifocal_jax.config import ModelConfig, TrainConfig
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import parameters, to_flax_layout
 from multifocal_jax.interop.running import quick_jit
-from multifocal_jax.interop.workflow import Request, run
+from multifocal_jax.interop.workflow import Request
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.training.optimizer import make_optimizer, make_schedule
 from multifocal_jax.weights import unflatten
@@ -129,11 +130,11 @@ def ten_adam_steps(config: ModelConfig, params: dict) -> tuple[dict, dict]:
 def ask(source, **fields) -> tuple[bool, str]:
     """Whether `convert_weights.py` ends well, and what it shows."""
     lines = []
-    return run(Request(source=str(source), **fields), lines.append), "\n".join(lines)
+    return convert(Request(source=str(source), **fields), lines.append), "\n".join(lines)
 
 
 def refuse(message: str, source="nowhere", **fields) -> str:
     """What `convert_weights.py` says to a request that it must refuse."""
     with pytest.raises(ConversionError, match=message) as error:
-        run(Request(source=str(source), **fields), lambda line: None)
+        convert(Request(source=str(source), **fields), lambda line: None)
     return str(error.value)

@@ -53,6 +53,12 @@ def test_flags_for_pytorch_checkpoints_are_refused_on_our_own(fields, message):
     refuse(message, "ours.safetensors", **{"destination": "o.safetensors", **fields})
 
 
+def test_errors_name_arguments_where_no_command_is_used():
+    save_weights("ours.safetensors", WEIGHTS)
+    with pytest.raises(ConversionError, match="leave out `key`, for PyTorch"):
+        read_weights("ours.safetensors", key="model")
+
+
 def test_bfloat16_is_read():
     tensors = {name: value.astype(ml_dtypes.bfloat16) for name, value in float32_tensors().items()}
     found = flatten(read_weights(pytorch_file(tensors)).weights.params)["fusion.merge.bias"]

@@ -91,7 +91,7 @@ class _Follower:
         if not found:
             raise ConversionError(
                 f"no convolution of the given network takes the input of {ours}: the networks differ before it "
-                "(heads and other switches that tensors do not show are set by --model NAME=VALUE)"
+                "(heads and other switches that tensors do not show are set by `model NAME=VALUE`)"
             )
         return found
 
@@ -125,7 +125,7 @@ class _Follower:
                 return result
         raise ConversionError(
             f"no choice of query, key and value makes {place} of the given network: the networks differ in "
-            "this block (switches that tensors do not show are set by --model NAME=VALUE)"
+            "this block (switches that tensors do not show are set by `model NAME=VALUE`)"
         )
 
     def recognised(self, tensor: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Writes pairs of names as a file for `--names`, combined into patterns where possible."""
+"""Writes pairs of names as a file for `names`, combined into patterns where possible."""
 
 import re
 from collections import defaultdict
@@ -11,7 +11,7 @@ _Family = Sequence[tuple[list[int], list[int]]]  # the numbers in names that dif
 
 
 def names_file(alignment: Alignment, source: str) -> str:
-    """A file for `--names`: certain entries as patterns where possible, ambiguous ones line by line."""
+    """A file for `names`: certain entries as patterns where possible, ambiguous ones line by line."""
     certain = [(match.theirs, match.ours.flax) for match in alignment.matches if match.certain]
     unclear = [match for match in alignment.matches if not match.certain]
     lines = [f"# Names of {source} and ours."]

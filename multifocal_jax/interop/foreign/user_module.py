@@ -86,7 +86,7 @@ def _build(place: str, arguments: Mapping[str, Any]) -> "torch.nn.Module":
     import torch
 
     def error(problem: str) -> ConversionError:
-        return ConversionError(f"--torch-module {place}: {problem}")
+        return ConversionError(f"`torch_module {place}`: {problem}")
 
     file, _, name = place.rpartition(":")
     if not file or not Path(file).is_file():
@@ -110,7 +110,7 @@ def _build(place: str, arguments: Mapping[str, Any]) -> "torch.nn.Module":
     try:
         network = getattr(module, name)(**arguments)
     except Exception as raised:  # likewise
-        hint = """give its constructor's arguments as --torch-args '{"channels": 64}'"""
+        hint = """give its constructor's arguments as `torch_args '{"channels": 64}'`"""
         raise error(f"making {name} raised {_one_line(raised)}; {hint}") from raised
     if not isinstance(network, torch.nn.Module):
         raise error(f"{name} makes a {type(network).__name__}, no torch.nn.Module")
