@@ -4,6 +4,7 @@
 #   make lint     ruff and pyright
 #   make stress   the long tests: kills, damage, several processes
 #   make docs     builds the documentation's site in site/
+#   make tour     runs docs/tour.ipynb and stores its results in it, which the site shows
 #   make dist     builds sdist and wheel in dist/, checks and lists them
 #   make bench    compares this project with its PyTorch twin; BENCH='--rows cpu-inference' selects rows
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TORCH_VERSION := 2.13.0
 
-.PHONY: demo test lint stress docs dist bench clean
+.PHONY: demo test lint stress docs tour dist bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python train.py --config configs/demo.py --workdir demo/run
@@ -34,6 +35,10 @@ stress: $(VENV)/.test $(VENV)/.torch
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
 	@echo open site/index.html
+
+tour: $(VENV)/.test $(VENV)/.docs $(VENV)/.torch
+	$(BIN)/python -c 'import nbclient, nbformat; file = "docs/tour.ipynb"; notebook = nbformat.read(file, 4); \
+	  nbclient.execute(notebook, cwd="docs", record_timing=False); nbformat.write(notebook, file)'
 
 dist: $(VENV)/.dist
 	rm -rf dist
@@ -58,4 +63,4 @@ $(VENV)/.torch: $(VENV)/.test
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist site *.egg-info
+	rm -rf $(VENV) demo build dist site jupyter_execute *.egg-info

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from typing import Any
 
+import flax.linen as nn
 from simple_parsing.docstring import get_attribute_docstring
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
@@ -15,8 +16,10 @@ author = "The Multifocal JAX authors"
 copyright = f"{author}; licensed under Apache-2.0"
 release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 myst_heading_anchors = 4  # GitHub's names of headings, so that links work there and here
+nb_execution_mode = "off"  # the notebook's results are stored in it; `make tour` computes them
+nb_merge_streams = True  # lines that one cell printed are one block
 default_role = "code"  # `this` in docstrings
 add_module_names = False  # headings name the modules
 python_maximum_signature_line_length = 100
@@ -38,11 +41,11 @@ def add_fields(_: Sphinx, kind: str, name: str, value: Any, options: Any, lines:
     """Describe a dataclass by its fields' comments, as `--print-config` does, unless its docstring describes them."""
     if kind != "class" or not dataclasses.is_dataclass(value) or any(line.startswith(":ivar") for line in lines):
         return
+    if issubclass(value, nn.Module):  # Flax adds fields of its own
+        return
     for field in dataclasses.fields(value):
         about = get_attribute_docstring(value, field.name)
         comment = about.comment_inline or " ".join(about.comment_above.split())
-        if not comment and not dataclasses.is_dataclass(field.type):
-            continue  # as the fields of every module of Flax
         bounds = getattr(field.type, "__metadata__", ())
         hint = stringify_annotation(typing.get_args(field.type)[0] if bounds else field.type, "smart")
         lines += [f".. attribute:: {field.name}", f"   :type: {hint}"]

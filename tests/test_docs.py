@@ -1,12 +1,15 @@
 """What the documentation shows is true: commands are understood, Python refers to what exists, links lead somewhere."""
 
 import ast
+import contextlib
+import io
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -19,6 +22,7 @@ from multifocal_jax.cli.main import understand
 from multifocal_jax.config_files import apply_overrides, load_config
 
 ROOT = Path(__file__).parents[1]
+TOUR = ROOT / "docs" / "tour.ipynb"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAMS = {"train.py": "train", "evaluate.py": "evaluate", "convert_weights.py": "convert", "derain": "derain"}
 SCRIPTS = {"multifocal": "", "derain": "derain"}  # installed programs, as arguments of this checkout's
@@ -37,6 +41,22 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def cells_of(notebook: Path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def text_of(page: Path) -> str:
+    """A page, or a notebook without its code, in Markdown."""
+    if page.suffix == ".md":
+        return page.read_text()
+    return "\n\n".join("".join(cell["source"]) for cell in cells_of(page, "markdown"))
+
+
+def code_of(cell: dict) -> str:
+    """A cell's Python, without the commands of IPython."""
+    return re.sub(r"^%.*\n", "", "".join(cell["source"]), flags=re.MULTILINE)
+
+
 def blocks_of(page: Path, languages: str = r"\w*") -> list[str]:
     return re.findall(rf"^```{languages}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -50,12 +70,19 @@ def commands_of(page: Path) -> list[tuple[str, list[str]]]:
     return [(program, words) for program, words in known if not words[-1].startswith("--list-")]
 
 
+def python_of(page: Path) -> list[str]:
+    """The Python of a page's code blocks and shell scripts, or of a whole notebook."""
+    if page == TOUR:
+        return ["\n".join(map(code_of, cells_of(page, "code")))]
+    scripts = re.findall(r"^python - <<'PY'\n(.*?)^PY$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return blocks_of(page, "python") + scripts
+
+
 COMMANDS = [(page, *command) for page in PAGES for command in commands_of(page)]
 PYTHON = [
     (page, code)
-    for page in PAGES
-    for code in blocks_of(page, "python")
-    + re.findall(r"^python - <<'PY'\n(.*?)^PY$", page.read_text(), re.MULTILINE | re.DOTALL)
+    for page in [*PAGES, TOUR]
+    for code in python_of(page)
     if "import torch" not in code or not os.environ.get("MULTIFOCAL_NO_TORCH")
 ]
 
@@ -129,6 +156,45 @@ def test_the_walk_through_runs_in_order(tmp_path):
             assert picture.size == (600, 400), name  # of scikit-image's coffee
 
 
+@pytest.mark.slow
+def test_the_tour_runs(monkeypatch, tmp_path):
+    """All cells in order print what is stored in the notebook, but for the numbers."""
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    space = {}
+    for cell in cells_of(TOUR, "code"):
+        if os.environ.get("MULTIFOCAL_NO_TORCH") and "torch" in cell["metadata"].get("tags", ()):
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(code_of(cell), space)
+        shown = "".join("".join(output.get("text", ())) for output in cell["outputs"])
+        assert _without_numbers(said.getvalue()) == _without_numbers(shown), code_of(cell)
+    space["plt"].close("all")
+    for written_out, computed in (
+        (np.stack(space["M"], axis=1), space["block"]["maps"]),
+        (space["F_in"] + space["MV"], space["block"]["out"]),
+        (space["A"], space["seen"]["module_0.channel.level_0.maps"]),
+    ):
+        np.testing.assert_allclose(written_out, computed, atol=1e-5)
+    scores = space["scores"]
+    assert scores["general-small"] > scores["rainy"] + 10
+    assert scores["after a minute"] > scores["rainy"] + 5
+    if "comparison" in space:
+        assert space["comparison"].ok
+        assert space["difference"] < 1e-5
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r" *[\d.,]*\d(e-\d+)?", " 0", text)
+
+
+def test_the_tour_shows_its_figures_and_is_small():
+    outputs = [output for cell in cells_of(TOUR, "code") for output in cell["outputs"]]
+    assert sum("image/jpeg" in output.get("data", ()) for output in outputs) >= 9
+    assert {output["output_type"] for output in outputs} == {"stream", "display_data"}  # neither warnings nor errors
+    assert TOUR.stat().st_size < 500_000
+
+
 def test_python_blocks_use_what_they_define():
     """Undefined names and unused imports, as ruff sees them."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "E9,F", "--output-format", "json", "-"]
@@ -147,14 +213,14 @@ def test_yaml_blocks_are_yaml():
 
 def anchors_of(page: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of)
+@pytest.mark.parametrize("page", [*PAGES, TOUR, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=name_of)
 def test_links_lead_to_files_and_headings(page):
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("https://"):
             continue
