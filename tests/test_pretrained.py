@@ -34,7 +34,7 @@ def test_the_default_weights_take_rain_away(default, rain, gain):
     assert score(default(rainy), clean).psnr > score(rainy, clean).psnr + gain
 
 
-def test_the_default_weights_leave_a_photograph_without_rain_alone(default):
+def test_the_default_weights_leave_a_photograph_without_rain_alone(default), version 1:
     _, clean = part("light")
     assert score(default(clean), clean).psnr >= 38
     unharmed = load_weights(find_weights()).record["scores"][-1]
@@ -73,7 +73,7 @@ def test_the_list_shows_network_data_and_scores_with_the_default_first(capsys):
         run(["derain", "--list-weights"])
     assert exit_.value.code == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"{DEFAULT_NAME} (default): ")
+    assert shown.startswith(f"{DEFAULT_NAME} (default), version 1: ")
     listed = multifocal_jax.list_weights()
     assert {weights.name for weights in listed} == set(packaged_weights()) >= {"demo", DEFAULT_NAME}
     for weights in listed:

@@ -1,6 +1,7 @@
 """The model card of packaged weights: what they are, how they were trained, and where they do well or badly."""
 
 import datetime
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -54,12 +55,13 @@ def write_card(weights: Path, folder: Path) -> Path:
     purpose = purpose_of(name) or PURPOSES["demo"]
     shown = _write_examples(derainer, pictures, "demo" in name)
     limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
-    parts = [_head(about), _origin(about.record, purpose), _scores(about.record), _speed(derainer), shown, limits]
+    head, origin = _head(about, weights), _origin(about.record, purpose)
+    parts = [head, origin, _scores(about.record), _speed(derainer), shown, limits]
     write_text(folder / f"{name}.md", "\n\n".join(parts) + "\n")
     return folder / f"{name}.md"
 
 
-def _head(about: Description) -> str:
+def _head(about: Description, weights: Path) -> str:
     record, model, name = about.record, about.model, about.record["name"]
     default = " `load()` and `derain` use them by default." if name == DEFAULT_NAME else ""
     small = (
@@ -68,12 +70,17 @@ def _head(about: Description) -> str:
         if name.endswith("-small")
         else ""
     )
+    checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
+    version = f"{record.get('version', 1)}, SHA-256 `{checksum}`, as reports name it"
+    if "replaces" in record:
+        version += "; replaces version {version}, `{sha256}`".format(**record["replaces"])
     return f"""# Weights `{name}`
 
 For {record["purpose"]}.{default}{small} Written by `multifocal release card {name}`.
 
 | | |
 |---|---|
+| version | {version} |
 | network | {model.channels} channels, {model.modules} modules, {model.heads} heads, \
 {model.residual_blocks} residual blocks per module and level |
 | parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |

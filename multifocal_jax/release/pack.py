@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def pack(
     """Score the weights of a finished training and write them as `folder/NAME.safetensors`.
 
     The scores are those of the written file, that is, of the rounded weights; the cost of rounding on the first group
-    of pictures is recorded with them.
+    of pictures is recorded with them, and so is a version, one more than that of the file that is replaced.
 
     Args:
         workdir: of a training.
@@ -74,6 +75,7 @@ def pack(
         "note": note,
     }
     record["images"] = sum(stage["images"] for stage in record["stages"])
+    record |= succession(folder / f"{name}.safetensors", record["stages"])
     # Without the paths of data and initial weights, which mean nothing on other machines.
     train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
     record["config"] = to_dict(dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, root="")))
@@ -136,3 +138,20 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
     return [*earlier, stage | {"planned": train["steps"], "learning_rate": train["learning_rate"]}]
+
+
+def succession(before: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """The version of weights that take the place of the file `before`, and the version and SHA-256 of that file.
+
+    Weights of the same trainings, packed again, keep their version.
+    """
+    if not before.is_file():
+        return {"version": 1}
+    earlier = describe_weights(before).record
+    version = earlier.get("version", 1)  # files of package 0.1 have none
+    if earlier.get("stages") == stages:
+        return {key: earlier[key] for key in ("version", "replaces") if key in earlier} or {"version": version}
+    return {
+        "version": version + 1,
+        "replaces": {"version": version, "sha256": hashlib.sha256(before.read_bytes()).hexdigest()},
+    }
