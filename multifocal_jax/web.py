@@ -39,6 +39,8 @@ _WAITING = 20  # visitors in the queue; further ones are asked to come back
 _SWEEP, _OLD = 60, 3600  # seconds: how often, and how old files of visits that did not end are deleted
 _CSS = """
 footer { display: none !important }
+#download .label-clear-button { display: none } /* results cannot be taken back */
+#failed textarea { field-sizing: content } /* long lines on phones */
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 """
 
@@ -64,11 +66,12 @@ class Limits:
         try:
             with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as picture:
                 frames = getattr(picture, "n_frames", 1) if picture.format in FORMATS else 1
-                pixels = picture.width * picture.height * frames
+                width, height = picture.size
         except PILLOW_ERRORS:
             return 1
-        if pixels > self.megapixels * 1e6:
-            raise WebError(f"{name} has {pixels / 1e6:.0f} million pixels; {self.megapixels} million are allowed here")
+        if width * height * frames > self.megapixels * 10**6:
+            size = f"{frames} frames of {width}×{height}" if frames > 1 else f"{width}×{height}"
+            raise WebError(f"{name} has {size} pixels; {self.megapixels} million are allowed here")
         return frames
 
 
@@ -272,7 +275,11 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
             with gr.Column(scale=3, min_width=280):
                 failed = gr.Textbox(elem_id="failed", label="Not done", visible=False, interactive=False)
                 slider = gr.ImageSlider(
-                    elem_id="slider", label="Before and after", interactive=False, buttons=["fullscreen"]
+                    elem_id="slider",
+                    label="Before and after",
+                    show_label=False,
+                    interactive=False,
+                    buttons=["fullscreen"],
                 )
                 choice = gr.Dropdown([], label="Picture", visible=False)
                 files = gr.File(
@@ -317,17 +324,17 @@ def serve(
         WeightsError: there are no such weights.
         KeyboardInterrupt: it was ended.
     """
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    try:
-        import gradio as gr
-    except ModuleNotFoundError as error:
-        raise WebError(f"the page needs Gradio ({error}): pip install '.[web]'") from None
     limits, offered = limits or Limits(), list(weights) or [DEFAULT_NAME]
     for name in offered:
         find_weights(name)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     with tempfile.TemporaryDirectory(prefix="multifocal-web-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads go
+        os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads go; Gradio makes it when it is imported
+        try:
+            import gradio as gr
+        except ModuleNotFoundError as error:
+            raise WebError(f"the page needs Gradio ({error}): pip install '.[web]'") from None
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         visits = Visits(Path(folder))
         page = build(Worker(visits, limits), visits, offered)
         try:
