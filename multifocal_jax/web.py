@@ -39,6 +39,7 @@ _WAITING = 20  # visitors in the queue; further ones are asked to come back
 _SWEEP, _OLD = 60, 3600  # seconds: how often, and how old files of visits that did not end are deleted
 _CSS = """
 footer { display: none !important }
+.dark { color-scheme: dark } /* of scroll bars */
 #download .label-clear-button { display: none } /* results cannot be taken back */
 #failed textarea { field-sizing: content } /* long lines on phones */
 .gradio-container { max-width: 72rem !important; margin: auto !important }

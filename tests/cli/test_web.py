@@ -110,14 +110,12 @@ def test_two_visitors_wait_for_each_other_and_leave_nothing(served, tmp_path):
     Image.fromarray(np.tile(PIXELS, (40, 30, 1))).save(tmp_path / "large.png")
     Image.fromarray(PIXELS).save(tmp_path / "small.png")
     first, second = visit(served), visit(served)
-    jobs = []
-    for client, name in ((first, "large.png"), (second, "small.png")):
-        given = [handle_file(tmp_path / name)], served.weights, 1, AUTOMATIC, False
-        jobs.append(client.submit(*given, api_name="/derain"))
-        assert eventually(lambda: jobs[0].status().code == Status.PROCESSING)
-    jobs[1].result(60)
-    assert jobs[0].done()  # one computation at a time, in the order of asking
-    assert len(jobs[0].result()[2]["value"]) == 1
+    options = served.weights, 1, AUTOMATIC, True
+    slow = first.submit([handle_file(tmp_path / "large.png")], *options, api_name="/derain")
+    assert eventually(lambda: slow.status().code == Status.PROCESSING)
+    second.predict([handle_file(tmp_path / "small.png")], *options, api_name="/derain")
+    assert slow.done()  # one computation at a time, in the order of asking
+    assert len(slow.result()[2]["value"]) == 1
     second.close()
     assert eventually(lambda: not any("small" in path.name for path in served.left()))
     assert {path.name for path in served.left()} >= {"large.png", "large-derained.png"}
