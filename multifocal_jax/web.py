@@ -142,7 +142,7 @@ class Worker:
         visit: str | None,
         uploads: Sequence[str],
         options: tuple[str, float, int, bool],
-        tell: Callable[[float, str], None],
+        tell: Callable[[float, str], object],
     ) -> tuple[list[Result], list[str]]:
         """De-rain files.
 
@@ -180,7 +180,7 @@ class Worker:
         return results, failed
 
     def _derain(
-        self, path: Path, folder: Path, options: tuple[str, float, int, bool], tell: Callable[[float, str], None]
+        self, path: Path, folder: Path, options: tuple[str, float, int, bool], tell: Callable[[float, str], object]
     ) -> Result:
         data = path.read_bytes()
         steps, done = self._limits.frames(data, path.name) * (8 if options[-1] else 1), 0
@@ -242,7 +242,9 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
     ) -> tuple[Any, ...]:
         add(uploads, request)
         options = (weights, strength, tile, ensemble)
-        results, failed = worker(request.session_hash, uploads or [], options, lambda *told: progress(told[0], told[1]))
+        results, failed = worker(
+            request.session_hash, uploads or [], options, lambda share, what: progress(share, what)
+        )
         sides = [(str(result.before), str(result.after)) for result in results]
         slider.temp_files.update(path for pair in sides for path in pair)  # Gradio deletes old ones
         files = [str(result.file) for result in results]
@@ -332,7 +334,7 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="multifocal-web-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # where uploads go; Gradio makes it when it is imported
         try:
-            import gradio as gr
+            from gradio.themes import Soft
         except ModuleNotFoundError as error:
             raise WebError(f"the page needs Gradio ({error}): pip install '.[web]'") from None
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -344,7 +346,7 @@ def serve(
                 server_port=port,
                 inbrowser=in_browser,
                 max_file_size=limits.megabytes * 10**6,
-                theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                theme=Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
                 css=_CSS,
                 footer_links=[],
                 run_history=False,
