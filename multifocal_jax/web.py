@@ -41,7 +41,7 @@ _CSS = """
 footer { display: none !important }
 .dark { color-scheme: dark } /* of scroll bars */
 #download .label-clear-button { display: none } /* results cannot be taken back */
-#failed textarea { field-sizing: content } /* long lines on phones */
+#failed textarea { field-sizing: content; height: auto !important } /* long lines on phones */
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 """
 

@@ -80,7 +80,7 @@ def derained(page: Served, *files: Path, strength=1.0, ensemble=False):
 
 
 def eventually(condition) -> bool:
-    for _ in range(100):
+    for _ in range(400):  # a client that leaves is noticed at its next heartbeat
         if condition():
             return True
         time.sleep(0.1)
@@ -120,7 +120,7 @@ def test_two_visitors_wait_for_each_other_and_leave_nothing(served, tmp_path):
     assert eventually(lambda: not any("small" in path.name for path in served.left()))
     assert {path.name for path in served.left()} >= {"large.png", "large-derained.png"}
     first.close()
-    assert eventually(lambda: not served.left())
+    assert eventually(lambda: not served.left()), served.left()
 
 
 def test_limits_are_one_line(served, tmp_path):
