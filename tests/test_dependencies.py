@@ -25,7 +25,7 @@ PACKAGES = {
     "skimage": "scikit_image",
 }
 OF_VIDEOS = {"video", "video_frames", "video_reading", "tracks"}  # modules that, as interop, are imported when needed
-EXTRAS = {"torch", "onnx", "demo", "metrics", "detection", "gcs", "video", "heif"}
+EXTRAS = {"torch", "onnx", "demo", "metrics", "detection", "gcs", "video", "heif", "web"}
 
 
 def names(requirements: list[str]) -> set[str]:
