@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _web(arguments: argparse.Namespace) -> int:
     from multifocal_jax.cli.cache import keep_programs
-    from multifocal_jax.web import Limits, serve
+    from multifocal_jax.web.page import serve
+    from multifocal_jax.web.work import Limits
 
     keep_programs()
     limits = Limits(arguments.max_upload, arguments.max_pixels)

@@ -19,10 +19,12 @@ from gradio_client import Client, handle_file
 from gradio_client.utils import Status
 from PIL import Image
 
-from multifocal_jax import web
 from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.progress import Running
+from multifocal_jax.web import work
+from multifocal_jax.web.visits import Visits
+from multifocal_jax.web.work import Limits, Options, Worker
 from tests.evaluation.helpers import save_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -135,14 +137,14 @@ def test_frames_count_together(tmp_path):
     frames = [Image.fromarray(np.roll(PIXELS, step)).resize((1000, 500)) for step in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     data = (tmp_path / "a.gif").read_bytes()
-    assert web.Limits(megapixels=2).frames(data, "a.gif") == 3
+    assert Limits(megapixels=2).frames(data, "a.gif") == 3
     with pytest.raises(UserError, match="has 3 frames of 1000×500 pixels; 1 million are allowed here"):
-        web.Limits(megapixels=1).frames(data, "a.gif")
-    assert web.Limits().frames(b"no picture", "a.gif") == 1
+        Limits(megapixels=1).frames(data, "a.gif")
+    assert Limits().frames(b"no picture", "a.gif") == 1
 
 
 def test_uploads_of_two_visitors_stay_until_both_have_left(tmp_path):
-    visits, shared = web.Visits(tmp_path), tmp_path / "shared"
+    visits, shared = Visits(tmp_path), tmp_path / "shared"
     shared.write_text("")
     own = visits.begin("a").folder / "result"
     own.write_text("")
@@ -170,12 +172,12 @@ def test_a_computation_ends_when_its_visitor_leaves(tmp_path, monkeypatch):
 
         return derain
 
-    monkeypatch.setattr(web, "load", load)
+    monkeypatch.setattr(work, "load", load)
     (tmp_path / "visits").mkdir()
-    visits, told = web.Visits(tmp_path / "visits"), []
-    work = web.Worker(visits, web.Limits())
-    options = ("w", 1.0, AUTOMATIC, False)
-    assert work("a", [str(tmp_path / "a.png")] * 2, options, lambda *line: told.append(line)) == ([], [])
+    visits, told = Visits(tmp_path / "visits"), []
+    worker = Worker(visits, Limits())
+    options = Options("w", 1.0, None, False)
+    assert worker("a", [str(tmp_path / "a.png")] * 2, options, lambda *line: told.append(line)) == ([], [])
     assert reached == [0, 1, 2]
     assert told[-1] == (0.2, "1 of 2, a.png: 2 s")  # two of five seconds, of the first of two pictures
 
