@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import gradio as gr
 
 _TITLE = "Remove rain from photographs"
-_ABOUT = """Format, size, transparency and metadata stay as they are. The pictures are computed on the machine that
-serves this page and are deleted there when you leave."""
+_ABOUT = """Format, size, transparency and metadata stay as they are. Your pictures are processed on the machine that
+serves this page, and deleted there when you leave."""
 _AUTOMATIC = -1  # as a choice of tiles, where Gradio takes None for no choice
 _WAITING = 20  # visitors in the queue; further ones are asked to come back
 _SWEEP, _OLD = 60, 3600  # seconds: how often, and how old files of visits that did not end are deleted
@@ -29,6 +29,7 @@ footer { display: none !important }
 .dark { color-scheme: dark } /* of scroll bars */
 #download .label-clear-button { display: none } /* results cannot be taken back */
 #failed textarea { field-sizing: content; height: auto !important } /* long lines on phones */
+#slider .progress-level-inner { padding: 0 1rem; text-align: center } /* the same */
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 """
 
@@ -99,7 +100,6 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
                     ensemble = gr.Checkbox(label="Ensemble", info="Average over 8 flips and rotations: 8 times as slow")
                 button = gr.Button("Remove the rain", elem_id="derain", variant="primary", interactive=False)
             with gr.Column(scale=3, min_width=280):
-                failed = gr.Textbox(elem_id="failed", label="Not done", visible=False, interactive=False)
                 slider = gr.ImageSlider(
                     elem_id="slider",
                     label="Before and after",
@@ -107,7 +107,8 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
                     interactive=False,
                     buttons=["fullscreen"],
                 )
-                choice = gr.Dropdown([], label="Picture", visible=False)
+                failed = gr.Textbox(elem_id="failed", label="Not done", visible=False, interactive=False)
+                choice = gr.Dropdown([], elem_id="choice", label="Picture", visible=False)
                 files = gr.File(
                     elem_id="download", label="Download", file_count="multiple", visible=False, interactive=False
                 )
@@ -120,6 +121,7 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
             [uploads, network, strength, tile, ensemble],
             [slider, choice, files, failed, sides],
             show_progress_on=slider,
+            scroll_to_output=True,  # on phones it is below the fold
             concurrency_limit=1,
             api_name="derain",
         )
@@ -160,6 +162,8 @@ def serve(
             from gradio.themes import Soft
         except ModuleNotFoundError as error:
             raise WebError(f"the page needs Gradio ({error}): pip install 'multifocal-jax[web]'") from None
+        theme = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+        theme = theme.set(checkbox_border_color="*neutral_400")  # white on white otherwise
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         visits = Visits(Path(folder))
         page = build(Worker(visits, limits), visits, offered)
@@ -168,8 +172,8 @@ def serve(
                 server_name=host,
                 server_port=port,
                 inbrowser=in_browser,
-                max_file_size=limits.megabytes * 10**6,
-                theme=Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+                max_file_size=f"{limits.megabytes}MB",
+                theme=theme,
                 css=_CSS,
                 footer_links=[],
                 run_history=False,

@@ -37,7 +37,7 @@ class _LeftError(Exception):
 class Limits:
     """What a visitor may ask for."""
 
-    megabytes: int = 50  # of one file
+    megabytes: int = 50  # of one file, 2**20 bytes each
     megapixels: int = 50  # of one picture; the frames of an animation count together
     pictures: int = 50  # at a time
 

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -30,6 +31,7 @@ from tests.evaluation.helpers import save_tiny
 ROOT = Path(__file__).parents[2]
 PIXELS = np.random.default_rng(0).integers(0, 200, (40, 60, 3)).astype(np.uint8)
 AUTOMATIC = -1
+LIMITS = ("--max-pixels", "4", "--max-upload", "1")
 
 
 class Served:
@@ -41,7 +43,7 @@ class Served:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = command or ("-m", "multifocal_jax.cli.main", "web", "--weights", self.weights, "--max-pixels", "4")
+        command = command or ("-m", "multifocal_jax.cli.main", "web", "--weights", self.weights, *LIMITS)
         settings = {"TMPDIR": str(self.files), "GRADIO_SERVER_PORT": str(self.port), "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             [sys.executable, *command], env=os.environ | settings, stdout=subprocess.PIPE, text=True
@@ -131,6 +133,8 @@ def test_limits_are_one_line(served, tmp_path):
     assert (contents, failed) == ([], "large.png has 2001×2000 pixels; 4 million are allowed here")
     _, _, failed = derained(served, *[tmp_path / "large.png"] * 51)
     assert failed == "51 pictures; 50 are allowed here at a time"
+    for size, status in ((2**20, 200), (2**20 + 1, 413)):
+        assert httpx.post(f"{served.address}gradio_api/upload", files={"files": bytes(size)}).status_code == status
 
 
 def test_frames_count_together(tmp_path):
@@ -284,6 +288,11 @@ def test_in_a_browser(served, browser, tmp_path):
     ).perform()
     time.sleep(1)
     np.testing.assert_allclose(shown(browser, 0.3), after, atol=6)
+
+    find("css selector", "#choice input").click()
+    find("xpath", "//*[@role='option'][contains(., 'photo-derained.jpg')]").click()
+    wide = "return document.querySelector('#slider img').naturalWidth"
+    assert eventually(lambda: browser.execute_script(wide) == PIXELS.shape[1])
 
     for width in (360, 1280):
         metrics = {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": width < 500}
