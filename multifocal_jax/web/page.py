@@ -31,6 +31,7 @@ footer { display: none !important }
 #failed textarea { field-sizing: content; height: auto !important } /* long lines on phones */
 #slider .progress-level-inner { padding: 0 1rem; text-align: center } /* the same */
 .gradio-container { max-width: 72rem !important; margin: auto !important }
+.gradio-container { --checkbox-border-color: var(--neutral-400) } /* almost white on white otherwise */
 """
 
 
@@ -97,7 +98,10 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
                 with gr.Accordion("More settings", open=False):
                     network = gr.Dropdown(names, value=names[0], label="Weights")
                     tile = gr.Dropdown(tiles, value=_AUTOMATIC, label="Tiles", info="Smaller ones need less memory")
-                    ensemble = gr.Checkbox(label="Ensemble", info="Average over 8 flips and rotations: 8 times as slow")
+                    ensemble = gr.Checkbox(
+                        label="Ensemble",
+                        info="Average over 8 flips and rotations, for weights trained with them; 8 times as slow",
+                    )
                 button = gr.Button("Remove the rain", elem_id="derain", variant="primary", interactive=False)
             with gr.Column(scale=3, min_width=280):
                 slider = gr.ImageSlider(
@@ -162,8 +166,6 @@ def serve(
             from gradio.themes import Soft
         except ModuleNotFoundError as error:
             raise WebError(f"the page needs Gradio ({error}): pip install 'multifocal-jax[web]'") from None
-        theme = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-        theme = theme.set(checkbox_border_color="*neutral_400")  # white on white otherwise
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         visits = Visits(Path(folder))
         page = build(Worker(visits, limits), visits, offered)
@@ -173,7 +175,7 @@ def serve(
                 server_port=port,
                 inbrowser=in_browser,
                 max_file_size=f"{limits.megabytes}MB",
-                theme=theme,
+                theme=Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
                 css=_CSS,
                 footer_links=[],
                 run_history=False,
