@@ -33,8 +33,6 @@ footer { display: none !important }
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 .gradio-container { --checkbox-border-color: var(--neutral-400) } /* almost white on white otherwise */
 """
-# On phones it is below the fold. Gradio's own scroll_to_output does nothing here.
-_SHOW_PROGRESS = "() => { document.querySelector('#slider')?.scrollIntoView({block: 'nearest', behavior: 'smooth'}) }"
 
 
 class WebError(UserError):
@@ -130,7 +128,6 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
             concurrency_limit=1,
             api_name="derain",
         )
-        button.click(None, js=_SHOW_PROGRESS, **unseen)
         choice.input(lambda index, sides: sides[index], [choice, sides], slider, **unseen)
         page.unload(end)
     return page.queue(max_size=_WAITING)
