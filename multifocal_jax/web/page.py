@@ -33,6 +33,8 @@ footer { display: none !important }
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 .gradio-container { --checkbox-border-color: var(--neutral-400) } /* almost white on white otherwise */
 """
+# On phones it is below the fold. Smooth scrolling, as by scroll_to_output, is cut short by what appears meanwhile.
+_SHOW_PROGRESS = "() => { document.querySelector('#slider')?.scrollIntoView({block: 'nearest'}) }"
 
 
 class WebError(UserError):
@@ -128,6 +130,7 @@ def build(worker: Worker, visits: Visits, weights: Sequence[str] = ()) -> "gr.Bl
             concurrency_limit=1,
             api_name="derain",
         )
+        button.click(None, js=_SHOW_PROGRESS, **unseen)
         choice.input(lambda index, sides: sides[index], [choice, sides], slider, **unseen)
         page.unload(end)
     return page.queue(max_size=_WAITING)

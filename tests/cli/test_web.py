@@ -31,6 +31,7 @@ from tests.evaluation.helpers import save_tiny
 ROOT = Path(__file__).parents[2]
 PIXELS = np.random.default_rng(0).integers(0, 200, (40, 60, 3)).astype(np.uint8)
 AUTOMATIC = -1
+PHONE = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
 LIMITS = ("--max-pixels", "4", "--max-upload", "1")
 
 
@@ -293,6 +294,10 @@ def test_in_a_browser(served, browser, tmp_path):
     find("xpath", "//*[@role='option'][contains(., 'photo-derained.jpg')]").click()
     wide = "return document.querySelector('#slider img').naturalWidth"
     assert eventually(lambda: browser.execute_script(wide) == PIXELS.shape[1])
+
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    browser.execute_script("scrollTo(0, 0); document.querySelector('#derain').click()")
+    assert eventually(lambda: browser.execute_script("return scrollY > 100"))  # to the progress
 
     for width in (360, 1280):
         metrics = {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": width < 500}
