@@ -12,7 +12,7 @@ from multifocal_jax.errors import UserError
 PathLike = str | os.PathLike[str]
 
 _SECONDS = 30  # between copies of files that grow
-_PACKAGES = {"gs": "'.[gcs]'", "s3": "s3fs"}  # needed for addresses of these kinds
+_PACKAGES = {"gs": "'multifocal-jax[gcs]'", "s3": "s3fs"}  # needed for addresses of these kinds
 
 
 class PathError(UserError):

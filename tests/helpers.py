@@ -11,4 +11,5 @@ NEEDING = [
     ("detection", "cv2", "paper detection street.png -o out"),
     ("demo", "skimage", "train --config demo"),
     ("gcs", "gcsfs", "evaluate --workdir gs://bucket/run"),
+    ("web", "gradio", "web"),
 ]

@@ -25,7 +25,7 @@ PACKAGES = {
     "skimage": "scikit_image",
 }
 OF_VIDEOS = {"video", "video_frames", "video_reading", "tracks"}  # modules that, as interop, are imported when needed
-EXTRAS = {"torch", "onnx", "demo", "metrics", "detection", "gcs", "video", "heif"}
+EXTRAS = {"torch", "onnx", "demo", "metrics", "detection", "gcs", "video", "heif", "web"}
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -65,5 +65,5 @@ def test_commands_name_the_extra_that_they_lack(tmp_path, monkeypatch, extra, mo
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     with pytest.raises(UserError) as refused:
         run(command.split())
-    assert f"pip install '.[{extra}]'" in str(refused.value)
+    assert f"pip install 'multifocal-jax[{extra}]'" in str(refused.value)
     assert "\n" not in str(refused.value)

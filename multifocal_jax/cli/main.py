@@ -15,7 +15,7 @@ from multifocal_jax.cli.machine import use_large_pages
 # `run(arguments)`, which returns the exit status; nothing heavy may be imported before that is called.
 COMMANDS = (
     *("derain", "train", "evaluate", "convert", "verify", "export"),
-    *("data", "rain", "paper", "cost", "release"),
+    *("data", "rain", "paper", "cost", "release", "web"),
 )
 
 

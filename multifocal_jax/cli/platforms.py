@@ -37,7 +37,7 @@ def _advice(asked: str, reason: str) -> str:
         extra = _EXTRAS.get(meant)
         slip = f"; did you mean {meant!r}?" if meant and meant != name else ""
         if extra and not any(map(find_spec, _PLUGINS[extra])):
-            brings = f"he extra {extra} brings it: pip install '.[{extra}]'"
+            brings = f"he extra {extra} brings it: pip install 'multifocal-jax[{extra}]'"
             return f"{slip} T{brings}" if slip else f"; t{brings}"
         if slip:
             return slip

@@ -30,7 +30,7 @@ def photographs(names: Iterable[str]) -> list[Path]:
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise DataError(
-            "the demo takes its photographs from scikit-image, which is not installed: pip install '.[demo]'"
+            "the demo's photographs are those of scikit-image, which is missing: pip install 'multifocal-jax[demo]'"
         )
     folder = Path(spec.origin).parent / "data"
     files = [folder / name for name in names]

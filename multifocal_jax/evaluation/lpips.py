@@ -31,7 +31,7 @@ def open_lpips() -> Callable[[np.ndarray, np.ndarray | None], float]:
         )
     except ImportError as error:
         raise MetricError(
-            f"LPIPS needs {error.name}; install it with: pip install '.[metrics]', or leave lpips out"
+            f"LPIPS needs {error.name}: pip install 'multifocal-jax[metrics]', or leave lpips out"
         ) from None
     except RuntimeError as error:  # torchvision's operators are built for another PyTorch
         raise MetricError(

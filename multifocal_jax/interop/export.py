@@ -95,7 +95,7 @@ def export_onnx(
 
         from multifocal_jax.interop.onnx_graph import build_onnx
     except ImportError as error:
-        raise ExportError(f"writing ONNX needs onnx and onnxruntime ({error}): pip install '.[onnx]'") from None
+        raise ExportError(f"ONNX needs onnx and onnxruntime ({error}): pip install 'multifocal-jax[onnx]'") from None
 
     multiple = weights.model.multiple
     if size is not None and min(size) < multiple:

@@ -22,7 +22,7 @@ def require_torch(what: str, instead: str = "") -> None:
         import torch  # noqa: F401
     except ImportError:
         alternative = f", or {instead}" if instead else ""
-        raise ConversionError(f"{what} needs PyTorch: pip install '.[torch]'{alternative}") from None
+        raise ConversionError(f"{what} needs PyTorch: pip install 'multifocal-jax[torch]'{alternative}") from None
 
 
 def to_torch(images: np.ndarray) -> "torch.Tensor":

@@ -205,21 +205,31 @@ def derain_files(
 
 
 def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> bytes:
-    """De-rain the contents of a picture file, called `name` in errors.
+    """Like `derain_contents`, without the pictures and without progress."""
+    return derain_contents(derain, data, name, kind)[0]
 
-    `kind` is Pillow's name of the format to write; empty keeps the file's.
+
+def derain_contents(
+    derain: Derain, data: bytes, name: str, kind: str = "", target: str = "", *, progress: bool = False
+) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """De-rain the contents of a picture file.
+
+    Args:
+        derain: a `Derainer`.
+        data: the file's contents.
+        name: what errors call the file.
+        kind: Pillow's name of the format to write; empty keeps the file's.
+        target: what errors call the file to write; empty means `name`.
+        progress: whether animations show a bar on stderr.
+
+    Returns:
+        The file to write, and the (first) picture before and after, (H, W, 3) uint8 or uint16 RGB.
 
     Raises:
         PhotographError: see `read_photograph` and `derain_animation`.
         OutputError: see `encode_photograph` and `encode_animation`.
     """
-    return _derain_contents(derain, data, name, kind, name, progress=False)[0]
-
-
-def _derain_contents(
-    derain: Derain, data: bytes, name: str, kind: str, target: str, *, progress: bool
-) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """De-rain a file's contents; returns the file to write, and the (first) picture before and after."""
+    target = target or name
     if is_animation(data):
         animation = derain_animation(derain, data, name, progress=progress)
         contents = encode_animation(animation, kind or animation.format, target)
@@ -257,7 +267,7 @@ def _derain_picture(derain: Derain, job: Job, progress: bool) -> tuple[np.ndarra
     """De-rain a picture file; returns the picture before and after."""
     data = job.source.read_bytes()
     kind = "" if job.target.suffix.lower() == job.source.suffix.lower() else format_of(job.target)
-    contents, before, after = _derain_contents(derain, data, str(job.source), kind, str(job.target), progress=progress)
+    contents, before, after = derain_contents(derain, data, str(job.source), kind, str(job.target), progress=progress)
     make_folder(job.target.parent)
     write_whole(job.target, lambda file: file.write(contents))
     if job.comparison:

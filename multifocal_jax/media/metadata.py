@@ -39,6 +39,8 @@ def make_exif_true(exif: Image.Exif, size: tuple[int, int], turned: bool) -> Non
     for directory, *tags in _SIDES_IN_EXIF:
         if directory is not None and ExifTags.IFD.Exif not in exif:
             continue  # asking for it would make it
+        if directory == ExifTags.IFD.Interop and directory not in exif.get_ifd(ExifTags.IFD.Exif):
+            continue  # Pillow 12 would raise KeyError
         entries = exif if directory is None else exif.get_ifd(directory)
         for tag, side in zip(tags, size, strict=True):
             if tag in entries:

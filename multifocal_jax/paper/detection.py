@@ -42,7 +42,7 @@ def people_detector(threshold: float = 0.0) -> Detector:
     try:
         import cv2  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise DetectionError("detection needs OpenCV; install it with: pip install '.[detection]'") from None
+        raise DetectionError("detection needs OpenCV: pip install 'multifocal-jax[detection]'") from None
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
 

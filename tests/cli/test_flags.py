@@ -161,8 +161,8 @@ def test_a_reader_that_has_seen_enough():
 @pytest.mark.parametrize(
     ("asked", "command", "advice"),
     [
-        ("cuda", "derain a.png -o b.png", "; the extra cuda brings it: pip install '.[cuda]'"),
-        ("tpv", "cost", "; did you mean 'tpu'? The extra tpu brings it: pip install '.[tpu]'"),
+        ("cuda", "derain a.png -o b.png", "; the extra cuda brings it: pip install 'multifocal-jax[cuda]'"),
+        ("tpv", "cost", "; did you mean 'tpu'? The extra tpu brings it: pip install 'multifocal-jax[tpu]'"),
     ],
 )
 def test_a_platform_that_is_not_there(asked, command, advice, tmp_path):

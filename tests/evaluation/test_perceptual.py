@@ -132,5 +132,5 @@ def test_lpips_that_cannot_be_had(torchmetrics, monkeypatch):
     with pytest.raises(MetricError, match=r"AlexNet's weights.*no network.*at /cache/checkpoints/alexnet-.*\.pth"):
         open_measures(["lpips"], truth=True)
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(MetricError, match=r"needs torchvision; install it with: pip install '\.\[metrics\]'"):
+    with pytest.raises(MetricError, match=r"needs torchvision: pip install 'multifocal-jax\[metrics\]'"):
         open_measures(["lpips"], truth=True)

@@ -51,7 +51,7 @@ def test_drawing():
 
 def test_without_opencv(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(DetectionError, match=r"install it with: pip install '\.\[detection\]'"):
+    with pytest.raises(DetectionError, match=r"OpenCV: pip install 'multifocal-jax\[detection\]'"):
         people_detector()
 
 
