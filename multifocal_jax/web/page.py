@@ -30,6 +30,7 @@ footer { display: none !important }
 #download .label-clear-button { display: none } /* results cannot be taken back */
 #failed textarea { field-sizing: content; height: auto !important } /* long lines on phones */
 #slider .progress-level-inner { padding: 0 1rem; text-align: center } /* the same */
+#slider { min-height: 20rem } /* else phones jump back up while the picture is exchanged */
 .gradio-container { max-width: 72rem !important; margin: auto !important }
 .gradio-container { --checkbox-border-color: var(--neutral-400) } /* almost white on white otherwise */
 """

@@ -296,8 +296,12 @@ def test_in_a_browser(served, browser, tmp_path):
     assert eventually(lambda: browser.execute_script(wide) == PIXELS.shape[1])
 
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    picture = "return document.querySelector('#slider img')?.src ?? ''"
+    before = browser.execute_script(picture)
     browser.execute_script("scrollTo(0, 0); document.querySelector('#derain').click()")
     assert eventually(lambda: browser.execute_script("return scrollY > 100"))  # to the progress
+    assert eventually(lambda: browser.execute_script(picture) not in ("", before))
+    assert browser.execute_script("return scrollY > 100")  # and stays there when the result comes
 
     for width in (360, 1280):
         metrics = {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": width < 500}
