@@ -34,7 +34,7 @@ def test_the_default_weights_take_rain_away(default, rain, gain):
     assert score(default(rainy), clean).psnr > score(rainy, clean).psnr + gain
 
 
-def test_the_default_weights_leave_a_photograph_without_rain_alone(default), version 1:
+def test_the_default_weights_leave_a_photograph_without_rain_alone(default):
     _, clean = part("light")
     assert score(default(clean), clean).psnr >= 38
     unharmed = load_weights(find_weights()).record["scores"][-1]
