@@ -1,5 +1,6 @@
 """Both CSSABs (sections 3.2 and 3.3) from their parameters, in the cheapest order of computation."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -8,8 +9,9 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.fast.convolution import convolve
-from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.extent import Extent
 from multifocal_jax.fast.pooling import pool_phases, pool_recalibrated, spatial_pyramid_pool
+from multifocal_jax.fast.rows import is_large, large_strip_height, map_rows
 from multifocal_jax.fast.spatial_attention import add_spatial_attention
 from multifocal_jax.ops import channel_attention_maps, recalibrate, spatial_attention, spatial_attention_maps
 
@@ -20,10 +22,7 @@ Small = Float[Array, "b h2 w2 c"]
 
 def convolution(params: Params, x: Float[Array, "b h w c"], stride: int = 1, extent: Extent | None = None) -> Array:
     """`models.layers.Conv`, which sees zeros in the padding of a padded map."""
-    kernel, bias = params["kernel"], params["bias"]
-    if kernel.shape[0] == 3 and stride == 1:  # stride 2 ends at the picture's last pixel
-        x = zero_beyond(x, extent)
-    return convolve(x, kernel, bias, stride)
+    return convolve(x, params["kernel"], params["bias"], stride, extent)
 
 
 def spatial_cssab(
@@ -88,8 +87,28 @@ def channel_cssab(
         value = convolution(params["value"], large, extent=of_large)
         return large + jnp.einsum("bhwi,bij->bhwj", value, mixing)
     kernel, bias = _matrix(params["value"])  # (F W + b) A = F (W A) + b A
-    mixed = jnp.einsum("bhwi,bij->bhwj", large, kernel @ mixing)
-    return large + (mixed + (bias @ mixing)[:, None, None])
+    return _add_mixed(large, kernel @ mixing, bias @ mixing)
+
+
+@jax.custom_vjp
+def _add_mixed(x: Large, mixing: Float[Array, "b c c"], bias: Float[Array, "b c"]) -> Large:
+    """F + F A + b, on a CPU in place where a large F is not needed any more."""
+    b, h, w, c = x.shape
+    if not is_large(x, c):
+        return _mix(x, mixing, bias)
+    rows = large_strip_height(h, b * w * c)
+
+    def strips(x: Large, *rest: Array) -> Large:
+        return map_rows(lambda _, strip: _mix(strip, *rest), x, rows)
+
+    return jax.lax.platform_dependent(x, mixing, bias, cpu=strips, default=_mix)
+
+
+def _mix(x: Large, mixing: Float[Array, "b c c"], bias: Float[Array, "b c"]) -> Large:
+    return x + (jnp.einsum("bhwi,bij->bhwj", x, mixing) + bias[:, None, None])
+
+
+_add_mixed.defvjp(partial(jax.vjp, _mix), lambda pull, gradient: pull(gradient))
 
 
 def _matrix(params: Params) -> tuple[Float[Array, "c f"], Float[Array, " f"]]:
