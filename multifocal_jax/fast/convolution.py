@@ -55,28 +55,25 @@ def convolve(
     return _convolve(stride, x, kernel, extent) + bias[None, None, None]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def convolve_relu(
-    stride: int, x: Map, kernel: Kernel, bias: Float[Array, " f"], extent: Extent | None = None
+    x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1, extent: Extent | None = None
 ) -> Float[Array, "b h2 w2 f"]:
-    """ReLU of `convolve`, of which nothing but the result of a large map is stored."""
-    layers = partial(_layers, stride)
-    if not _is_cut(stride, x, kernel):
-        return layers(x, kernel, bias, extent)
+    """ReLU of `convolve`; where a large map is not differentiated, nothing but the result is stored."""
+
+    def layers(x: Map, kernel: Kernel, bias: Array, extent: Extent | None) -> Small:
+        return jax.nn.relu(convolve(x, kernel, bias, stride, extent))
 
     def strips(x: Map, kernel: Kernel, bias: Array, extent: Extent | None) -> Small:
         return _strips(stride, x, kernel, extent, lambda strip: jax.nn.relu(strip + bias[None, None, None]))
 
-    return jax.lax.platform_dependent(x, kernel, bias, extent, cpu=strips, default=layers)
+    def by_platform(*given: Any) -> Small:
+        return jax.lax.platform_dependent(*given, cpu=strips, default=layers)
 
-
-def _layers(stride: int, x: Map, kernel: Kernel, bias: Float[Array, " f"], extent: Extent | None) -> Small:
-    return jax.nn.relu(convolve(x, kernel, bias, stride, extent))
-
-
-convolve_relu.defvjp(
-    lambda stride, *given: jax.vjp(partial(_layers, stride), *given), lambda _, pull, gradient: pull(gradient)
-)
+    if not _is_cut(stride, x, kernel):
+        return layers(x, kernel, bias, extent)
+    run = jax.custom_vjp(by_platform)
+    run.defvjp(partial(jax.vjp, layers), lambda pull, gradient: pull(gradient))
+    return run(x, kernel, bias, extent)
 
 
 def convolve_rows(x: Map, kernel: Float[Array, "3 3 c f"], cpu: bool) -> Float[Array, "b h-2 w f"]:

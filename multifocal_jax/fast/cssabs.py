@@ -18,6 +18,7 @@ from multifocal_jax.ops import channel_attention_maps, recalibrate, spatial_atte
 Params = Any  # of a block, with the names of `models`
 Large = Float[Array, "b h w c"]
 Small = Float[Array, "b h2 w2 c"]
+Levels = list[Float[Array, "b _ _ c"]]
 
 
 def convolution(params: Params, x: Float[Array, "b h w c"], stride: int = 1, extent: Extent | None = None) -> Array:
@@ -25,34 +26,52 @@ def convolution(params: Params, x: Float[Array, "b h w c"], stride: int = 1, ext
     return convolve(x, params["kernel"], params["bias"], stride, extent)
 
 
-def spatial_cssab(
-    config: ModelConfig, params: Params, large: Large, small: Small, of_large: Extent | None, of_small: Extent | None
-) -> Large:
-    """`models.spatial_cssab.SpatialCSSAB` (eqs. 4 and 5): keys and values are pooled before they are projected.
+def spatial_cssabs(
+    config: ModelConfig,
+    params: list[Params],
+    larges: Levels,
+    smalls: Levels,
+    of_larges: list[Extent | None],
+    of_smalls: list[Extent | None],
+) -> Levels:
+    """`models.spatial_cssab.SpatialCSSAB` (eqs. 4 and 5) of all levels: keys and values are pooled, then projected.
 
     Args:
         config: the architecture.
-        params: of the block.
-        large: (B, H, W, C).
-        small: (B, H2, W2, C).
-        of_large: extent of the pictures in it, where it is padded.
-        of_small: likewise.
+        params: of every level's block.
+        larges: (B, H, W, C) of every level.
+        smalls: (B, H2, W2, C), likewise.
+        of_larges: extents of the pictures in them, where they are padded.
+        of_smalls: likewise.
 
     Returns:
-        (B, H, W, C).
+        (B, H, W, C) of every level.
     """
+    levels = list(zip(params, larges, smalls, of_larges, of_smalls, strict=True))
     if config.projection_kernel != 1:  # cannot pool before projecting
-        query = recalibrate(convolution(params["query"], large, extent=of_large))
-        key, value = (
-            spatial_pyramid_pool(
-                recalibrate(convolution(params[name], small, extent=of_small)), config.spp_sizes, of_small
-            )
-            for name in ("key", "value")
-        )
-        return large + spatial_attention(spatial_attention_maps(query, key), value)
-    pooled = pool_phases(small, config.spp_sizes, of_small)
-    key, value = (pool_recalibrated(pooled, *_matrix(params[name])) for name in ("key", "value"))
-    return add_spatial_attention(large, *_matrix(params["query"]), key, value)
+        return [_spatial_cssab_of_maps(config, *level) for level in levels]
+    pooled = [pool_phases(small, config.spp_sizes, extent) for *_, small, _, extent in levels]
+    # One product for all levels. So no map is changed in place, and copied for that, before all have been pooled.
+    stacked = jax.tree.map(lambda *values: jnp.stack(values), *pooled)
+    keys, values = (
+        jax.vmap(pool_recalibrated)(stacked, *map(jnp.stack, zip(*(_matrix(of[name]) for of in params), strict=True)))
+        for name in ("key", "value")
+    )
+    return [
+        add_spatial_attention(large, *_matrix(of_level["query"]), key, value)
+        for of_level, large, key, value in zip(params, larges, keys, values, strict=True)
+    ]
+
+
+def _spatial_cssab_of_maps(
+    config: ModelConfig, params: Params, large: Large, small: Small, of_large: Extent | None, of_small: Extent | None
+) -> Large:
+    query = recalibrate(convolution(params["query"], large, extent=of_large))
+    key, value = (
+        spatial_pyramid_pool(recalibrate(convolution(params[name], small, extent=of_small)), config.spp_sizes, of_small)
+        for name in ("key", "value")
+    )
+    return large + spatial_attention(spatial_attention_maps(query, key), value)
 
 
 def channel_cssab(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.fast.convolution import convolve_relu
-from multifocal_jax.fast.cssabs import Params, channel_cssab, convolution, spatial_cssab
+from multifocal_jax.fast.cssabs import Params, channel_cssab, convolution, spatial_cssabs
 from multifocal_jax.fast.extent import Extent, zero_beyond
 from multifocal_jax.fast.residual import residual_block
 from multifocal_jax.fast.resize import upsample_bilinear
@@ -115,7 +115,7 @@ class _Blocks:
                 for level, x in enumerate(features)
             ]
         down = [
-            convolve_relu(2, x, *(params[f"down_{level}"][name] for name in ("kernel", "bias")), self.extent(x))
+            convolve_relu(x, *(params[f"down_{level}"][name] for name in ("kernel", "bias")), 2, self.extent(x))
             for level, x in enumerate(features)
         ]
         mixed = self.interaction(params.get("channel", {}), down, "channel")
@@ -134,15 +134,14 @@ class _Blocks:
         if mode in ("spatial", "channel") and mode != kind:
             return features
         neighbours = features if mode == "single_scale" else [*features[1:], features[-1]]
-        block = spatial_cssab if kind == "spatial" else channel_cssab
-        results = []
-        for level, (large, small) in enumerate(zip(features, neighbours, strict=True)):
-            of_level = params[f"level_{level}"]
-            if mode == "convolution":
-                results.append(self.convolution_interaction(of_level, large, small))
-            else:
-                results.append(block(self.config, of_level, large, small, self.extent(large), self.extent(small)))
-        return results
+        of_levels = [params[f"level_{level}"] for level in range(len(features))]
+        given = of_levels, features, neighbours
+        if mode == "convolution":
+            return list(map(self.convolution_interaction, *given))
+        given = *given, list(map(self.extent, features)), list(map(self.extent, neighbours))
+        if kind == "spatial":
+            return spatial_cssabs(self.config, *given)
+        return list(map(partial(channel_cssab, self.config), *given))
 
     def convolution_interaction(
         self, params: Params, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]

@@ -124,6 +124,8 @@ def _merge_strips(
     large, *others = features
     b, h, w, _ = large.shape
     in_place = cpu and is_large(large, large.shape[-1])
+    if shallow is not None and not in_place:
+        large, shallow = large + shallow, None
 
     def strip(first: Array, window: Array) -> Array:
         rows = window.shape[1] - 2

@@ -50,13 +50,17 @@ def test_convolve_pads_as_pytorch_does(rng, size, stride):
 def test_convolve_large_maps(rng, monkeypatch, stride, strip):
     cut_every_map(monkeypatch, strip)
     x, kernel, bias = (rng.standard_normal(shape) for shape in ((2, 22, 14, 3), (3, 3, 3, 5), (5,)))
-    expected = functional.conv2d(to_torch(x), kernel_to_torch(kernel), to_torch(bias), stride=stride, padding=1)
+    torch_x = to_torch(x).requires_grad_()
+    result = functional.conv2d(torch_x, kernel_to_torch(kernel), to_torch(bias), stride=stride, padding=1)
+    (of_x,) = torch.autograd.grad(functional.relu(result).sum(), [torch_x])
+    expected = channels_last(result.detach())
     with jax.enable_x64(True):
-        given = [jnp.asarray(value) for value in (x, kernel, bias)]
-        ours = convolution.convolve(*given, stride)
-        without_negatives = convolution.convolve_relu(stride, *given)
-    np.testing.assert_allclose(ours, channels_last(expected), atol=1e-12)
-    np.testing.assert_allclose(without_negatives, channels_last(functional.relu(expected)), atol=1e-12)
+        x, kernel, bias = (jnp.asarray(value) for value in (x, kernel, bias))
+        np.testing.assert_allclose(convolution.convolve(x, kernel, bias, stride), expected, atol=1e-12)
+        without_negatives = convolution.convolve_relu(x, kernel, bias, stride)
+        np.testing.assert_allclose(without_negatives, np.maximum(expected, 0), atol=1e-12)
+        ours = jax.grad(lambda x: jnp.sum(convolution.convolve_relu(x, kernel, bias, stride)))(x)
+        np.testing.assert_allclose(ours, channels_last(of_x), atol=1e-12)
 
 
 @pytest.mark.parametrize("strip", [1, 300, 9999])  # two rows, six, which do not divide the height, all rows
