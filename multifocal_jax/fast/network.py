@@ -115,7 +115,9 @@ class _Blocks:
                 for level, x in enumerate(features)
             ]
         down = [
-            convolve_relu(x, *(params[f"down_{level}"][name] for name in ("kernel", "bias")), 2, self.extent(x))
+            convolve_relu(
+                x, *(params[f"down_{level}"][name] for name in ("kernel", "bias")), stride=2, extent=self.extent(x)
+            )
             for level, x in enumerate(features)
         ]
         mixed = self.interaction(params.get("channel", {}), down, "channel")
