@@ -9,6 +9,7 @@ import pytest
 
 from multifocal_jax import networks
 from multifocal_jax.config import ModelConfig
+from multifocal_jax.fast import rows
 from multifocal_jax.models import initial_parameters
 from multifocal_jax.networks import build_network
 
@@ -45,6 +46,20 @@ def test_implementations_agree_and_so_do_their_gradients(rng, config):
             for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, float(jnp.abs(theirs).max())))
         assert np.abs(alone - image).max() > 0.01
+
+
+def test_they_agree_on_large_maps(rng, monkeypatch):
+    monkeypatch.setattr(rows, "_LARGE", 4 * 16 * 24)  # as many numbers as the large level has
+    monkeypatch.setattr(rows, "_LARGE_STRIP", 4 * 6 * 24)
+    config = SMALL(modules=2, residual_blocks=2, levels=3)
+    with jax.enable_x64(True):
+        params, image = initial_parameters(config, 0, jnp.float64), jnp.asarray(rng.random((1, 16, 24, 3)))
+        expected = build_network(config, "reference", dtype=jnp.float64).apply({"params": params}, image)
+        batch = np.pad(image, ((0, 0), (0, 8), (0, 8), (0, 0)), constant_values=np.nan)
+        network = jax.jit(build_network(config, dtype=jnp.float64).apply)
+        ours = network({"params": params}, batch, np.array(image.shape[1:3], np.int32))
+        np.testing.assert_allclose(ours[:, :-8, :-8], expected, rtol=0, atol=1e-12)
+        assert np.abs(expected - image).max() > 0.01
 
 
 @pytest.mark.parametrize("condition", [{"devices": 2}, {"open_shape": True}])

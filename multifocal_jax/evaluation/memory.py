@@ -10,9 +10,10 @@ import psutil
 from jax.stages import Compiled
 
 # What a run on a CPU needs beyond XLA's plan: operands that convolutions pack, and what the threads' heaps do not
-# return. The process grew by 80 MB more than a plan of 226 MB, by 141, 266 and 265 MB more than 879, 1,315 and 2,543
-# with two threads; by 106, 265 and 314 MB more than 879 with 1, 8 and 32, and by 418 MB more than 1,315 with 8 virtual
-# devices (`general-small`, 2026-11-28).
+# return. The process grew by 47, 47, 40, 70 and 29 MB more than plans of 179, 485, 687, 1,288 and 4,906 MB with two
+# threads. When convolutions did not work by strips it grew by 141 MB more than a plan of 879 MB with two threads, by
+# 106, 265 and 314 MB more with 1, 8 and 32, and by 418 MB more than 1,315 with 8 virtual devices (`general-small`,
+# 2026-11-28).
 _BESIDE_PLAN, _BESIDE, _BESIDE_THREAD, _MOST_THREADS = 0.1, 80_000_000, 40_000_000, 16
 _PATIENCE = (5, 0.1)  # further looks, seconds before each: XLA frees a run's memory a moment after its result is ready
 

@@ -3,13 +3,23 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from multifocal_jax.fast.extent import Extent, zero_beyond
 from multifocal_jax.fast.phases import join_phases
-from multifocal_jax.fast.rows import map_rows, strip_height, take_rows, take_rows_around, whole_strip_height
+from multifocal_jax.fast.rows import (
+    is_large,
+    large_strip_height,
+    map_rows,
+    strip_height,
+    take_rows,
+    take_rows_around,
+    whole_strip_height,
+)
 from multifocal_jax.fast.winograd import transform_kernel, winograd_rows
 
 Map = Float[Array, "b h w c"]
@@ -24,7 +34,9 @@ _FEWEST_CHANNELS = 16
 _MANY_PRODUCTS = 8192
 
 
-def convolve(x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1) -> Float[Array, "b h2 w2 f"]:
+def convolve(
+    x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1, extent: Extent | None = None
+) -> Float[Array, "b h2 w2 f"]:
     """2-D convolution, zero-padded by k // 2 on every side, as PyTorch's `Conv2d(padding=k // 2)`.
 
     Args:
@@ -32,6 +44,7 @@ def convolve(x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1) 
         kernel: (k, k, C, F), k odd; 1×1 at stride 1 is computed as a matrix product.
         bias: (F,).
         stride: 1 or 2.
+        extent: of the picture in x, where x is padded; the padding counts as zeros.
 
     Returns:
         (B, ⌈H / stride⌉, ⌈W / stride⌉, F).
@@ -39,7 +52,28 @@ def convolve(x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1) 
     size = kernel.shape[0]
     if size == 1 and stride == 1:
         return jnp.einsum("bhwc,cf->bhwf", x, kernel[0, 0]) + bias[None, None, None]
-    return _convolve(stride, x, kernel) + bias[None, None, None]
+    return _convolve(stride, x, kernel, extent) + bias[None, None, None]
+
+
+def convolve_relu(
+    x: Map, kernel: Kernel, bias: Float[Array, " f"], stride: int = 1, extent: Extent | None = None
+) -> Float[Array, "b h2 w2 f"]:
+    """ReLU of `convolve`; where a large map is not differentiated, nothing but the result is stored."""
+
+    def layers(x: Map, kernel: Kernel, bias: Array, extent: Extent | None) -> Small:
+        return jax.nn.relu(convolve(x, kernel, bias, stride, extent))
+
+    def strips(x: Map, kernel: Kernel, bias: Array, extent: Extent | None) -> Small:
+        return _strips(stride, x, kernel, extent, lambda strip: jax.nn.relu(strip + bias[None, None, None]))
+
+    def by_platform(*given: Any) -> Small:
+        return jax.lax.platform_dependent(*given, cpu=strips, default=layers)
+
+    if not _is_cut(stride, x, kernel):
+        return layers(x, kernel, bias, extent)
+    run = jax.custom_vjp(by_platform)
+    run.defvjp(partial(jax.vjp, layers), lambda pull, gradient: pull(gradient))
+    return run(x, kernel, bias, extent)
 
 
 def convolve_rows(x: Map, kernel: Float[Array, "3 3 c f"], cpu: bool) -> Float[Array, "b h-2 w f"]:
@@ -68,19 +102,54 @@ def _padded_convolution(x: Map, kernel: Kernel, stride: int, padding: tuple[tupl
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=dimensions)
 
 
-def _forward(stride: int, x: Map, kernel: Kernel) -> Small:
+def _forward(stride: int, x: Map, kernel: Kernel, extent: Extent | None = None) -> Small:
+    whole = partial(_whole, stride)
+    if not _is_cut(stride, x, kernel):
+        return whole(x, kernel, extent)
+    return jax.lax.platform_dependent(x, kernel, extent, cpu=partial(_strips, stride), default=whole)
+
+
+def _is_cut(stride: int, x: Map, kernel: Kernel) -> bool:
+    return kernel.shape[0] == 3 and is_large(x, max(kernel.shape[2:])) and x.shape[1] % stride == 0
+
+
+def _whole(stride: int, x: Map, kernel: Kernel, extent: Extent | None = None) -> Small:
+    if stride == 1:  # at stride 2 it ends at the picture's last pixel
+        x = zero_beyond(x, extent)
     return _direct(x, kernel, stride, kernel.shape[0] // 2)
+
+
+def _strips(
+    stride: int,
+    x: Map,
+    kernel: Kernel,
+    extent: Extent | None = None,
+    finish: Callable[[Array], Array] = lambda strip: strip,
+) -> Small:
+    b, h, w, _ = x.shape
+    rows = large_strip_height(h // stride, b * w * stride * max(kernel.shape[2:]))
+
+    def strip(first: Array, _: Array) -> Array:
+        window = take_rows_around(x, first * stride, rows * stride, extent)
+        return finish(_direct(window[:, : 3 + (rows - 1) * stride], kernel, stride, 0))
+
+    return map_rows(strip, jax.lax.empty((b, h // stride, -(-w // stride), kernel.shape[-1]), x.dtype), rows)
 
 
 _convolve = jax.custom_vjp(_forward, nondiff_argnums=(0,))  # `convolve` without bias
 
 
-def _keep_inputs(stride: int, x: Map, kernel: Kernel) -> tuple[Small, tuple[Map, Kernel]]:
-    return _forward(stride, x, kernel), (x, kernel)
+def _keep_inputs(stride: int, x: Map, kernel: Kernel, extent: Extent | None) -> tuple[Small, Any]:
+    return _forward(stride, x, kernel, extent), (x, kernel, extent)
 
 
-def _gradients(stride: int, saved: tuple[Map, Kernel], gradient: Small) -> tuple[Map, Kernel]:
-    x, kernel = saved
+def _gradients(stride: int, saved: Any, gradient: Small) -> tuple[Map, Kernel, None]:
+    x, kernel, extent = saved
+    dx, d_kernel = _gradients_of_all(stride, zero_beyond(x, extent), kernel, gradient)
+    return zero_beyond(dx, extent), d_kernel, None
+
+
+def _gradients_of_all(stride: int, x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kernel]:
     plain = partial(_plain_gradients, stride)
     if not _has_quick_gradients(stride, x, kernel):
         return plain(x, kernel, gradient)
@@ -92,7 +161,7 @@ _convolve.defvjp(_keep_inputs, _gradients)
 
 
 def _plain_gradients(stride: int, x: Map, kernel: Kernel, gradient: Small) -> tuple[Map, Kernel]:
-    return jax.vjp(partial(_forward, stride), x, kernel)[1](gradient)
+    return jax.vjp(partial(_whole, stride), x, kernel)[1](gradient)
 
 
 def _has_quick_gradients(stride: int, x: Map, kernel: Kernel) -> bool:

@@ -10,8 +10,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ModelConfig
-from multifocal_jax.fast.cssabs import Params, channel_cssab, convolution, spatial_cssab
+from multifocal_jax.fast.convolution import convolve_relu
+from multifocal_jax.fast.cssabs import Params, channel_cssab, convolution, spatial_cssabs
 from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.residual import residual_block
 from multifocal_jax.fast.resize import upsample_bilinear
 from multifocal_jax.fast.scales import add_shuffled, merge_scales
 from multifocal_jax.ops import average_downsample, background, check_images, gaussian_downsample
@@ -69,9 +71,7 @@ class _Blocks:
     def residual(self, params: Params, image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
         entrance = self.entrance(params["entrance"], image)
         features = self.modules([params[f"module_{n}"] for n in range(self.config.modules)], entrance)
-        if self.config.global_skip:
-            features = [x + shallow for x, shallow in zip(features, entrance, strict=True)]
-        return self.fusion(params["fusion"], features)
+        return self.fusion(params["fusion"], features, entrance if self.config.global_skip else None)
 
     def entrance(self, params: Params, image: Float[Array, "b h w 3"]) -> Features:
         scales = [image]
@@ -114,7 +114,12 @@ class _Blocks:
                 self.residual_block(params[f"residual_{n}a_{level}"], params[f"residual_{n}b_{level}"], x)
                 for level, x in enumerate(features)
             ]
-        down = [jax.nn.relu(self.convolution(params[f"down_{level}"], x, 2)) for level, x in enumerate(features)]
+        down = [
+            convolve_relu(
+                x, *(params[f"down_{level}"][name] for name in ("kernel", "bias")), stride=2, extent=self.extent(x)
+            )
+            for level, x in enumerate(features)
+        ]
         mixed = self.interaction(params.get("channel", {}), down, "channel")
         up = [
             add_shuffled(x, small, *(params[f"up_{level}"][name] for name in ("kernel", "bias")), self.extent(small))
@@ -123,22 +128,22 @@ class _Blocks:
         return self.interaction(params.get("spatial", {}), up, "spatial")
 
     def residual_block(self, first: Params, second: Params, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return x + self.convolution(second, jax.nn.relu(self.convolution(first, x)))
+        weights = (first["kernel"], first["bias"], second["kernel"], second["bias"])
+        return residual_block(x, weights, self.extent(x))
 
     def interaction(self, params: Params, features: Features, kind: Literal["spatial", "channel"]) -> Features:
         mode = self.config.interaction
         if mode in ("spatial", "channel") and mode != kind:
             return features
         neighbours = features if mode == "single_scale" else [*features[1:], features[-1]]
-        block = spatial_cssab if kind == "spatial" else channel_cssab
-        results = []
-        for level, (large, small) in enumerate(zip(features, neighbours, strict=True)):
-            of_level = params[f"level_{level}"]
-            if mode == "convolution":
-                results.append(self.convolution_interaction(of_level, large, small))
-            else:
-                results.append(block(self.config, of_level, large, small, self.extent(large), self.extent(small)))
-        return results
+        of_levels = [params[f"level_{level}"] for level in range(len(features))]
+        given = of_levels, features, neighbours
+        if mode == "convolution":
+            return list(map(self.convolution_interaction, *given))
+        given = *given, list(map(self.extent, features)), list(map(self.extent, neighbours))
+        if kind == "spatial":
+            return spatial_cssabs(self.config, *given)
+        return list(map(partial(channel_cssab, self.config), *given))
 
     def convolution_interaction(
         self, params: Params, large: Float[Array, "b h w c"], small: Float[Array, "b h2 w2 c"]
@@ -146,7 +151,11 @@ class _Blocks:
         up = upsample_bilinear(small, large.shape[1] // small.shape[1], self.extent(small))
         return large + jax.nn.relu(self.convolution(params["conv"], jnp.concatenate([large, up], axis=-1)))
 
-    def fusion(self, params: Params, features: Features) -> Float[Array, "b h w 3"]:
+    def fusion(self, params: Params, features: Features, entrance: Features | None) -> Float[Array, "b h w 3"]:
         weights = (params["merge"][name] for name in ("kernel", "bias"))
-        merged = merge_scales(features, *weights, self.extent(features[0]))
+        extent, shallow = self.extent(features[0]), None
+        if entrance is not None:
+            shallow, *others = entrance
+            features = [features[0], *(x + y for x, y in zip(features[1:], others, strict=True))]
+        merged = merge_scales(features, *weights, extent, shallow)
         return self.convolution(params["residual"], merged)

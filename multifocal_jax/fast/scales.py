@@ -15,7 +15,16 @@ from multifocal_jax.fast.convolution import convolve, convolve_rows
 from multifocal_jax.fast.extent import Extent, zero_beyond
 from multifocal_jax.fast.phases import by_phase, join_phases, split_phases
 from multifocal_jax.fast.resize import upsample_bilinear, upsample_columns, upsample_rows
-from multifocal_jax.fast.rows import CPU_STRIP, STRIP, map_rows, strip_height, take_rows_around
+from multifocal_jax.fast.rows import (
+    CPU_STRIP,
+    STRIP,
+    is_large,
+    large_strip_height,
+    map_rows,
+    map_rows_around,
+    strip_height,
+    take_rows_around,
+)
 
 Map = Float[Array, "b h w c"]
 Small = Float[Array, "b h/2 w/2 c"]
@@ -24,6 +33,8 @@ UpKernel = Float[Array, "3 3 c 4*c"]
 UpBias = Float[Array, " 4*c"]
 MergeKernel = Float[Array, "3 3 _ c"]
 MergeBias = Float[Array, " c"]
+
+_FEWEST_ROWS = 8  # of a strip on the way up: each is computed from two more, and in large products
 
 
 @jax.custom_vjp
@@ -48,7 +59,7 @@ def _add_shuffled_strips(
 ) -> tuple[jax.Array, ...]:
     """The way up into `maps`: the skip and, where a second one is given, where the ReLU lets through."""
     b, h, w, _ = maps[0].shape
-    rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP, 2)
+    rows = strip_height(h, b * w, max(CPU_STRIP, _FEWEST_ROWS * b * w) if cpu else STRIP, 2)
     kernel, bias = by_phase(kernel), by_phase(bias)[None, None, None]
 
     def strip(first: Array, maps: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -78,38 +89,64 @@ add_shuffled.defvjp(_add_shuffled_and_keep, _gradients_of_add_shuffled)
 
 
 @jax.custom_vjp
-def merge_scales(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None = None) -> Map:
+def merge_scales(
+    features: Sequence[Level],
+    kernel: MergeKernel,
+    bias: MergeBias,
+    extent: Extent | None = None,
+    shallow: Map | None = None,
+) -> Map:
     """The fusion of all scales: ReLU(conv3×3([F_0, up₂(F_1), up₄(F_2), …])), up-sampled bilinearly.
+
+    In place of F_0 where that is not needed any more.
 
     Args:
         features: level s of shape (B, H / 2^s, W / 2^s, C).
         kernel: (3, 3, levels·C, C).
         bias: (C,).
         extent: of the picture in F_0, where the levels are padded.
+        shallow: (B, H, W, C), if given: added to F_0 before.
 
     Returns:
         (B, H, W, C).
     """
-    return _by_platform(_merge_strips, features, kernel, bias, extent)
+    return _by_platform(_merge_strips, features, kernel, bias, extent, shallow)
 
 
 def _merge_strips(
-    cpu: bool, features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None = None
+    cpu: bool,
+    features: Sequence[Level],
+    kernel: MergeKernel,
+    bias: MergeBias,
+    extent: Extent | None = None,
+    shallow: Map | None = None,
 ) -> Map:
     large, *others = features
     b, h, w, _ = large.shape
-    rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP)
+    in_place = cpu and is_large(large, large.shape[-1])
+    if shallow is not None and not in_place:
+        large, shallow = large + shallow, None
 
-    def strip(first: Array, _: Array) -> Array:
-        together = [take_rows_around(large, first, rows)]
+    def strip(first: Array, window: Array) -> Array:
+        rows = window.shape[1] - 2
+        together = [window if shallow is None else window + take_rows_around(shallow, first, rows)]
         for level, x in enumerate(others, start=1):
             height, width = _at_level(extent, level) or (None, None)
             up = upsample_rows(x, 2**level, first - 1, rows + 2, height)
             together.append(upsample_columns(up, 2**level, width))
-        given = zero_beyond(jnp.concatenate(together, axis=-1), extent, first - 1)
-        return jax.nn.relu(convolve_rows(given, kernel, cpu) + bias[None, None, None])
+        if in_place:  # of rows so long the inputs of Winograd's products do not stay in the cache
+            parts = jnp.split(kernel, len(together), axis=2)
+            given = (zero_beyond(x, extent, first - 1) for x in together)
+            sums = sum(convolve_rows(x, part, cpu=False) for x, part in zip(given, parts, strict=True))
+        else:
+            sums = convolve_rows(zero_beyond(jnp.concatenate(together, axis=-1), extent, first - 1), kernel, cpu)
+        return jax.nn.relu(sums + bias[None, None, None])
 
-    return map_rows(strip, jnp.zeros_like(large), rows)
+    if in_place:
+        return map_rows_around(strip, large, large_strip_height(h, b * w * large.shape[-1]), 1)
+    rows = strip_height(h, b * w, CPU_STRIP if cpu else STRIP)
+    empty = jax.lax.empty(large.shape, large.dtype)
+    return map_rows(lambda first, _: strip(first, take_rows_around(large, first, rows)), empty, rows)
 
 
 def _at_level(extent: Extent | None, level: int) -> Extent | None:
@@ -120,7 +157,15 @@ def _by_platform(strips: Callable[..., Any], *arguments: Any) -> Any:
     return jax.lax.platform_dependent(*arguments, cpu=partial(strips, True), default=partial(strips, False))
 
 
-def _merge_layers(features: Sequence[Level], kernel: MergeKernel, bias: MergeBias, extent: Extent | None) -> Map:
+def _merge_layers(
+    features: Sequence[Level],
+    kernel: MergeKernel,
+    bias: MergeBias,
+    extent: Extent | None,
+    shallow: Map | None,
+) -> Map:
+    if shallow is not None:
+        features = [features[0] + shallow, *features[1:]]
     up = [upsample_bilinear(x, 2**level, _at_level(extent, level)) for level, x in enumerate(features)]
     return jax.nn.relu(convolve(zero_beyond(jnp.concatenate(up, axis=-1), extent), kernel, bias))
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from multifocal_jax import ops
-from multifocal_jax.fast import pooling, scales
+from multifocal_jax.fast import pooling, rows, scales
+from multifocal_jax.fast.convolution import convolve
 from multifocal_jax.fast.extent import Extent, zero_beyond
+from multifocal_jax.fast.residual import residual_block
 from multifocal_jax.fast.resize import upsample_bilinear
 
 HEIGHT, WIDTH = 12, 20  # of the picture, in maps of 16 by 32
@@ -77,8 +79,25 @@ def test_strips(rng, monkeypatch, strip, cpu):
     assert_same(ours, scales.add_shuffled(skip, small, kernel, bias))
     kernel, bias = jnp.asarray(rng.standard_normal((3, 3, 12, 4))), jnp.asarray(rng.standard_normal(4))
     pictures, padded = ([level[side] for level in levels] for side in (0, 1))
-    ours = scales._merge_strips(cpu, padded, kernel, bias, extent())
-    assert_same(ours, scales.merge_scales(pictures, kernel, bias))
+    expected = scales.merge_scales(pictures, kernel, bias)
+    assert_same(scales._merge_strips(cpu, padded, kernel, bias, extent()), expected)
+    monkeypatch.setattr(rows, "_LARGE", 1)
+    monkeypatch.setattr(rows, "_LARGE_STRIP", 10 * strip)
+    assert_same(scales._merge_strips(cpu, padded, kernel, bias, extent()), expected)
+
+
+@pytest.mark.parametrize("strip", [1, 1000, 4096, None])  # as above, of what is taken for a large map; plainly
+def test_convolutions(rng, monkeypatch, strip):
+    (picture, padded), kernels = maps(rng), jnp.asarray(rng.standard_normal((2, 3, 3, 4, 4)))
+    weights = kernels[0], jnp.ones(4), kernels[1], jnp.ones(4)
+    expected = [residual_block(picture, weights), *(convolve(picture, *weights[:2], stride) for stride in (1, 2))]
+    if strip:
+        monkeypatch.setattr(rows, "_LARGE", 1)
+        monkeypatch.setattr(rows, "_LARGE_STRIP", strip)
+    found = [residual_block(padded, weights, extent())]
+    found += [convolve(padded, *weights[:2], stride, extent()) for stride in (1, 2)]
+    for ours, of_picture in zip(found, expected, strict=True):
+        assert_same(ours / 1e2, of_picture / 1e2)
 
 
 def test_gradients_stop_at_the_picture(rng):

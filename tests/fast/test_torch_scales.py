@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from multifocal_jax import ops
-from multifocal_jax.fast import convolution, scales
+from multifocal_jax.fast import convolution, rows, scales
+from multifocal_jax.fast.residual import residual_block
 from multifocal_jax.fast.scales import add_shuffled, merge_scales
 from multifocal_jax.fast.winograd import transform_kernel, winograd_rows
 
@@ -21,6 +22,12 @@ def to_torch(x):
 
 def kernel_to_torch(kernel):
     return torch.from_numpy(np.asarray(kernel)).permute(3, 2, 0, 1)
+
+
+def cut_every_map(monkeypatch, numbers):
+    """Take every map for a large one, in strips of so many numbers."""
+    monkeypatch.setattr(rows, "_LARGE", 1)
+    monkeypatch.setattr(rows, "_LARGE_STRIP", numbers)
 
 
 def channels_last(x):
@@ -36,6 +43,46 @@ def test_convolve_pads_as_pytorch_does(rng, size, stride):
     for convolve in (ops.convolve, convolution.convolve):
         ours = convolve(jnp.asarray(x), jnp.asarray(kernel), jnp.asarray(bias), stride)
         np.testing.assert_allclose(ours, channels_last(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("strip", [1, 700, 9999])  # a row, some, which do not divide the height at stride 2, all rows
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolve_large_maps(rng, monkeypatch, stride, strip):
+    cut_every_map(monkeypatch, strip)
+    x, kernel, bias = (rng.standard_normal(shape) for shape in ((2, 22, 14, 3), (3, 3, 3, 5), (5,)))
+    torch_x = to_torch(x).requires_grad_()
+    result = functional.conv2d(torch_x, kernel_to_torch(kernel), to_torch(bias), stride=stride, padding=1)
+    (of_x,) = torch.autograd.grad(functional.relu(result).sum(), [torch_x])
+    expected = channels_last(result.detach())
+    with jax.enable_x64(True):
+        x, kernel, bias = (jnp.asarray(value) for value in (x, kernel, bias))
+        np.testing.assert_allclose(convolution.convolve(x, kernel, bias, stride), expected, atol=1e-12)
+        without_negatives = convolution.convolve_relu(x, kernel, bias, stride)
+        np.testing.assert_allclose(without_negatives, np.maximum(expected, 0), atol=1e-12)
+        ours = jax.grad(lambda x: jnp.sum(convolution.convolve_relu(x, kernel, bias, stride)))(x)
+        np.testing.assert_allclose(ours, channels_last(of_x), atol=1e-12)
+
+
+@pytest.mark.parametrize("strip", [1, 300, 9999])  # two rows, six, which do not divide the height, all rows
+def test_residual_block(rng, monkeypatch, strip):
+    cut_every_map(monkeypatch, strip)
+    x = rng.standard_normal((1, 22, 12, 4))
+    weights = [rng.standard_normal(shape) for shape in ((3, 3, 4, 4), (4,), (3, 3, 4, 4), (4,))]
+    theirs = [to_torch(x), *(kernel_to_torch(w) if w.ndim == 4 else to_torch(w) for w in weights)]
+    theirs = [value.requires_grad_() for value in theirs]
+    inner = functional.relu(functional.conv2d(theirs[0], theirs[1], theirs[2], padding=1))
+    result = theirs[0] + functional.conv2d(inner, theirs[3], theirs[4], padding=1)
+    gradient = rng.standard_normal(x.shape)
+    of_x, *of_weights = torch.autograd.grad(result, theirs, to_torch(gradient))
+    gradients = [g.permute(2, 3, 1, 0).numpy() if g.ndim == 4 else g.numpy() for g in of_weights]
+    with jax.enable_x64(True):
+        given = jnp.asarray(x), tuple(map(jnp.asarray, weights))
+        differentiated, pull = jax.vjp(residual_block, *given)
+        for ours in (jax.jit(residual_block)(*given), differentiated):
+            np.testing.assert_allclose(ours, channels_last(result.detach()), atol=1e-11)
+        dx, d_weights = pull(jnp.asarray(gradient))
+        for ours, their in zip((dx, *d_weights), (channels_last(of_x), *gradients), strict=True):
+            np.testing.assert_allclose(ours, their, atol=1e-10)
 
 
 @pytest.mark.parametrize("width", [1, 4, 7, 18])
@@ -73,8 +120,8 @@ def test_quick_gradients_of_a_convolution(rng, monkeypatch, stride, strip, many)
 @pytest.mark.parametrize("strip", [1, 64, 4096])  # two rows, a number that does not divide the height, all rows
 @pytest.mark.parametrize("height", [4, 20])
 def test_add_shuffled(rng, monkeypatch, strip, height):
-    monkeypatch.setattr(scales, "CPU_STRIP", strip)
-    monkeypatch.setattr(scales, "STRIP", strip)
+    for name, value in {"CPU_STRIP": strip, "STRIP": strip, "_FEWEST_ROWS": 2}.items():
+        monkeypatch.setattr(scales, name, value)
     skip, small = rng.standard_normal((1, height, 12, 4)), rng.standard_normal((1, height // 2, 6, 4))
     kernel, bias = rng.standard_normal((3, 3, 4, 16)), rng.standard_normal(16)
     theirs = [x.requires_grad_() for x in (to_torch(skip), to_torch(small), kernel_to_torch(kernel), to_torch(bias))]
@@ -115,3 +162,8 @@ def test_merge_scales(rng, monkeypatch, strip, levels):
             scales._merge_strips(False, *given),
         ):
             np.testing.assert_allclose(ours, expected, atol=1e-12)
+        cut_every_map(monkeypatch, 10 * strip)
+        first, *others = given[0]
+        halves = [first / 2, *others], *given[1:], None, first / 2
+        for ours in (merge_scales(*given), merge_scales(*halves), jax.vjp(merge_scales, *halves)[0]):
+            np.testing.assert_allclose(ours, expected, atol=1e-11)
