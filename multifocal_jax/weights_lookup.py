@@ -28,7 +28,7 @@ class PackagedWeights:
         model, record = self.about.model, self.about.record
         default = " (default)" if self.name == DEFAULT_NAME else ""
         lines = [
-            f"{self.name}{default}, version {record.get('version', 1)}: {record['purpose']}",
+            f"{self.name}{default}, version {record.get('release', 1)}: {record['purpose']}",
             f"  network: {model.channels} channels, {model.modules} modules, {model.residual_blocks} residual blocks; "
             f"{self.about.parameters:,} parameters, {self.about.size / 1e6:.1f} MB",
             f"  trained on: {record['data']}; {record['images']:,} crops",

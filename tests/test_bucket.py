@@ -62,7 +62,7 @@ def test_addresses_that_no_package_here_reads_are_refused_with_the_way_out(monke
     with pytest.raises(PathError, match=r"foo://x cannot be reached: .*foo; take a local path, gs://… or s3://…"):
         as_path("foo://x")
     monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
-    with pytest.raises(PathError, match=r"gs://b/f cannot .* install gcsfs .*: pip install '\.\[gcs\]'"):
+    with pytest.raises(PathError, match=r"gs://b/f cannot .* install gcsfs .*: pip install 'multifocal-jax\[gcs\]'"):
         as_path("gs://b/f")
 
 

@@ -71,9 +71,9 @@ def _head(about: Description, weights: Path) -> str:
         else ""
     )
     checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
-    version = f"{record.get('version', 1)}, SHA-256 `{checksum}`, as reports name it"
+    version = f"{record.get('release', 1)}, SHA-256 `{checksum}`, as reports name it"
     if "replaces" in record:
-        version += "; replaces version {version}, `{sha256}`".format(**record["replaces"])
+        version += "; replaces version {release}, `{sha256}`".format(**record["replaces"])
     return f"""# Weights `{name}`
 
 For {record["purpose"]}.{default}{small} Written by `multifocal release card {name}`.

@@ -146,12 +146,12 @@ def succession(before: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
     Weights of the same trainings, packed again, keep their version.
     """
     if not before.is_file():
-        return {"version": 1}
+        return {"release": 1}
     earlier = describe_weights(before).record
-    version = earlier.get("version", 1)  # files of package 0.1 have none
+    release = earlier.get("release", 1)  # the first ones have none
     if earlier.get("stages") == stages:
-        return {key: earlier[key] for key in ("version", "replaces") if key in earlier} or {"version": version}
+        return {key: earlier[key] for key in ("release", "replaces") if key in earlier} or {"release": release}
     return {
-        "version": version + 1,
-        "replaces": {"version": version, "sha256": hashlib.sha256(before.read_bytes()).hexdigest()},
+        "release": release + 1,
+        "replaces": {"release": release, "sha256": hashlib.sha256(before.read_bytes()).hexdigest()},
     }

@@ -37,7 +37,7 @@ def test_as_a_source_it_has_frozen_rain():
 
 def test_without_scikit_image_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match=r"pip install '\.\[demo\]'"):
+    with pytest.raises(DataError, match=r"pip install 'multifocal-jax\[demo\]'"):
         demo.demo_photographs("train")
 
 

@@ -82,7 +82,7 @@ def test_bfloat16_is_read():
 )
 def test_without_pytorch_it_is_said_before_any_work(fields, what, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    refuse(rf"^{what} needs PyTorch: pip install '\.\[torch\]'$", **fields)
+    refuse(rf"^{what} needs PyTorch: pip install 'multifocal-jax\[torch\]'$", **fields)
 
 
 def test_without_pytorch_files_and_networks_say_so(monkeypatch):

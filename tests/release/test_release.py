@@ -87,14 +87,14 @@ def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
     assert record["images"] == 3 * 36
     assert record["stages"] == [STAGE | {"planned": 9, "learning_rate": 2e-4}] * 3
     assert stages(record) == record["stages"]
-    assert record["version"] == 1
+    assert record["release"] == 1
     assert str(tmp_path) not in json.dumps(record)
 
 
 def test_new_weights_name_the_version_that_they_replace(workdir, tmp_path):
     base, folder = load_config(str(tmp_path / "config.py")), tmp_path / "packed"
     first = pack(workdir, folder, base=base, base_file="config.py", limit=1)
-    assert load_weights(first).record["version"] == 1
+    assert load_weights(first).record["release"] == 1
     again = pack(workdir, folder, base=base, base_file="config.py", limit=1, note="Packed again.")
     assert "replaces" not in load_weights(again).record
     replaced = hashlib.sha256(again.read_bytes()).hexdigest()
@@ -103,7 +103,7 @@ def test_new_weights_name_the_version_that_they_replace(workdir, tmp_path):
     save_weights(workdir / "weights.safetensors", dataclasses.replace(trained, record=trained.record | {"seed": 1}))
     second = pack(workdir, folder, base=base, base_file="config.py", limit=1)
     record = load_weights(second).record
-    assert (record["version"], record["replaces"]) == (2, {"version": 1, "sha256": replaced})
+    assert (record["release"], record["replaces"]) == (2, {"release": 1, "sha256": replaced})
     card = write_card(second, tmp_path / "cards").read_text()
     assert f"| version | 2, SHA-256 `{hashlib.sha256(second.read_bytes()).hexdigest()}`" in card
     assert f"replaces version 1, `{replaced}` |" in card
