@@ -80,7 +80,7 @@ def _gradients_of_add_shuffled(saved: Any, gradient: Map) -> Any:
     of_up = split_phases(jnp.where(passed, gradient, 0))
 
     def up(small: Level, kernel: UpKernel, bias: UpBias) -> Array:
-        return convolve(zero_beyond(small, extent), by_phase(kernel), by_phase(bias))
+        return convolve(small, by_phase(kernel), by_phase(bias), extent=extent)
 
     return gradient, *jax.vjp(up, small, kernel, bias)[1](of_up), None
 
@@ -167,7 +167,7 @@ def _merge_layers(
     if shallow is not None:
         features = [features[0] + shallow, *features[1:]]
     up = [upsample_bilinear(x, 2**level, _at_level(extent, level)) for level, x in enumerate(features)]
-    return jax.nn.relu(convolve(zero_beyond(jnp.concatenate(up, axis=-1), extent), kernel, bias))
+    return jax.nn.relu(convolve(jnp.concatenate(up, axis=-1), kernel, bias, extent=extent))
 
 
 merge_scales.defvjp(partial(jax.vjp, _merge_layers), lambda pull, gradient: pull(gradient))
