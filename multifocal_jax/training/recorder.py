@@ -18,6 +18,8 @@ from multifocal_jax.training.step import Metrics
 from multifocal_jax.training.validation import TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
 
+NO_RAIN = 1e-4  # mean |R| that no picture shows, a fortieth of a grey level
+
 
 class NotFiniteError(Exception):
     """A metric of a step is not finite."""
@@ -45,6 +47,7 @@ class Recorder:
         if validation is None and main and config.train.image_every:
             self._samples = Validation(config, TrainingCrops(data))
         self._pending: list[Metrics] = []
+        self._collapsed = False
         self._measure_anew()
 
     @contextlib.contextmanager
@@ -93,7 +96,7 @@ class Recorder:
                     )
         elapsed = max(time.perf_counter() - self._begin, 1e-9)
         values = rows[-1] | {
-            "loss": float(np.mean([row["loss"] for row in rows])),
+            **{name: float(np.mean([row[name] for row in rows])) for name in ("loss", "mean_rain")},
             "epoch": step * self._config.train.batch_size / self._data.pictures,
             "waiting_for_data": self._waited / elapsed,
         }
@@ -105,6 +108,12 @@ class Recorder:
         if memory and "peak_bytes_in_use" in memory:
             values["device_memory_gib"] = memory["peak_bytes_in_use"] / 2**30
         self._progress.show(step, values, (self._total - step) * elapsed / self._timed if self._timed else None)
+        if values["mean_rain"] < NO_RAIN and not self._collapsed:
+            self._collapsed = True
+            self.say(
+                f"step {step}: the network estimates no rain any more (mean |R| {values['mean_rain']:.0e}): if that "
+                "lasts, start again with a lower learning rate, a longer warm-up or trained weights"
+            )
         if self._writer:
             self._writer.scalars(step, values)
         self._measure_anew()

@@ -16,13 +16,14 @@ from PIL import Image
 import multifocal_jax
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer, TooLargeError
+from multifocal_jax.models import initial_parameters
 from multifocal_jax.training.best import commit_of_package
 from multifocal_jax.training.checkpoints import CheckpointError
 from multifocal_jax.training.lease import Lease, WorkdirInUseError
 from multifocal_jax.training.loop import TrainingError, train
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.validation import Validation
-from multifocal_jax.weights import load_weights
+from multifocal_jax.weights import Weights, load_weights, save_weights
 from tests.launch import ROOT, read_until
 from tests.training.helpers import assert_equal_weights, logged, with_fields, with_train, write_config
 
@@ -110,6 +111,18 @@ def test_speed_is_left_out_where_the_first_step_is_a_line_of_its_own(tiny, tmp_p
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
     assert re.fullmatch(r"step 1/3: loss \d\.\d{4}, lr 1.0e-03", shown[0])
     assert re.fullmatch(r"step 2/3: loss \d\.\d{4}, lr 1.0e-03, [\d.]+ images/s, 00:00:\d\d left", shown[1])
+
+
+def test_a_collapse_to_no_rain_is_reported_once(tiny, tmp_path, capsys):
+    dead = Weights(initial_parameters(tiny.model, 0), tiny.model, {})
+    dead.params["fusion"]["merge"]["bias"] -= 1e3  # the fusion's ReLU passes nothing
+    dead.params["fusion"]["residual"]["bias"] *= 0
+    save_weights(tmp_path / "dead.safetensors", dead)
+    config = with_train(tiny, steps=3, log_every=1, learning_rate=1e-9, init_weights=str(tmp_path / "dead.safetensors"))
+    train(config, tmp_path / "run")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "no rain any more" in line]
+    assert [line[:8] for line in warnings] == ["step 1: "]
+    assert [line["mean_rain"] < 1e-8 for line in logged(tmp_path / "run")] == [True] * 3
 
 
 def test_a_line_that_a_kill_tore_stays_alone(tiny, tmp_path):
