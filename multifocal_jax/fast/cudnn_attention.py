@@ -23,7 +23,7 @@ def serves(dtype: DTypeLike, depth: int) -> bool:
     """
     query, anchors = jax.ShapeDtypeStruct((1, 64, depth), dtype), jax.ShapeDtypeStruct((1, 64, depth), dtype)
     try:
-        jax.eval_shape(attend_gradients, [query], [anchors], [anchors], query)
+        jax.eval_shape(lambda *bands: jax.vjp(attend, *bands)[1](query), [query], [anchors], [anchors])
     except (RuntimeError, NotImplementedError):  # no cuDNN, or an unsupported dtype, depth or GPU
         return False
     return True
@@ -43,11 +43,3 @@ def attend(queries: list[Queries], keys: list[Anchors], values: list[Anchors]) -
     query, key, value = (jnp.stack(bands, axis=2) for bands in (queries, keys, values))
     out = jax.nn.dot_product_attention(query, key, value, scale=1.0, implementation="cudnn")
     return out.reshape(*out.shape[:2], -1)
-
-
-def attend_gradients(
-    queries: list[Queries], keys: list[Anchors], values: list[Anchors], gradient: Float[Array, "b n c"]
-) -> tuple[list[Queries], Float[Array, "b s c"], Float[Array, "b s c"]]:
-    """`band_attention.attend_gradients`, likewise."""
-    d_queries, d_keys, d_values = jax.vjp(attend, queries, keys, values)[1](gradient)
-    return d_queries, jnp.concatenate(d_keys, axis=-1), jnp.concatenate(d_values, axis=-1)

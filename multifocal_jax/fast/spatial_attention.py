@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from multifocal_jax.fast import band_attention, cudnn_attention
-from multifocal_jax.fast.phases import by_phase, join_phases, split_phases
+from multifocal_jax.fast.column_attention import attention_gradients
+from multifocal_jax.fast.phases import by_phase, join_phases
 from multifocal_jax.fast.rows import CPU_STRIP, STRIP, map_rows, strip_height, whole_strip_height
 from multifocal_jax.ops import haar_dwt
 from multifocal_jax.ops.attention import BANDS
@@ -39,8 +40,8 @@ def add_spatial_attention(
     Returns:
         (B, H, W, C).
     """
-    arguments = (x, by_phase(kernel), by_phase(bias), key, value)
-    return jax.lax.platform_dependent(*arguments, cpu=_forward_by_image, **_on_accelerators(_forward_strips, x))
+    strips = _on_accelerators(_forward_strips, x)
+    return jax.lax.platform_dependent(x, kernel, bias, key, value, cpu=_forward_by_image, **strips)
 
 
 def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
@@ -48,12 +49,8 @@ def _keep_inputs(*inputs: Array) -> tuple[Map, tuple[Array, ...]]:
 
 
 def _backward(saved: tuple[Array, ...], gradient: Map) -> tuple[Array, ...]:
-    x, kernel, bias, key, value = saved
-    (kernel, bias), to_given = jax.vjp(lambda *weights: tuple(map(by_phase, weights)), kernel, bias)
-    dx, d_kernel, d_bias, d_key, d_value = jax.lax.platform_dependent(
-        x, kernel, bias, key, value, gradient, cpu=_backward_by_image, **_on_accelerators(_backward_strips, x)
-    )
-    return dx, *to_given((d_kernel, d_bias)), d_key, d_value
+    strips = _on_accelerators(_backward_strips, saved[0])
+    return jax.lax.platform_dependent(*saved, gradient, cpu=attention_gradients, **strips)
 
 
 add_spatial_attention.defvjp(_keep_inputs, _backward)
@@ -67,48 +64,20 @@ def _on_accelerators(strips: Callable[..., Any], x: Map) -> dict[str, Callable[.
 
 
 def _strip(bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
-    """`add_spatial_attention` of some rows, all at once, with the kernel in the order of `by_phase`."""
+    """`add_spatial_attention` of some rows, all at once."""
     b, h, w, c = x.shape
-    update = bands.attend(_queries(x, kernel, bias), _bands(key), _bands(value))
+    update = bands.attend(_queries(x, by_phase(kernel), by_phase(bias)), _bands(key), _bands(value))
     return x + join_phases(update.reshape(b, h // 2, w // 2, 4 * c))
-
-
-def _strip_gradients(
-    bands: ModuleType, x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
-) -> tuple[Array, ...]:
-    b, h, w, c = x.shape
-    queries, pull = jax.vjp(_queries, x, kernel, bias)
-    of_update = split_phases(gradient).reshape(b, h * w, c)
-    d_queries, d_key, d_value = bands.attend_gradients(queries, _bands(key), _bands(value), of_update)
-    dx, d_kernel, d_bias = pull(d_queries)
-    return gradient + dx, d_kernel, d_bias, d_key, d_value
 
 
 def _queries(x: Map, kernel: Array, bias: Array) -> list[Float[Array, "b n d"]]:
     """Q of every band; the four pixels of a block lie one after the other."""
     b, h, w, c = x.shape
-    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(_project(x, kernel) + bias[None, None, None])]
+    return [band.reshape(b, h * w, c // BANDS) for band in haar_dwt(x @ kernel + bias[None, None, None])]
 
 
 def _bands(x: Float[Array, "b n c"]) -> list[Float[Array, "b n d"]]:
     return jnp.split(x, BANDS, axis=-1)
-
-
-@jax.custom_vjp
-def _project(x: Map, kernel: Float[Array, "c f"]) -> Map:
-    return jnp.einsum("bhwc,cf->bhwf", x, kernel)
-
-
-def _gradients_of_project(saved: tuple[Map, Array], gradient: Map) -> tuple[Map, Array]:
-    """The kernel's in four parts, which the cores of a CPU share; one long product is slow there."""
-    x, kernel = saved
-    parts = [y.reshape(4, -1, y.shape[-1]) for y in (x, gradient)]
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    d_kernel = jnp.einsum("pnc,pnf->pcf", *parts, preferred_element_type=wide).sum(0)
-    return jnp.einsum("bhwf,cf->bhwc", gradient, kernel), d_kernel.astype(kernel.dtype)
-
-
-_project.defvjp(lambda x, kernel: (_project(x, kernel), (x, kernel)), _gradients_of_project)
 
 
 def _forward_strips(bands: ModuleType, strip: int, x: Map, *rest: Array) -> Map:
@@ -117,24 +86,19 @@ def _forward_strips(bands: ModuleType, strip: int, x: Map, *rest: Array) -> Map:
     return map_rows(lambda _, strip: _strip(bands, strip, *rest), x, rows)
 
 
-def _backward_strips(
-    bands: ModuleType,
-    strip: int,
-    x: Map,
-    kernel: Array,
-    bias: Array,
-    key: Anchors,
-    value: Anchors,
-    gradient: Map,
-) -> tuple[Array, ...]:
-    rest = (kernel, bias, key, value)
+def _backward_strips(bands: ModuleType, strip: int, x: Map, *rest_and_gradient: Array) -> tuple[Array, ...]:
+    *rest, gradient = rest_and_gradient
     b, h, w, c = x.shape
     rows = whole_strip_height(h, b * w, strip, 2)
-    if rows is h or rows == h:
-        return _strip_gradients(bands, x, *rest, gradient)
 
-    def step(total: Any, parts: Any) -> tuple[Any, Map]:
-        dx, *others = _strip_gradients(bands, parts[0], *rest, parts[1])
+    def gradients(x: Map, gradient: Map) -> tuple[Array, ...]:
+        return jax.vjp(partial(_strip, bands), x, *rest)[1](gradient)
+
+    if rows is h or rows == h:
+        return gradients(x, gradient)
+
+    def step(total: Any, strips: Any) -> tuple[Any, Map]:
+        dx, *others = gradients(*strips)
         return jax.tree.map(jnp.add, total, others), dx
 
     zeros = [jnp.zeros_like(given) for given in rest]
@@ -158,21 +122,3 @@ def _forward_by_image(x: Map, kernel: Array, bias: Array, key: Anchors, value: A
         return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)[0]
 
     return jax.lax.map(image, (x, key, value))
-
-
-def _backward_by_image(
-    x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors, gradient: Map
-) -> tuple[Array, ...]:
-    if _is_small(x):
-        return _backward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient)
-
-    def image(total: tuple[Array, Array], of_image: tuple[Array, ...]) -> tuple[tuple[Array, Array], Any]:
-        x, key, value, gradient = (part[None] for part in of_image)
-        dx, d_kernel, d_bias, *others = _backward_strips(
-            band_attention, CPU_STRIP, x, kernel, bias, key, value, gradient
-        )
-        return (total[0] + d_kernel, total[1] + d_bias), [part[0] for part in (dx, *others)]
-
-    zeros = jnp.zeros_like(kernel), jnp.zeros_like(bias)
-    (d_kernel, d_bias), (dx, d_key, d_value) = jax.lax.scan(image, zeros, (x, key, value, gradient))
-    return dx, d_kernel, d_bias, d_key, d_value

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multifocal_jax import ops
-from multifocal_jax.fast import band_attention, cudnn_attention, phases, spatial_attention
+from multifocal_jax.fast import band_attention, column_attention, cudnn_attention, spatial_attention
 from multifocal_jax.fast.spatial_attention import add_spatial_attention
 
 B, H, W, S, C = 2, 4, 6, 10, 16
@@ -28,6 +28,7 @@ def random_inputs(rng, height, width):
 def test_all_at_once_is_what_the_parts_give(rng, monkeypatch, height, strip):
     # strips of two rows, of eight rows, which do not divide 14 or 36, and of all rows
     monkeypatch.setattr(spatial_attention, "CPU_STRIP", strip)
+    monkeypatch.setattr(column_attention, "STRIP", strip)
     with jax.enable_x64(True):
         inputs = random_inputs(rng, height, 8)
         gradient = jnp.asarray(rng.standard_normal((2, height, 8, C)))
@@ -44,15 +45,10 @@ def test_what_accelerators_run_is_what_the_parts_give(rng, strip):
         inputs = random_inputs(rng, 12, 8)
         gradient = jnp.asarray(rng.standard_normal((2, 12, 8, C)))
         expected, pull_expected = jax.vjp(composed, *inputs)
-        x, kernel, bias, key, value = inputs
-        given = x, phases.by_phase(kernel), phases.by_phase(bias), key, value
-        np.testing.assert_allclose(
-            spatial_attention._forward_strips(band_attention, strip, *given), expected, atol=1e-12
-        )
-        found = spatial_attention._backward_strips(band_attention, strip, *given, gradient)
-        ex, e_kernel, e_bias, *others = pull_expected(gradient)
-        expected = ex, phases.by_phase(e_kernel), phases.by_phase(e_bias), *others
-        for ours, reference in zip(found, expected, strict=True):
+        found = spatial_attention._forward_strips(band_attention, strip, *inputs)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+        found = spatial_attention._backward_strips(band_attention, strip, *inputs, gradient)
+        for ours, reference in zip(found, pull_expected(gradient), strict=True):
             np.testing.assert_allclose(ours, reference, atol=1e-11)
 
 
@@ -79,8 +75,8 @@ def test_cudnn_is_asked_for_the_same_attention(rng, monkeypatch):
         shapes = (2, 24, 4), (2, S, 4), (2, S, 4)
         bands = [[jnp.asarray(rng.standard_normal(shape)) for _ in range(4)] for shape in shapes]
         gradient = jnp.asarray(rng.standard_normal((2, 24, 16)))
-        found = cudnn_attention.attend(*bands), cudnn_attention.attend_gradients(*bands, gradient)
-        expected = band_attention.attend(*bands), band_attention.attend_gradients(*bands, gradient)
+        found, expected = (jax.vjp(way.attend, *bands) for way in (cudnn_attention, band_attention))
+        found, expected = ((out, pull(gradient)) for out, pull in (found, expected))
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)  # JAX's computes the logits in float32

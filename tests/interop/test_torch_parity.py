@@ -92,13 +92,13 @@ def test_the_inputs_are_noise_and_a_photograph_of_odd_sizes_that_strips_are_used
 
 def test_an_error_in_gradients_alone_is_found(monkeypatch):
     network = random_network(TINY)
-    right = spatial_attention._backward_by_image
+    right = spatial_attention.attention_gradients
 
     def wrong(*given):
         of_picture, *others = right(*given)
         return 1.001 * of_picture, *others
 
-    monkeypatch.setattr(spatial_attention, "_backward_by_image", wrong)
+    monkeypatch.setattr(spatial_attention, "attention_gradients", wrong)
     comparison = verify(params_of(network), network, Inputs(picture(1, 8, 8, 3), crops=picture(1, 16, 24, 3)))
     assert comparison.first_over is comparison.rows[-1]
     assert comparison.rows[-1].name == GRADIENTS
