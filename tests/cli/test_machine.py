@@ -1,8 +1,11 @@
 """What commands set for their process before JAX starts."""
 
 import os
+import signal
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
 import psutil
@@ -31,6 +34,34 @@ def test_devices_that_are_there_or_asked_for_stay():
     assert said(started) == "1"
     flags = "--xla_force_host_platform_device_count=3"
     assert said("share_cores(12); import jax; print(jax.device_count())", XLA_FLAGS=flags) == "3"
+    assert said("share_cores(12); import jax; print(jax.device_count())", JAX_NUM_CPU_DEVICES="3") == "3"
+
+
+@pytest.mark.slow  # a minute
+def test_a_process_that_was_stopped_for_a_minute_goes_on():
+    code = """
+    from multifocal_jax.cli.machine import share_cores
+    share_cores(2)
+    import jax
+    def step(x):  # device 0 waits for device 1
+        rounds = 20_000_000 * jax.lax.axis_index("devices")
+        return jax.lax.psum(jax.lax.fori_loop(0, rounds, lambda _, x: x * 0.999, x), "devices")
+    print("begins", flush=True)
+    for _ in range(200):
+        jax.pmap(step, "devices")(jax.numpy.ones(2)).block_until_ready()
+    """
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begins\n"
+        time.sleep(3)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(60)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(2)
+        assert process.poll() is None
+        process.terminate()
+        assert b"rendezvous" not in process.communicate()[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pages of Linux")
