@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.processes import SideError
 from benchmarks.rows import OURS, ROWS, Row, quick, rates_work
-from benchmarks.table import HEADER, Result, describe_rates, limit_of, lines, notes, table
+from benchmarks.table import HEADER, Result, describe_rates, limit_of, lines, notes
 from benchmarks.timing import Times, time_alone, time_together
 from benchmarks.work import Platform, SideConfig
 from multifocal_jax.cli.flags import exit_on_user_error
@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {note}", file=sys.stderr, flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps(report | {"rows": [r.to_json() for r in results]}, indent=1))
-    remarks = table(results).partition("\n\n")[2]
+    remarks = [f"- {note}" for result in results for note in notes(result)]
     if remarks:
-        print(f"\n{remarks}")
+        print("", *remarks, sep="\n")
     return 1 if any(result.failed for result in results) else 0
 
 
@@ -69,7 +69,6 @@ def runs(side: SideConfig, platform: Platform) -> bool:
 
 
 def best_platform() -> Platform:
-    """ "gpu" if there is one."""
     return "gpu" if Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() else "cpu"
 
 
@@ -106,7 +105,6 @@ def measure_machine(here: Platform, torch: bool, small: bool) -> tuple[dict[str,
 
 
 def processor() -> str:
-    """Name of the CPU."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:

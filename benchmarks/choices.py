@@ -48,12 +48,10 @@ CHOICES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def configure(choice: str, seed: int) -> ExperimentConfig:
-    """The config of one run."""
     return load_config("demo", BASE | CHOICES[choice][1] | {"train.seed": seed, "name": f"{choice}-{seed}"})
 
 
 def run(config: ExperimentConfig) -> dict[str, Any]:
-    """Train and score once."""
     import jax
 
     from multifocal_jax.data.sources import open_source
@@ -98,14 +96,12 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def finished(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The runs in a folder, by choice."""
     return {
         choice: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{choice}-*.json"))] for choice in CHOICES
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("output", type=Path, metavar="OUT", help="folder of the finished runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

@@ -1,7 +1,6 @@
 """The time that the hardware allows: arithmetic over the measured matrix-product rate, traffic over copy bandwidth."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import flax.linen as nn
@@ -19,27 +18,18 @@ from multifocal_jax.padding import round_up
 ADAM_VALUES = 7  # read gradient, parameter and both moments; write the last three
 
 
-@dataclass(frozen=True)
-class Demand:
-    """Arithmetic and traffic of one run.
+def demand_of(work: Work) -> dict[str, float]:
+    """The `flops` and `bytes` of one run; a training step is three passes (result, both gradients), then Adam.
 
-    Attributes:
-        flops: of convolutions and attention products; twice their multiply-accumulates.
-        bytes: moved if every convolution and attention reads its input once and writes its result once, and everything
-            else (activations, wavelets, pooling, sums) is fused.
+    FLOPs are twice the multiply-accumulates of convolutions and attention products. Bytes assume that each of these
+    reads its input once and writes its result once, and that everything else (activations, wavelets, pooling, sums) is
+    fused.
     """
-
-    flops: float
-    bytes: float
-
-
-def demand_of(work: Work) -> Demand:
-    """Of one run. A training step is three passes (result, gradient of inputs, gradient of weights), then Adam."""
     flops = 2.0 * sum(count_macs(work.model, *_padded(work)).values()) * work.batch
     traffic = float(count_traffic(work) * work.bytes_per_value)
     if work.task != "training":
-        return Demand(flops, traffic)
-    return Demand(3 * flops, 3 * traffic + 4 * ADAM_VALUES * count_parameters(work.model))
+        return {"flops": flops, "bytes": traffic}
+    return {"flops": 3 * flops, "bytes": 3 * traffic + 4 * ADAM_VALUES * count_parameters(work.model)}
 
 
 def count_traffic(work: Work) -> int:

@@ -55,7 +55,6 @@ def table(derain: Callable[[np.ndarray], np.ndarray], folder: Path | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """De-rain and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lookalikes", description=__doc__, allow_abbrev=False)
     parser.add_argument("--weights", metavar="NAME", help="packaged weights, a workdir or a file; default: as `derain`")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the pictures before and after")

@@ -1,11 +1,8 @@
 """This project's side, with the code that users run: `Derainer` for pictures, the step of `train.py` for training."""
 
-import dataclasses
-import functools
 import itertools
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from PIL import Image
 
 from benchmarks.kernels import count_kernels
 from benchmarks.limits import demand_of
-from benchmarks.work import SideConfig, Task, Work, resident_peak
+from benchmarks.work import SideConfig, Task, Work, measured_rates, resident_peak
 from multifocal_jax.config import DataConfig, ExperimentConfig, SourceConfig, TrainConfig
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.evaluation.inference import Derainer
@@ -59,7 +56,7 @@ class _Ours:
         self.work = work
 
     def facts(self) -> dict[str, Any]:
-        return dataclasses.asdict(demand_of(self.work))
+        return demand_of(self.work)
 
     def peak_memory(self) -> int:
         if self.work.platform == "cpu":
@@ -154,7 +151,6 @@ class AttentionParity(Parity):
 
 
 def do_without_cudnn() -> None:
-    """From now on, in this process."""
     cudnn_attention.serves = lambda dtype, depth: False
     jax.clear_caches()
 
@@ -164,32 +160,19 @@ class Rates(_Ours):
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
-        self.product, self.copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
         rng = np.random.default_rng(0)
         self.matrix = jnp.asarray(rng.standard_normal((work.height, work.height)), work.precision)
         self.vector = jnp.zeros(work.width, jnp.float32)
 
     def run(self, count: int) -> None:
-        self.rates = {
-            "flops_per_second": 2 * self.work.height**3 / best_seconds(self.product, self.matrix, self.matrix),
-            "bytes_per_second": 2 * self.vector.nbytes / best_seconds(self.copy, self.vector),
-        }
+        product, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
+        self.rates = measured_rates(
+            self.work, lambda: product(self.matrix, self.matrix), lambda: copy(self.vector), jax.block_until_ready
+        )
 
     def facts(self) -> dict[str, Any]:
         device = jax.devices()[0]
         return self.rates | {"platform": device.platform, "device": device.device_kind, "version": jax.__version__}
-
-
-def best_seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """The shortest of several calls, each long enough to hide its launch."""
-    run = functools.partial(function, *arguments)
-    jax.block_until_ready(run())
-    best = float("inf")
-    for _ in range(10):
-        begin = time.perf_counter()
-        jax.block_until_ready([run() for _ in range(5)])
-        best = min(best, (time.perf_counter() - begin) / 5)
-    return best
 
 
 def optimization(config: ExperimentConfig) -> tuple[Any, Any]:

@@ -129,7 +129,6 @@ def write_images(folder: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rain", description=__doc__, allow_abbrev=False)
     parser.add_argument("photos", metavar="PHOTOS", help="folder of clean photographs, subfolders too")
     parser.add_argument("--pictures", type=int, default=60, metavar="N", help="of each set (default: 60)")

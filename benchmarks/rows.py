@@ -6,8 +6,6 @@ from typing import Literal
 from benchmarks.work import Platform, SideConfig, TaskName, Work
 from multifocal_jax.config import ModelConfig
 
-Kind = Literal["together", "alone", "start"]
-
 OURS = SideConfig("jax")
 WITHOUT_CUDNN = SideConfig("jax", cudnn=False)
 EAGER = tuple(
@@ -28,7 +26,6 @@ RELEASED = ModelConfig(channels=32, modules=2, residual_blocks=2)  # of the pack
 
 
 def small(task: TaskName, height: int, width: int, batch: int = 1) -> Work:
-    """A task of the released network on a CPU."""
     return Work(task, "cpu", height, width, batch=batch, model=RELEASED)
 
 
@@ -39,27 +36,30 @@ class Row:
     Attributes:
         name: to select it by.
         title: for the table.
-        kind: "together" takes turns between sides that are all ready, "alone" runs one side after the other (peak
-            memory), "start" times whole processes.
         work: the task.
         sides: who does it, this project first.
-        rounds: samples a side.
-        unit: what a run makes `work.batch` of (or one, for steps).
         target: as in docs/performance.md.
+        kind: "together" takes turns between sides that are all ready, "alone" runs one side after the other (peak
+            memory), "start" times whole processes.
+        rounds: samples a side.
     """
 
     name: str
     title: str
-    kind: Kind
     work: Work
     sides: tuple[SideConfig, ...]
-    rounds: int
-    unit: Literal["pictures/s", "steps/s", "images/s", ""]
-    target: str
+    target: str = "none"
+    kind: Literal["together", "alone", "start"] = "together"
+    rounds: int = 7
+
+    @property
+    def unit(self) -> str:
+        """What is counted per second; nothing for whole processes and comparisons."""
+        training = "images/s" if self.work.platform == "gpu" else "steps/s"
+        return "" if self.kind == "start" else {"inference": "pictures/s", "training": training}.get(self.work.task, "")
 
     @property
     def per_run(self) -> int:
-        """Units a run."""
         return 1 if self.unit == "steps/s" else self.work.batch
 
 
@@ -67,192 +67,152 @@ ROWS = (
     Row(
         "cpu-inference",
         "CPU, float32: inference 481×321",
-        "together",
         Work("inference", "cpu", 321, 481),
         (OURS, *EAGER),
-        7,
-        "pictures/s",
         "≥ 3.5× and < 1.35 s; towards 5× and 1.0 s",
     ),
     Row(
         "cpu-training",
         "CPU, float32: training step, 4 × 128²",
-        "together",
         Work("training", "cpu", 128, 128, batch=4),
         (OURS, *EAGER),
-        7,
-        "steps/s",
         "≥ 2×",
     ),
     Row(
         "cpu-memory",
         "CPU, float32: peak memory of inference 1920×1080",
-        "alone",
         Work("inference", "cpu", 1080, 1920),
         (OURS, SideConfig("torch"), SideConfig("torch", fused=True)),
-        1,
-        "pictures/s",
         "< 1/3 of the twin's",
+        kind="alone",
+        rounds=1,
     ),
     Row(
         "cpu-start",
         "CPU: start of `derain` with the paper's network to the first picture (481×321) written",
-        "start",
         Work("inference", "cpu", 321, 481),
         (OURS,),
-        3,
-        "",
         "second start ≤ 3 s",
+        kind="start",
+        rounds=3,
     ),
     Row(
         "small-inference",
         "CPU, released network: inference 481×321",
-        "together",
         small("inference", 321, 481),
         (OURS, *SMALL_EAGER, *SMALL_COMPILED),
-        7,
-        "pictures/s",
         "≥ 3×; towards 4.5×",
     ),
     Row(
         "small-hd",
         "CPU, released network: inference 1920×1080",
-        "together",
         small("inference", 1080, 1920),
         (OURS, *SMALL_EAGER),
-        3,
-        "pictures/s",
-        "none",
+        rounds=3,
     ),
     Row(
         "small-photo",
         "CPU, released network: inference 4032×3024, whole",
-        "alone",
         small("inference", 3024, 4032),
         (OURS,),
-        2,
-        "pictures/s",
         "≤ 5.5 GB",
+        kind="alone",
+        rounds=2,
     ),
     Row(
         "small-training",
         "CPU, released network: training step, 8 × 64²",
-        "together",
         small("training", 64, 64, 8),
         (OURS, *SMALL_EAGER, *SMALL_COMPILED),
-        7,
-        "steps/s",
         "≥ 1.8× and ≥ 50% of the limit; towards 2.5×",
     ),
     Row(
         "small-training-16",
         "CPU, released network: training step, 16 × 64²",
-        "together",
         small("training", 64, 64, 16),
         (OURS, *SMALL_EAGER, *SMALL_COMPILED),
-        5,
-        "steps/s",
-        "none",
+        rounds=5,
     ),
     Row(
         "small-training-128",
         "CPU, released network: training step, 4 × 128²",
-        "together",
         small("training", 128, 128, 4),
         (OURS, *SMALL_EAGER, *SMALL_COMPILED),
-        5,
-        "steps/s",
-        "none",
+        rounds=5,
     ),
     Row(
         "small-start",
         "CPU, released network: `derain`, from its start to the first picture (481×321) written",
-        "start",
         small("inference", 321, 481),
         (OURS,),
-        3,
-        "",
         "first start ≤ 4 s",
+        kind="start",
+        rounds=3,
     ),
     Row(
         "small-folder",
         "CPU, released network: `derain`, from its start to a folder of 20 pictures of five sizes written",
-        "start",
         small("inference", 321, 481, 20),
         (OURS,),
-        1,
-        "",
-        "none",
+        kind="start",
+        rounds=1,
     ),
     Row(
         "small-first-step",
         "CPU, released network: `train.py` of one step, 8 × 64², from its start to the weights written",
-        "start",
         small("training", 64, 64, 8),
         (OURS,),
-        1,
-        "",
         "compiling ≤ 10 s",
+        kind="start",
+        rounds=1,
     ),
     Row(
         "gpu-training",
         "GPU, bfloat16: training, 64 × 128²",
-        "together",
         Work("training", "gpu", 128, 128, batch=64, precision="bfloat16"),
         (OURS, *COMPILED, WITHOUT_CUDNN),
-        10,
-        "images/s",
         "≥ 2× and ≥ 2,000 images/s",
+        rounds=10,
     ),
     Row(
         "gpu-steps",
         "GPU, bfloat16: the paper's batch, 4 × 128²",
-        "together",
         Work("training", "gpu", 128, 128, batch=4, precision="bfloat16"),
         (OURS, FUSED, WITHOUT_CUDNN),
-        10,
-        "steps/s",
-        "none; at 250 steps/s the paper's run would take 20 minutes",
+        "none; at 1,000 images/s the paper's run would take 20 minutes",
+        rounds=10,
     ),
     Row(
         "gpu-inference",
         "GPU, bfloat16: inference 16 × 481×321",
-        "together",
         Work("inference", "gpu", 321, 481, batch=16, precision="bfloat16"),
         (OURS, FUSED, WITHOUT_CUDNN),
-        10,
-        "pictures/s",
         "≥ 200 pictures/s",
+        rounds=10,
     ),
     Row(
         "gpu-4k",
         "GPU, bfloat16: inference 3840×2160, whole",
-        "together",
         Work("inference", "gpu", 2160, 3840, precision="bfloat16"),
         (OURS, FUSED, WITHOUT_CUDNN),
-        10,
-        "pictures/s",
         "≤ 0.5 s and ≤ 20 GB",
+        rounds=10,
     ),
     Row(
         "gpu-parity",
         "GPU against CPU: one training step, 4 × 128², float32, products in full precision",
-        "together",
         Work("parity", "gpu", 128, 128, batch=4),
         (OURS,),
-        0,
-        "",
         "equal up to rounding",
+        rounds=0,
     ),
     Row(
         "gpu-attention",
         "GPU with cuDNN's attention against without: one training step, 64 × 128², bfloat16",
-        "together",
         Work("attention", "gpu", 128, 128, batch=64, precision="bfloat16"),
         (OURS,),
-        0,
-        "",
         "equal up to bfloat16's rounding",
+        rounds=0,
     ),
 )
 
@@ -279,6 +239,5 @@ def quick(row: Row) -> Row:
 
 
 def rates_work(platform: Platform, small: bool) -> Work:
-    """What measures the machine."""
     work = RATES[platform]
     return replace(work, height=256, width=1 << 18) if small else work

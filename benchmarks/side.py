@@ -18,7 +18,6 @@ from multifocal_jax.cli.machine import share_cores, use_large_pages
 
 
 def task_of(work: Work, side: SideConfig) -> Task:
-    """The task, set up."""
     if side.framework == "torch":
         from benchmarks.twin import make_task
 

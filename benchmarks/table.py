@@ -1,7 +1,6 @@
 """Results as a Markdown table and as JSON."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +30,7 @@ class Result:
     @property
     def failed(self) -> bool:
         """Whether something that should have run did not."""
-        return bool(self.reason and self.sides) or any(times.failed for times in self.sides)
+        return any(times.failed for times in self.sides)
 
     @property
     def twin(self) -> Times | None:
@@ -40,7 +39,6 @@ class Result:
         return min(others, key=lambda times: times.median) if others else None
 
     def to_json(self) -> dict[str, Any]:
-        """All there is."""
         sides = [vars(times) | {"median": times.median, "quartiles": times.quartiles} for times in self.sides]
         return {
             "row": self.row.name,
@@ -61,14 +59,12 @@ def limit_of(times: Times, rates: dict[str, float]) -> float:
 
 
 def lines(result: Result) -> list[str]:
-    """One line of the table a side."""
     if not result.sides:
         return [_line(result.row.title, "", f"not measured: {result.reason}", *[""] * 6, result.row.target)]
     return [_side(result, index, times) for index, times in enumerate(result.sides)]
 
 
 def notes(result: Result) -> list[str]:
-    """Notes that do not fit into the columns."""
     found = []
     for times in result.sides:
         facts = {name: value for name, value in times.facts.items() if name not in ("flops", "bytes")}
@@ -107,20 +103,11 @@ def _line(*cells: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """With three digits."""
     return f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
 
 
 def describe_rates(rates: dict[str, float]) -> str:
-    """The two rates behind the limits."""
     return (
         f"matrix products {rates['flops_per_second'] / 1e9:,.0f} GFLOP/s, "
         f"copies {rates['bytes_per_second'] / 1e9:,.1f} GB/s"
     )
-
-
-def table(results: Sequence[Result]) -> str:
-    """The whole table with its notes."""
-    body = [line for result in results for line in lines(result)]
-    remarks = [f"- {note}" for result in results for note in notes(result)]
-    return "\n".join([HEADER, *body, *(["", *remarks] if remarks else [])])

@@ -115,7 +115,6 @@ def seconds(crops: float, chips: int, facts: Facts) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

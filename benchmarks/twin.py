@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as all PyTorch code calls it)
 from torch import Tensor
 
-from benchmarks.work import SideConfig, Task, Work, resident_peak
+from benchmarks.work import SideConfig, Task, Work, measured_rates, resident_peak
 from multifocal_jax.interop.torch_network import TorchNet, derain
 
 
@@ -105,25 +104,12 @@ class Rates(_Twin):
 
     def run(self, count: int) -> None:
         product, copy = torch.empty_like(self.matrix), torch.empty_like(self.vector)
-        self.rates = {
-            "flops_per_second": 2
-            * self.work.height**3
-            / self.best_seconds(lambda: torch.matmul(self.matrix, self.matrix, out=product)),
-            "bytes_per_second": 2 * self.vector.nbytes / self.best_seconds(lambda: copy.copy_(self.vector)),
-        }
-
-    def best_seconds(self, run: Callable[[], Any]) -> float:
-        """The shortest of several calls, each long enough to hide its launch."""
-        run()
-        self.wait()
-        best = float("inf")
-        for _ in range(10):
-            begin = time.perf_counter()
-            for _ in range(5):
-                run()
-            self.wait()
-            best = min(best, (time.perf_counter() - begin) / 5)
-        return best
+        self.rates = measured_rates(
+            self.work,
+            lambda: torch.matmul(self.matrix, self.matrix, out=product),
+            lambda: copy.copy_(self.vector),
+            lambda _: self.wait(),
+        )
 
     def facts(self) -> dict[str, Any]:
         return self.rates | {"version": torch.__version__}

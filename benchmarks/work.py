@@ -1,5 +1,7 @@
 """What is timed: one task, one size, one precision, on one side; and what a side makes of it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -35,16 +37,13 @@ class Work:
 
     @property
     def bytes_per_value(self) -> int:
-        """Of an activation."""
         return {"bfloat16": 2, "float32": 4, "float64": 8}[self.precision]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return asdict(self) | {"model": to_dict(self.model)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Work":
-        """The inverse of `to_json`."""
         fields: dict[str, Any] = values | {"model": from_dict(ModelConfig, values["model"])}
         return cls(**fields)
 
@@ -71,7 +70,6 @@ class SideConfig:
 
     @property
     def name(self) -> str:
-        """For the table."""
         if self.framework == "jax":
             return "this project" if self.cudnn else "this project without cuDNN's attention"
         words = ["PyTorch", "compiled" if self.compiled else "eager"]
@@ -101,3 +99,30 @@ def resident_peak() -> int:
     """The most memory that this process has held so far (VmHWM), in bytes."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+
+def measured_rates(
+    work: Work, product: Callable[[], Any], copy: Callable[[], Any], wait: Callable[[list[Any]], Any]
+) -> dict[str, float]:
+    """Operations per second of a product of side `work.height` and bytes of a copy of `work.width` floats, at best.
+
+    Args:
+        work: the sizes.
+        product: starts a product.
+        copy: starts a copy.
+        wait: ends when the results in the list are there.
+    """
+
+    def best_seconds(run: Callable[[], Any]) -> float:
+        wait([run()])
+        seconds = []
+        for _ in range(10):
+            begin = time.perf_counter()
+            wait([run() for _ in range(5)])  # enough to hide the launch
+            seconds.append((time.perf_counter() - begin) / 5)
+        return min(seconds)
+
+    return {
+        "flops_per_second": 2 * work.height**3 / best_seconds(product),
+        "bytes_per_second": 2 * 4 * work.width / best_seconds(copy),
+    }

@@ -74,11 +74,11 @@ def test_demand_counts_by_hand():
     macs = 64 * (9 * 3 * 4 + 3 * 4 * 4 + 9 * 4 * 4 + 9 * 4 * 3) + 2 * 64 * 4
     values = 64 * ((3 + 4) + 3 * (4 + 4) + (4 + 4) + (4 + 3) + 3 * 4)
     parameters = (9 * 3 * 4 + 4) + 3 * (4 * 4 + 4) + (9 * 4 * 4 + 4) + (9 * 4 * 3 + 3)
-    assert demand_of(work).flops == 2 * macs
+    assert demand_of(work)["flops"] == 2 * macs
     assert count_traffic(work) == values + parameters
     training = Work("training", "cpu", 8, 8, batch=2, model=work.model)
-    assert demand_of(training).flops == 2 * 3 * 2 * macs
-    assert demand_of(training).bytes == 4 * (3 * (2 * values + parameters) + 7 * parameters)
+    assert demand_of(training)["flops"] == 2 * 3 * 2 * macs
+    assert demand_of(training)["bytes"] == 4 * (3 * (2 * values + parameters) + 7 * parameters)
 
 
 def test_the_limit_is_the_larger_of_arithmetic_and_traffic():
