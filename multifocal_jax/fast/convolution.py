@@ -171,7 +171,7 @@ def _has_quick_gradients(stride: int, x: Map, kernel: Kernel) -> bool:
         size == 3
         and x.dtype in (jnp.float32, jnp.float64)
         and (inputs * features >= _MANY_PRODUCTS if stride == 1 else min(inputs, features) >= _FEWEST_CHANNELS)
-        and all(isinstance(side, int) and side % stride == 0 for side in sides)
+        and all(side % stride == 0 for side in sides)
         and math.prod(sides) >= _FEWEST_PIXELS
     )
 

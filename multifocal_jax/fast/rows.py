@@ -23,26 +23,19 @@ _LARGE_STRIP = 1 << 22
 
 
 def strip_height(height: int, pixels_per_row: int, strip: int, multiple: int = 1) -> int:
-    """Rows of strips of about `strip` pixels: a multiple of `multiple`, at most `height`.
-
-    A symbolic shape (`jax.export`) is not cut.
-    """
-    if not isinstance(height, int) or not isinstance(pixels_per_row, int):
-        return height
+    """Rows of strips of about `strip` pixels: a multiple of `multiple`, at most `height`."""
     return min(height, max(multiple, strip // pixels_per_row // multiple * multiple))
 
 
 def whole_strip_height(height: int, pixels_per_row: int, strip: int, multiple: int = 1) -> int:
     """As `strip_height`, for strips that must not overlap: a divisor of `height`."""
-    if not isinstance(height, int) or not isinstance(pixels_per_row, int):
-        return height
     fitting = [rows for rows in range(multiple, height + 1, multiple) if height % rows == 0]
     return min(fitting, key=lambda rows: max(rows * pixels_per_row / strip, strip / (rows * pixels_per_row)))
 
 
 def is_large(x: Shaped[Array, "b h w c"], channels: int) -> bool:
-    """Whether a map of this shape, but with so many channels, is worth strips on a CPU; a symbolic one is not."""
-    return all(isinstance(side, int) for side in x.shape) and math.prod(x.shape[:3]) * channels >= _LARGE
+    """Whether a map of this shape, but with so many channels, is worth strips on a CPU."""
+    return math.prod(x.shape[:3]) * channels >= _LARGE
 
 
 def large_strip_height(height: int, numbers_per_row: int, multiple: int = 1) -> int:
@@ -65,7 +58,7 @@ def map_rows(body: Callable[[jax.Array, Maps], Maps], x: Maps, rows: int) -> Map
         rows: of a strip.
     """
     height = jax.tree.leaves(x)[0].shape[1]
-    if rows is height or rows == height:
+    if rows == height:
         return body(jnp.int32(0), x)
 
     def step(index: jax.Array, x: Maps) -> Maps:

@@ -94,7 +94,7 @@ def _backward_strips(bands: ModuleType, strip: int, x: Map, *rest_and_gradient: 
     def gradients(x: Map, gradient: Map) -> tuple[Array, ...]:
         return jax.vjp(partial(_strip, bands), x, *rest)[1](gradient)
 
-    if rows is h or rows == h:
+    if rows == h:
         return gradients(x, gradient)
 
     def step(total: Any, strips: Any) -> tuple[Any, Map]:
@@ -107,14 +107,9 @@ def _backward_strips(bands: ModuleType, strip: int, x: Map, *rest_and_gradient: 
     return jnp.moveaxis(dx, 0, 1).reshape(x.shape), *total
 
 
-def _is_small(x: Map) -> bool:
-    """Whether a batch is a single strip of the CPU; a symbolic shape is not."""
-    return all(isinstance(side, int) for side in x.shape) and math.prod(x.shape[:3]) <= CPU_STRIP
-
-
 def _forward_by_image(x: Map, kernel: Array, bias: Array, key: Anchors, value: Anchors) -> Map:
     """On a CPU large products with a batch axis are slow: one image after the other."""
-    if _is_small(x):
+    if math.prod(x.shape[:3]) <= CPU_STRIP:
         return _forward_strips(band_attention, CPU_STRIP, x, kernel, bias, key, value)
 
     def image(of_image: tuple[Array, Array, Array]) -> Array:
