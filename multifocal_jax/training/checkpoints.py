@@ -16,7 +16,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as managers
 
 from multifocal_jax import processes
-from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config import ConfigError, ExperimentConfig
 from multifocal_jax.config_files import changed_fields, from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_absolute
@@ -145,7 +145,7 @@ class Checkpoints:
             blank: a state with the expected structure.
 
         Raises:
-            CheckpointError: the checkpoint belongs to another experiment, no existing one can be read, or the processes
+            CheckpointError: the checkpoint belongs to another experiment or version, none can be read, or the processes
                 cannot read the same one.
         """
         failures = []
@@ -163,6 +163,11 @@ class Checkpoints:
                     raise ValueError("its checksum differs")
             except CheckpointError:
                 raise
+            except ConfigError as error:
+                raise CheckpointError(
+                    f"step {step} in {self.folder} was written by another version of this package: {error}; "
+                    "resume with that version, or use another workdir"
+                ) from None
             except Exception as error:
                 failures.append(self._damaged(step, error))
                 continue

@@ -31,8 +31,8 @@ class Lease:
     """A file in the workdir that names this process, and is renewed while it runs.
 
     Raises:
-        WorkdirInUseError: on entry, another process holds the workdir. One on another host has `STALE_SECONDS` to renew
-            its lease.
+        WorkdirInUseError: on entry, another process holds the workdir. One of which the system does not know for sure
+            whether it runs, as on another host, has `STALE_SECONDS` to renew its lease.
         OutputError: on entry, the workdir cannot be written to.
     """
 
@@ -52,9 +52,9 @@ class Lease:
     def __enter__(self) -> Self:
         make_folder(self._workdir)
         first = holder = read_lease(self._workdir)
-        while first and holder and self._may_live(holder):
+        while first and holder and (lives := self._lives(holder)) is not False:
             who = f"process {holder['process']} on {holder['host']}"
-            if self._is_here(holder) or holder["renewed"] != first["renewed"]:
+            if lives or holder["renewed"] != first["renewed"]:
                 raise WorkdirInUseError(
                     f"{self._workdir} is in use: {who} trains there; end it first, or use another workdir"
                 )
@@ -94,17 +94,18 @@ class Lease:
     def _write(self) -> None:
         write_text(self._workdir / FILE, json.dumps(self._mine | {"renewed": time.time()}) + "\n")
 
-    def _may_live(self, holder: dict[str, Any]) -> bool:
-        if not self._is_here(holder):
-            return time.time() - holder["renewed"] < STALE_SECONDS
-        try:
-            return psutil.Process(holder["process"]).create_time() == holder["started"]
-        except psutil.Error:
-            return False
+    def _lives(self, holder: dict[str, Any]) -> bool | None:
+        """Whether the holder runs; None if only a renewal of its lease would tell.
 
-    def _is_here(self, holder: dict[str, Any]) -> bool:
-        """Whether the holder is a process on this machine, so that the system knows whether it runs."""
-        return (holder["host"], holder["space"]) == (self._mine["host"], self._mine["space"])
+        On this machine the system knows. But if the clock is set, it reports another start time of the same process.
+        """
+        if (holder["host"], holder["space"]) == (self._mine["host"], self._mine["space"]):
+            try:
+                if psutil.Process(holder["process"]).create_time() == holder["started"]:
+                    return True
+            except psutil.Error:
+                return False
+        return None if time.time() - holder["renewed"] < STALE_SECONDS else False
 
 
 def read_lease(workdir: epath.PathLike) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import pytest
 
 from multifocal_jax import processes
 from multifocal_jax.config import EvalConfig, ExperimentConfig, TrainConfig
+from multifocal_jax.config_files import to_dict
 from multifocal_jax.training.checkpoints import CheckpointError, Checkpoints
 from multifocal_jax.training.state import TrainState
 
@@ -73,6 +74,15 @@ def test_damaged_newer_checkpoints_make_room(tmp_path, what):
     assert steps(tmp_path) == [10, 15, 20]
     assert sorted(path.name.split("-")[0] for path in (tmp_path / "damaged").iterdir()) == ["20", "30"]
     assert save(tmp_path, {}, config) == 20
+
+
+def test_a_checkpoint_of_another_version_is_not_called_damaged(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr("multifocal_jax.training.checkpoints.to_dict", lambda config: to_dict(config) | {"later": 1})
+        save(tmp_path, {10: None})
+    with pytest.raises(CheckpointError, match=r"step 10 in .* was written by another version .*: unknown fields later"):
+        save(tmp_path, {})
+    assert steps(tmp_path) == [10]
 
 
 def test_a_checkpoint_that_orbax_refuses_is_an_error(tmp_path):

@@ -1,5 +1,6 @@
 """One training at a time in a workdir."""
 
+import functools
 import json
 import os
 import socket
@@ -15,11 +16,16 @@ from multifocal_jax.training import lease
 from multifocal_jax.training.lease import FILE, Lease, WorkdirInUseError, read_lease
 
 
+@functools.cache
+def ended():
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
 def write(workdir, **changes):
     """A lease of a process that lived here until a moment ago, but for the changes."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    facts = {"host": socket.gethostname(), "process": ended.pid, "started": 1.0, "id": "other", "renewed": time.time()}
+    facts = {"host": socket.gethostname(), "process": ended(), "started": 1.0, "id": "other", "renewed": time.time()}
     space = os.readlink("/proc/self/ns/pid") if os.path.exists("/proc/self/ns/pid") else ""
     (workdir / FILE).write_text(json.dumps(facts | {"space": space} | changes))
 
@@ -37,7 +43,7 @@ def test_a_second_training_is_refused_with_host_and_process_of_the_first(tmp_pat
     "changes",
     [
         {},  # the process has ended
-        {"process": os.getpid()},  # its number is now another one's
+        {"process": os.getpid(), "renewed": time.time() - 1e4},  # its number is now another one's
         {"host": "elsewhere", "renewed": time.time() - 1e4},
         {"space": "another container", "renewed": 0},
     ],
@@ -57,19 +63,26 @@ def test_a_damaged_lease_holds_nobody_up(tmp_path):
         pass
 
 
-def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "holder",
+    [
+        {"host": "elsewhere"},
+        {"process": os.getpid()},  # started at another time, or the clock has been set since then
+    ],
+)
+def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path, monkeypatch, holder):
     monkeypatch.setattr(lease, "_TURN_SECONDS", 0.01)
     monkeypatch.setattr(lease, "STALE_SECONDS", 0.3)
-    said = []
-    write(tmp_path, host="elsewhere")
+    said, host = [], holder.get("host", socket.gethostname())
+    write(tmp_path, **holder)
     begin = time.monotonic()
     with Lease(tmp_path, said.append):
         assert time.monotonic() - begin > 0.2
     (line,) = said
-    assert "on elsewhere a moment ago" in line
-    write(tmp_path, host="elsewhere")
-    threading.Timer(0.1, write, [tmp_path], {"host": "elsewhere"}).start()
-    with pytest.raises(WorkdirInUseError, match=r"process .* on elsewhere trains there"), Lease(tmp_path):
+    assert f"on {host} a moment ago" in line
+    write(tmp_path, **holder)
+    threading.Timer(0.1, write, [tmp_path], holder).start()
+    with pytest.raises(WorkdirInUseError, match=rf"process .* on {host} trains there"), Lease(tmp_path):
         pass
 
 
