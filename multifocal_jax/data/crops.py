@@ -71,9 +71,9 @@ class PictureStore:
     broken: list[int] = field(default_factory=list)
     decoded: dict[int, Images] = field(default_factory=dict)
 
-    def decode_all(self) -> None:
-        """Decode and keep all pictures; errors as for `load`."""
-        read = in_threads(self._read, len(self.pictures), "decoding")
+    def decode_all(self, quiet: bool = False) -> None:
+        """Decode and keep all pictures, with a bar unless `quiet`; errors as for `load`."""
+        read = in_threads(self._read, len(self.pictures), "decoding", quiet)
         self.decoded = {number: images for number, images in enumerate(read) if images is not None}
         self.broken = [number for number, images in enumerate(read) if images is None]
         self.decoded |= {number: self.load(number) for number in self.broken}
@@ -116,14 +116,17 @@ class PictureStore:
         return rainy, clean
 
 
-def in_threads(work: Callable[[int], Result], count: int, title: str) -> list[Result]:
-    """The results of `work` for 0 to `count` - 1, computed with one thread per core; the first error stops it."""
+def in_threads(work: Callable[[int], Result], count: int, title: str, quiet: bool = False) -> list[Result]:
+    """The results of `work` for 0 to `count` - 1, computed with one thread per core; the first error stops it.
+
+    On a terminal a bar with the title shows the progress, unless `quiet`.
+    """
     from tqdm import tqdm
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         tasks = pool.map(work, range(count))
         try:
-            return list(tqdm(tasks, title, count, unit="pictures", leave=False, disable=None))
+            return list(tqdm(tasks, title, count, unit="pictures", leave=False, disable=quiet or None))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -50,7 +50,13 @@ class TrainingData:
     """
 
     def __init__(
-        self, config: DataConfig, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+        self,
+        config: DataConfig,
+        batch_size: int,
+        seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
+        quiet: bool = False,
     ) -> None:
         """Open the sources.
 
@@ -60,6 +66,7 @@ class TrainingData:
             seed: of order, crops, rotations and rain.
             process_index: number of this process.
             process_count: number of processes, which share every batch evenly.
+            quiet: show no bar while pictures are read.
 
         Raises:
             DataError: a source is missing or incomplete, too many pictures are held out, or the batch does not divide
@@ -67,7 +74,7 @@ class TrainingData:
         """
         if batch_size % process_count:
             raise DataError(f"batch_size {batch_size} does not divide over {process_count} processes")
-        self._config, self._seed = config, seed
+        self._config, self._seed, self._quiet = config, seed, quiet
         share = batch_size // process_count
         self._rows = (process_index * share, (process_index + 1) * share)
         self._sources = [open_photographs(source, config.root) for source in config.train]
@@ -118,7 +125,7 @@ class TrainingData:
                     f"{smallest}x{smallest}: remove it, or hold out another number of pictures"
                 )
 
-        in_threads(check, len(self.held_out), "checking held-out pictures")
+        in_threads(check, len(self.held_out), "checking held-out pictures", self._quiet)
 
     @property
     def skipped(self) -> int:
@@ -127,7 +134,10 @@ class TrainingData:
 
     @cached_property
     def mode(self) -> Mode:
-        """Where decoded pictures are kept; "auto" decides by their size and the accelerator."""
+        """Where decoded pictures are kept; "auto" decides by their size and the accelerator.
+
+        If the size was underestimated, "device" becomes "memory" when the pictures have been decoded.
+        """
         if self._config.mode != "auto":
             return self._config.mode
         pixels = self._estimate_pixels()
@@ -156,20 +166,30 @@ class TrainingData:
     def _store(self) -> PictureStore:
         store = PictureStore(self._pictures, self._config.crop_size, self._config.on_broken == "skip")
         if self.mode != "stream":
-            store.decode_all()
+            store.decode_all(self._quiet)
             self._broken.update(store.broken)
         return store
 
     @cached_property
-    def _resident(self) -> ResidentPictures:
-        resident = ResidentPictures(self._plan, self._store)
+    def _resident(self) -> ResidentPictures | None:
+        """The pictures in "device" mode, else None."""
+        if self.mode != "device":
+            return None
+        store = self._store
+        try:
+            resident = ResidentPictures(self._plan, store)
+        except DataError:
+            if self._config.mode == "device":
+                raise
+            self.mode = "memory"
+            return None
         del self._store  # replaced by the flat copy
         return resident
 
     @property
     def resident(self) -> Any:
         """Arrays to put on every device once: the pixels of all pictures, uint8 (P, 3), in "device" mode; else `()`."""
-        return self._resident.arrays if self.mode == "device" else ()
+        return self._resident.arrays if self._resident else ()
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """This process's share of batches `start`, `start` + 1, …, without end; the input of `prepare`.
@@ -178,7 +198,7 @@ class TrainingData:
             ImageError: a picture is unreadable and on_broken is "stop".
             DataError: a picture is smaller than the crop, none can be read, or streaming lacks Grain.
         """
-        if self.mode == "device":
+        if self._resident:
             return self._resident.batches(start, self._rows)
         return self._cut_batches(start)
 

@@ -45,10 +45,12 @@ class Journal:
                 self._read(path)
 
     def _read(self, path: Path) -> None:
-        header, *lines = path.read_text().splitlines() or [""]
+        header, whole, lines = path.read_text().partition("\n")
+        if not (header and whole):
+            return  # cut off before the first score
         if header != self._header:
             raise JournalError(f"{path} was begun with another config or other weights; begin anew without resuming")
-        for line in lines:
+        for line in lines.splitlines():
             try:
                 picture = picture_from_dict(json.loads(line))
             except (ValueError, KeyError):

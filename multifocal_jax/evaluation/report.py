@@ -295,12 +295,13 @@ def comparison_table(reports: Sequence[tuple[str, Report]]) -> str:
         count = f"{len(report.pictures)}{f', {len(report.trained_on)} trained on' if report.trained_on else ''}"
         return [title, count, *values]
 
-    shown: list[Any] = []
+    shown: list[Report] = []
     for title, report in reports:
-        inputs = [(one.name, one.input, [before for before, _ in one.perceptual.values()]) for one in report.pictures]
-        if inputs not in shown:
-            shown.append(inputs)
-            rows.append(row(f"rainy input of {title}" if len(shown) > 1 else "rainy input", report, "input"))
+        if not any(_same_inputs(report, other) for other in shown):
+            shown.append(report)
+            same = (other for _, other in reports if _same_inputs(report, other))
+            fullest = max(same, key=lambda other: len(other.measured))
+            rows.append(row(f"rainy input of {title}" if len(shown) > 1 else "rainy input", fullest, "input"))
         rows.append(row(title, report, "result"))
     notes = [f"- {note}" for note in differences(reports)]
     return "\n".join([*_markdown(rows), *[""] * bool(notes), *notes]) + "\n"
@@ -334,10 +335,19 @@ def _part(record: dict[str, Any], what: str) -> dict[str, Any]:
     return json.loads(json.dumps(record.get("model", {})))  # as it comes from a file
 
 
+def _same_inputs(report: Report, base: Report) -> bool:
+    """Whether two evaluations have the same pictures in the same order."""
+    both = itertools.zip_longest(report.pictures, base.pictures)
+    return all(one and other and one.name == other.name and _same_input(one, other) for one, other in both)
+
+
 def _same_input(one: PictureScores, other: PictureScores) -> bool:
-    """Whether two pictures with the same name are the same: equal rainy inputs have equal scores."""
+    """Whether two pictures with the same name are the same: equal rainy inputs have equal scores, if they have any."""
     size = (one.width, one.height) == (other.width, other.height)
-    scores = ((one.input[family].psnr, other.input[family].psnr) for family in one.input if family in other.input)
+    scores = [(one.input[family].psnr, other.input[family].psnr) for family in one.input.keys() & other.input.keys()]
+    if not scores:  # without ground truth
+        shared = one.perceptual.keys() & other.perceptual.keys()
+        scores = [(one.perceptual[name][0], other.perceptual[name][0]) for name in shared]
     return size and all(before == after or math.isclose(before, after, abs_tol=1e-6) for before, after in scores)
 
 

@@ -74,7 +74,7 @@ def run(
     titles = _titles(weights)
     source = _open(config)
     count = min(config.eval.limit, len(source)) if config.eval.limit else len(source)
-    source, left_out = _usable(source, count, list(measures), skip=config.data.on_broken == "skip")
+    source, left_out = _usable(source, count, list(measures), config.data.on_broken == "skip", quiet)
     count -= len(left_out)
     folders = [as_path(output) if alone else as_path(output) / title for title in titles]
     for folder in folders:
@@ -88,8 +88,8 @@ def run(
         print(f"warning: {warning}", file=sys.stderr)
     reports = []
     for name, held, title, folder, found in zip(weights, loaded, titles, folders, known, strict=True):
-        record = _record(config, name, held, list(measures))
-        record["dataset"] += ", trained on" * bool(found.indices)
+        dataset = _dataset(config) + ", trained on" * bool(found.indices)
+        labels = {"name": config.name, "weights": name, "dataset": dataset, "family": options.family}
         settings = {name: getattr(options, name) for name in DERAINER_OPTIONS}
         derainer = Derainer(held.params, held.model, devices=devices, **settings)
         try:
@@ -104,12 +104,12 @@ def run(
                 save_images=options.save_images,
                 resume=resume,
                 progress=main and not quiet,
-                record=record,
+                record=_record(config, name, held, list(measures)),
             )
         except KeyboardInterrupt:
             print(f"scores so far are kept in {folder}; the same command with --resume continues", file=sys.stderr)
             raise
-        report = dataclasses.replace(report, left_out=left_out)
+        report = dataclasses.replace(report, left_out=left_out, record=labels | report.record)
         if truth:
             trained_on = frozenset(map(source.name, found.indices))
             report = dataclasses.replace(report, trained_on=trained_on, unknown=found.unknown)
@@ -181,7 +181,7 @@ def _open(config: ExperimentConfig) -> ScoredPairs | RainyFiles:
 
 
 def _usable(
-    source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool
+    source: ScoredPairs | RainyFiles, count: int, metrics: Sequence[Perceptual], skip: bool, quiet: bool
 ) -> tuple[ScoredPairs | RainyFiles, dict[str, str]]:
     """The usable ones among the first `count` pictures of a source, and those left out with the reason, by name.
 
@@ -199,7 +199,7 @@ def _usable(
             return str(error)
         return ""
 
-    faults = in_threads(fault, count, "checking pictures")
+    faults = in_threads(fault, count, "checking pictures", quiet)
     left_out = {source.name(index): reason for index, reason in enumerate(faults) if reason}
     if not left_out:
         return source, {}
@@ -248,20 +248,24 @@ def _spell_trained_on(found: TrainedOn, name: str, count: int, config: Experimen
     return ""
 
 
-def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
-    """Everything that determines the scores: an evaluation with an equal record may be resumed."""
+def _dataset(config: ExperimentConfig) -> str:
+    """What is scored, for readers: `rain200h/test`, or `rain200h/train, held out`."""
     held_out = config.eval.split == "held_out"
     sources = config.data.train if held_out else (config.data.test,)
     names = [f"{one.dataset}/{one.split}" if one.dataset in (*PUBLISHED, "demo") else one.dataset for one in sources]
+    return " + ".join(names) + ", held out" * held_out
+
+
+def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequence[Perceptual]) -> dict[str, Any]:
+    """Everything that determines the scores, and nothing else: an evaluation with an equal record may be resumed."""
+    selecting = ("root", "train", "held_out") if config.eval.split == "held_out" else ("root", "test")
+    data = to_dict(config.data)
     return {
-        "name": config.name,
-        "weights": name,
         "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
-        "dataset": " + ".join(names) + ", held out" * held_out,  # rain200h/test, or rain200h/train, held out
         "model": to_dict(weights.model),
-        "data": to_dict(config.data),
-        **{name: getattr(config.eval, name) for name in ("family", *DERAINER_OPTIONS)},
+        "data": {field: data[field] for field in selecting},
+        **{name: getattr(config.eval, name) for name in DERAINER_OPTIONS},
         **({"metrics": list(metrics)} if metrics else {}),
     }
 

@@ -85,7 +85,8 @@ def train(
         with processes.together():
             check_batch_size(options.batch_size, options.accumulate, jax.device_count())
             make_loss(options)  # so that a faulty one is found before pictures are read
-            data = TrainingData(config.data, options.batch_size, options.seed, processes.index(), processes.count())
+            share = processes.index(), processes.count()
+            data = TrainingData(config.data, options.batch_size, options.seed, *share, quiet)
             data.check_held_out(SMALLEST)
             say = None if quiet else functools.partial(print, file=sys.stderr, flush=True)
             lease = stack.enter_context(Lease(workdir, say)) if main else None

@@ -384,6 +384,11 @@ def test_too_many_pixels_for_the_device_are_refused(pairs, monkeypatch):
     monkeypatch.setattr(crops.PictureStore, "load", lambda _, number: (None, huge if number == 3 else huge[:0]))
     with pytest.raises(DataError, match=r"2,147,483,648 pixels.*set data.mode to 'memory' or 'stream'"):
         _ = open_data(pairs, mode="device").resident
+    monkeypatch.setattr(pipeline.jax, "default_backend", lambda: "gpu")
+    data = open_data(pairs, mode="auto")  # which has read the headers of the small ones
+    assert data.mode == "device"
+    assert data.resident == ()
+    assert data.mode == "memory"
 
 
 def test_auto_chooses_by_size_and_accelerator(pairs, monkeypatch):
@@ -397,6 +402,17 @@ def test_auto_chooses_by_size_and_accelerator(pairs, monkeypatch):
     pixels = sum(height * width for height, width in SIZES)
     assert mode(limit=6 * pixels / 2**30 * 1.01) == "device"
     assert mode(limit=6 * pixels / 2**30 * 0.99) == "stream"
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_bars_on_a_terminal_unless_quiet(pairs, monkeypatch, capsys, quiet):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    config = DataConfig(root=str(pairs), train=(PAIRS,), crop_size=32, mode="memory", held_out=1)
+    data = TrainingData(config, 4, seed=0, quiet=quiet)
+    data.check_held_out(11)
+    take(data)
+    shown = capsys.readouterr().err
+    assert [title in shown for title in ("checking held-out pictures", "decoding")] == [not quiet] * 2
 
 
 def test_the_demo_is_the_default():

@@ -173,6 +173,26 @@ def test_faults_are_listed_before_any_work_or_left_out(unchanged, capsys):
     refused(nothing, "--config.data.on_broken=skip")
 
 
+def test_an_evaluation_goes_on_after_a_repair(unchanged):
+    Image.open("pairs/rain/c.png").save("pairs/rain/c.jpg")
+    Path("pairs/rain/c.png").unlink()
+    Path("pairs/rain/c.jpg").write_bytes(Path("pairs/rain/c.jpg").read_bytes()[:-200])  # its header is whole
+    refused(r"picture pairs/rain/c\.jpg cannot be read")
+    refused("begun with another config or other weights", "--resume", "--config.eval.tile=64")
+    repaired = ["--config.data.on_broken=skip", "--config.data.workers=4", "--config.eval.family=double"]
+    assert evaluate_py("--resume", "--weights", "./runs/folder", *repaired) == 0
+    assert [picture.name for picture in report_in().pictures] == ["a", "b"]
+    refused("begun with another config or other weights", "--resume", "--config.data.root=runs/../pairs")
+
+
+def test_quiet_shows_nothing_on_a_terminal(unchanged, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert evaluate_py("--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert evaluate_py() == 0
+    assert "checking pictures" in capsys.readouterr().err
+
+
 def test_reports_at_their_usual_place_are_called_by_their_workdir(unchanged):
     shutil.copytree("runs/folder", "runs/earlier")
     for name in ("folder", "earlier"):

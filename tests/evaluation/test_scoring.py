@@ -111,6 +111,13 @@ def test_resuming_something_else_is_refused(tmp_path):
         evaluate(darken, SOURCE, limit=1, output=tmp_path, record={"weights": "b"}, resume=True)
 
 
+@pytest.mark.parametrize("kept", ["", "\n", '{"record": {"wei'])
+def test_scores_cut_off_before_the_first_are_begun_anew(tmp_path, evaluated, kept):
+    (tmp_path / "scores.jsonl").write_text(kept)
+    assert evaluate(darken, SOURCE, output=tmp_path, resume=True).pictures == evaluated[0].pictures
+    assert json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[0]) == {"record": {}}
+
+
 def test_bad_sources(tmp_path):
     with pytest.raises(EvaluationError, match="no pictures to score"):
         evaluate(darken, pictures())

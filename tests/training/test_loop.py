@@ -40,9 +40,11 @@ def record(workdir):
     return load_weights(workdir / "weights.safetensors").record
 
 
-def test_a_run_writes_what_it_promises(scored, tmp_path):
+def test_a_run_writes_what_it_promises(scored, tmp_path, monkeypatch, capsys):
     config = with_train(scored, steps=60, log_every=10, checkpoint_every=30)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     result = train(config, tmp_path, quiet=True)
+    assert capsys.readouterr() == ("", "")
     assert result.finished
     assert result.step == 60
     lines = logged(tmp_path)
