@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multifocal_jax.config import ConfigError, ModelConfig
-from multifocal_jax.config_files import apply_overrides, from_dict
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.interop.architecture import are_ours, infer_model, models_of_shapes, our_names, why_another_network
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
 from multifocal_jax.interop.errors import ConversionError
@@ -101,10 +101,7 @@ def _from_torch(
     if not (are_ours(shapes) or (renaming is not None and our_names(shapes))):
         raise ConversionError(_foreign(path, shapes))
     if checkpoint.model is not None:
-        try:
-            model = apply_overrides(from_dict(ModelConfig, checkpoint.model), overrides)
-        except ConfigError as error:
-            raise ConversionError(f"{path}: its model_config cannot be used: {error}") from None
+        model = apply_overrides(checkpoint.model, overrides)
         notes.append("architecture as stored in the file")
     else:
         try:

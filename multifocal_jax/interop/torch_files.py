@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from multifocal_jax.config_files import to_dict
+from multifocal_jax.config import ModelConfig
+from multifocal_jax.config_files import from_dict, to_dict
 from multifocal_jax.files import write_whole
 from multifocal_jax.interop.architecture import are_ours
 from multifocal_jax.interop.errors import ConversionError
@@ -33,9 +34,9 @@ class TorchCheckpoint:
 
     path: Path
     tensors: dict[str, np.ndarray]
-    model: dict[str, Any] | None  # the architecture as stored by `write_pth`; None in files of other origin
+    model: ModelConfig | None  # the architecture as stored by `write_pth`; None in files of other origin
     record: dict[str, Any]  # the origin of the weights, likewise
-    notes: tuple[str, ...]  # one line for each unwrapping
+    notes: tuple[str, ...]  # one line for each unwrapping, and for a `model_config` of other origin
     prefix: str  # that was removed from names
 
 
@@ -60,12 +61,11 @@ def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchChec
         )
     tensors = {str(name): _to_numpy(path, str(name), value) for name, value in state.items()}
     prefix, tensors = _drop_wrappers(tensors, notes)
-    model, record = content.get("model_config"), content.get("record")
+    model, record = _own_model(content.get("model_config"), notes), content.get("record")
     try:
         json.dumps(record)
     except (TypeError, ValueError, RecursionError):
         record = None  # somebody else's
-    model = dict(model) if isinstance(model, Mapping) else None
     record = dict(record) if isinstance(record, Mapping) else {}
     return TorchCheckpoint(path, tensors, model, record, tuple(notes), prefix)
 
@@ -125,6 +125,17 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
             return {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, AttributeError, TypeError) as error:  # a type that NumPy has not, such as float8
         raise ConversionError(f"{path} is not a readable .safetensors file: {error}") from None
+
+
+def _own_model(stored: Any, notes: list[str]) -> ModelConfig | None:
+    """The architecture in an entry `model_config`, of which other code may have one of its own."""
+    if stored is None:
+        return None
+    try:
+        return from_dict(ModelConfig, stored)
+    except Exception as error:  # whatever somebody else's values make it raise
+        notes.append(f"model_config is not used, as it is not this network's: {error}")
+        return None
 
 
 def _is_array(value: Any) -> bool:

@@ -104,8 +104,15 @@ def _check(request: Request) -> None:
         raise ConversionError("`torch_module` needs `verify`, `trace` or `inspect`")
     if request.write_names and not request.inspect:
         raise ConversionError("`write_names` writes what `inspect` proposes: add `inspect`")
-    if request.inspect and request.destination:
-        raise ConversionError(f"`inspect` converts nothing: leave out {request.destination}, or leave out `inspect`")
+    if request.torch_args and not request.torch_module:
+        raise ConversionError("`torch_args` are for a network of yours: name it by `torch_module FILE.py:CLASS`")
+    more = request.destination or ("`verify`" if request.verify else "`trace`" if request.trace else "")
+    if request.inspect and more:
+        raise ConversionError(f"`inspect` converts nothing and verifies nothing: leave out {more}, or `inspect`")
+    if request.image and not (request.verify or request.trace):
+        raise ConversionError("`image` is a photograph to verify on: add `verify`, or leave it out")
+    if request.dtype and not request.destination:
+        raise ConversionError("`dtype` is the type of the tensors written: name a DESTINATION, or leave it out")
     if not (request.destination or request.inspect or request.verify or request.trace):
         raise ConversionError("nothing to do: name a DESTINATION, or ask for `verify` or `inspect`")
     for path in (Path(target) for target in (request.destination, request.write_names) if target):

@@ -74,6 +74,9 @@ def test_a_names_file_maps_patterns(names):
         "blocks.1.sa_x1.theta.weight": "body.0.spatial.0.query.conv.weight",
         "head.1.weight": "shallow.1.weight",
         "tail.2.bias": "fusion.residual.bias",
+        # Numbers so large that nothing can be tried one by one.
+        "blocks.20261128175200.sa_x2.theta.bias": "body.20261128175199.spatial.1.query.conv.bias",
+        "blocks.1.sa_x20261128175200.theta.bias": "blocks.1.sa_x20261128175200.theta.bias",
     }.items():
         assert renaming.rename(theirs)[0] == ours
     assert renaming.rename("blocks.3.sa_x3.theta.bias") == ("blocks.3.sa_x3.theta.bias", 0)

@@ -134,6 +134,13 @@ def test_an_entry_can_be_chosen_and_one_of_unknown_name_must_be():
     assert read_weights(source, key="weights_of_700").weights.model == TINY
 
 
+@pytest.mark.parametrize("theirs", [{"dim": 64}, {"spp_sizes": 3}, {1: 2}, "wide", np.ones(2), {"pyramid": np.ones(2)}])
+def test_somebody_elses_model_config_is_not_taken_for_ours(theirs):
+    converted = read_weights(save({"state_dict": twin().state_dict(), "model_config": theirs}))
+    assert converted.weights.model == TINY
+    assert any(note.startswith("model_config is not used, as it is not this network's: ") for note in converted.notes)
+
+
 def test_a_workdir_is_read_and_written(source):
     weights = read_weights(source).weights
     assert write_weights("workdir", weights) == Path("workdir", "weights.safetensors")
@@ -480,6 +487,8 @@ class Net(nn.Module):
     ("place", "arguments", "message"),
     [
         ("nowhere.py:Net", {}, r"no file 'nowhere\.py' exists"),
+        ("net.py", {}, r"--torch-module net\.py: the class is missing; expected FILE\.py:CLASS"),
+        ("net.py:", {}, "the class is missing"),
         (f"{FOREIGN}:Nothing", {}, "has no Nothing; its classes: .*ForeignNet"),
         (f"{FOREIGN}:ForeignNet", {"width": 3}, "making ForeignNet raised TypeError"),
         (f"{FOREIGN}:ForeignNet", {"blocks": 3}, r"missing blocks\.2\."),
@@ -504,7 +513,11 @@ def test_what_is_wrong_with_a_users_module_is_said_in_one_message(place, argumen
         ({"trace": True}, "--torch-module"),
         ({"torch_module": "a.py:B", "destination": "x.pth"}, "needs --verify, --trace or --inspect"),
         ({"write_names": "n.txt", "destination": "x.pth"}, "add --inspect"),
-        ({"inspect": True, "destination": "x.pth"}, "--inspect converts nothing"),
+        ({"inspect": True, "destination": "x.pth"}, r"--inspect converts nothing .*: leave out x\.pth"),
+        ({"inspect": True, "verify": True}, "verifies nothing: leave out --verify"),
+        ({"image": "photo.jpg", "destination": "x.pth"}, "--image is .*: add --verify"),
+        ({"torch_args": {"dim": 8}, "verify": True}, r"--torch-args are .*: name it by --torch-module FILE\.py:CLASS"),
+        ({"dtype": "float16", "verify": True}, "--dtype is .*: name a DESTINATION"),
         ({"destination": "out.h5"}, r"cannot write \.h5"),
         ({"destination": "no/out.pth"}, "does not exist"),
     ],

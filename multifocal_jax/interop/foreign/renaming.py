@@ -63,8 +63,14 @@ class Rule:
 
 def _undo(number: int, sign: str, operand: int) -> int | None:
     """The number that an operator maps to this one; None if there is none."""
-    candidates = range(number + operand + 1) if sign else [number]
-    return next((value for value in candidates if _OPERATORS[sign](value, operand) == number), None)
+    candidates = {
+        "": [number],
+        "+": [number - operand],
+        "-": [number + operand],
+        "*": [number // max(operand, 1)],
+        "^": range(number.bit_length()),  # 2**n has n + 1 bits
+    }[sign]
+    return next((value for value in candidates if value >= 0 and _OPERATORS[sign](value, operand) == number), None)
 
 
 def _variables(side: str) -> set[str]:

@@ -89,6 +89,8 @@ def _build(place: str, arguments: Mapping[str, Any]) -> "torch.nn.Module":
         return ConversionError(f"`torch_module {place}`: {problem}")
 
     file, _, name = place.rpartition(":")
+    if not name or Path(place).is_file():
+        raise error("the class is missing; expected FILE.py:CLASS")
     if not file or not Path(file).is_file():
         raise error(f"expected FILE.py:CLASS, and no file {file or place!r} exists")
     spec = importlib.util.spec_from_file_location(f"user_module_{Path(file).stem}", file)
