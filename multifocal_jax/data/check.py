@@ -159,7 +159,7 @@ def _check_splits(root: Path, dataset: str) -> list[CheckedSet]:
         named = zip(unique_names(files, root), map(Picture, files), strict=True)
         pairs = [Pair(name, picture, picture) for name, picture in named]
         return [_check_pairs(root.resolve().name, root, pairs, kind="photographs")]
-    if dataset not in PUBLISHED:
+    if dataset not in PUBLISHED or root.is_file():  # a list names no split
         layout = find_pairs(dataset, root)
         return [_check_pairs(root.resolve().name, layout.folder, layout.pairs, layout.unpaired)]
     checked, errors = [], []

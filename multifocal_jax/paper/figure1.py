@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import memory
 from multifocal_jax.models import MultifocalNet
 from multifocal_jax.padding import pad_to_multiple
 
@@ -21,7 +22,7 @@ _COLOURS = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), 
 
 
 class FigureError(UserError):
-    """The network does not have the block to draw."""
+    """The network does not have the block to draw, or the picture is too large."""
 
 
 def attention_groups(
@@ -35,7 +36,7 @@ def attention_groups(
         By caption, the mean over the group's channels, (H', W') float32; the bands in the order LL, LH, HL, HH.
 
     Raises:
-        FigureError: there is no such module or level, or its CSSABs are switched off.
+        FigureError: there is no such module or level, its CSSABs are switched off, or memory does not suffice.
     """
     if not 0 <= module < model.modules or not 0 <= level < model.levels:
         has = f"{model.modules} modules and {model.levels} levels, counted from 0"
@@ -59,7 +60,15 @@ def attention_groups(
         heads = jnp.einsum("bhwni,bnij->bnhwj", value, mixing).mean(-1)[0]
         return bands, heads
 
-    bands, heads = jax.jit(groups)(params, batch)  # what is not asked for is never computed
+    compiled = jax.jit(groups).lower(params, batch).compile()  # what is not asked for is never computed
+    device = jax.devices()[0]
+    needed = memory.needed(compiled, device)
+    if (free := memory.lack(device, needed)) is not None:
+        raise FigureError(
+            f"a picture of {width}x{height} pixels needs {memory.spell(needed)} at once and {memory.spell(free)} are "
+            "free; scale it down or cut out a part"
+        )
+    bands, heads = compiled(params, batch)
     named = {f"spatial CSSAB, {name}": band for name, band in zip(BANDS, bands, strict=True)}
     named |= {f"channel CSSAB, head {number}": head for number, head in enumerate(heads, 1)}
     scale = 2 ** (level + 1)  # both are maps of half the level's size

@@ -106,6 +106,17 @@ def test_splits_of_a_published_set_are_compared(tmp_path, scenes, rainy):
     assert sum(fault.kind == "swapped" for fault in wrong_side.faults) == 7
 
 
+def test_a_list_is_checked_as_it_is(tmp_path, scenes, rainy):
+    for number, (clean, wet) in enumerate(zip(scenes[:2], rainy, strict=False)):
+        save(tmp_path / f"spa/{number}gt.png", clean)
+        save(tmp_path / f"spa/{number}.png", wet)
+    file = tmp_path / "spa/real_test_1000.txt"
+    file.write_text("/0.png /0gt.png\n/1.png /1gt.png\n")
+    report = check(file)
+    assert [(item.title, item.count, item.published) for item in report.sets] == [("real_test_1000.txt", 2, None)]
+    assert kinds(report) == []
+
+
 def test_several_rains_over_one_picture_are_no_duplicates(tmp_path, scenes, rainy):
     for number in range(2):
         save(tmp_path / "ground_truth" / f"{number}.png", scenes[number])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multifocal_jax import ModelConfig
+from multifocal_jax.evaluation import memory
 from multifocal_jax.interop.intermediates import flax_intermediates
 from multifocal_jax.paper.figure1 import FigureError, attention_groups, draw_groups
 from tests.evaluation.helpers import random_params
@@ -28,6 +29,13 @@ def test_groups():
     third = (maps[2] @ anchors[:, 4:6]).mean(-1)  # HL is channels 4 and 5
     expected = (third[0::2, 0::2] + third[1::2, 0::2] + third[0::2, 1::2] + third[1::2, 1::2]) / 4
     np.testing.assert_allclose(groups["spatial CSSAB, HL"], expected[:8], atol=1e-5)
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 1_000_000)
+    monkeypatch.setattr(memory, "_PATIENCE", (0, 0))
+    with pytest.raises(FigureError, match=r"16x8 pixels needs \d+ MB at once and 1 MB are free; scale it down"):
+        attention_groups(random_params(MODEL), MODEL, np.zeros((8, 16, 3), np.uint8), module=0)
 
 
 def test_drawing():
