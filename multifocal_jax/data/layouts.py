@@ -168,9 +168,6 @@ def _expected(dataset: str, root: Path) -> str:
     return f"{known.layout}; unpack {known.archive} there, then run: {check}"
 
 
-# ---- splits -----------------------------------------------------------------------------------------------------
-
-
 def _check_single(found: list[Path], problem: str) -> None:
     if len(found) > 1:
         raise DataError(f"{problem}: {', '.join(path.name for path in found)}; point root at one of them")
@@ -209,17 +206,11 @@ def _split_lists(root: Path, split: str) -> list[Path]:
     return named
 
 
-# ---- one file with both sides -----------------------------------------------------------------------------------
-
-
 def _two_sided(folder: Path, arrangement: Arrangement) -> Layout:
     files = find_images(folder, recursive=True)
     rainy, clean = ("left", "right") if arrangement == "rainy_left" else ("right", "left")
     pairs = [Pair("", Picture(path, rainy), Picture(path, clean)) for path in files]
     return Layout(_named(pairs, folder), [], folder)
-
-
-# ---- a list of pairs --------------------------------------------------------------------------------------------
 
 
 def _from_list(path: Path) -> Layout:
@@ -256,9 +247,6 @@ def _from_list(path: Path) -> Layout:
         if not missing:
             pairs.append(Pair("", Picture(rainy), Picture(clean)))
     return Layout(_named(pairs, path.parent), unpaired, path)
-
-
-# ---- a rainy and a clean folder ---------------------------------------------------------------------------------
 
 
 def _from_folder(root: Path) -> Layout:
@@ -354,9 +342,6 @@ def _suffix_in_use(pairs: list[Pair]) -> str:
         return ".png"
     rainy, clean = pairs[0].rainy.path, pairs[0].clean.path
     return (rainy.stem.removeprefix(clean.stem) if rainy.stem.startswith(clean.stem) else "") + rainy.suffix
-
-
-# ---- names ------------------------------------------------------------------------------------------------------
 
 
 def _named(pairs: list[Pair], folder: Path) -> list[Pair]:

@@ -70,8 +70,8 @@ def table_text(name: str, runs: Path) -> str:
     notes: list[str] = []
     for row in table.rows:
         cells = [row.label]
-        for index, (column, quoted) in enumerate(zip(table.columns, row.quoted, strict=True)):
-            cells.append(f"{quoted.psnr:.2f} / {quoted.ssim:.3f}")
+        for index, (column, (psnr, ssim)) in enumerate(zip(table.columns, row.quoted, strict=True)):
+            cells.append(f"{psnr:.2f} / {ssim:.3f}")
             cells.append(_measured(row.configs[index], column, runs, notes) if row.configs else "")
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "PSNR in dB / SSIM on luma, family `uint8`. The paper's numbers are quoted; measured ones are ours."]

@@ -4,25 +4,17 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Quoted:
-    """PSNR in dB and SSIM on luma, as printed in the paper."""
-
-    psnr: float
-    ssim: float
-
-
-@dataclass(frozen=True)
 class Row:
     """One line: what the paper says, and the config that measures it.
 
     Attributes:
         label: as in the paper.
-        quoted: the paper's numbers, one for each column of the table.
+        quoted: PSNR in dB and SSIM on luma as printed in the paper, a pair for each column of the table.
         configs: the config that measures each column; empty for the methods of others.
     """
 
     label: str
-    quoted: tuple[Quoted, ...]
+    quoted: tuple[tuple[float, float], ...]
     configs: tuple[str, ...] = ()
 
 
@@ -41,7 +33,7 @@ def _table(title: str, columns: str, text: str) -> Table:
     for line in text.strip().splitlines():
         label, numbers, configs = (part.strip() for part in line.split("|"))
         pairs = zip(*[map(float, numbers.split())] * 2, strict=True)
-        rows.append(Row(label, tuple(Quoted(*pair) for pair in pairs), tuple(configs.split())))
+        rows.append(Row(label, tuple(pairs), tuple(configs.split())))
     return Table(title, tuple(columns.split()), tuple(rows))
 
 
