@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--list-weights", action=Listing, lines=_weights, help="list the packaged weights and exit")
     add("--overwrite", action="store_true", help="replace existing outputs")
     add("--compare", type=Path, metavar="DIR", help="also write before and after side by side into DIR")
-    add("--niqe", action="store_true", help="print the NIQE of pictures before and after; lower is better")
+    told = parser.add_mutually_exclusive_group().add_argument
+    told("--niqe", action="store_true", help="print the NIQE of pictures before and after; lower is better")
     sizes = "side of the tiles, 0 for none; default: none if the picture fits into memory, else 2048, 1024 or 512"
     add("--tile", type=int, metavar="PIXELS", help=sizes)
     add("--overlap", type=int, default=32, metavar="PIXELS", help="overlap of the tiles; default: 32")
@@ -66,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strength", type=float, default=1.0, metavar="S", help=strength)
     add("--precision", choices=get_args(Precision), default="float32")
     add("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
-    add("--quiet", action="store_true", help="print errors only")
+    told("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=_derain)
 
 
@@ -100,8 +101,9 @@ def _load(arguments: argparse.Namespace) -> "Derain":
 
 def _pipe(arguments: argparse.Namespace) -> int:
     """De-rain one picture from stdin or to stdout."""
-    from multifocal_jax.files import OutputError, write_whole
-    from multifocal_jax.media.derain_files import InputError, derain_bytes
+    from multifocal_jax.errors import UserError
+    from multifocal_jax.files import OutputError, make_folder, write_whole
+    from multifocal_jax.media.derain_files import InputError, check_folder, derain_bytes, known_kind
     from multifocal_jax.media.photographs import format_of
 
     if len(arguments.inputs) > 1:
@@ -115,10 +117,20 @@ def _pipe(arguments: argparse.Namespace) -> int:
     if not to_pipe and target.exists() and not arguments.overwrite:
         raise OutputError(f"{target} exists; choose another output, or add --overwrite")
     kind = "" if to_pipe else format_of(target)
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    result = derain_bytes(_load(arguments), data, "stdin" if source == "-" else source, kind)
+    derainer = _load(arguments)
+    try:
+        if source != "-" and known_kind(Path(source)) == "video":
+            raise InputError(f"{source} is a video, and a pipe takes one picture; name a file to write")
+        if not to_pipe:
+            check_folder(target)
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        result = derain_bytes(derainer, data, "stdin" if source == "-" else source, kind)
+        if not to_pipe:
+            make_folder(target.parent)
+            write_whole(target, lambda file: file.write(result))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     if to_pipe:
         sys.stdout.buffer.write(result)
-    else:
-        write_whole(target, lambda file: file.write(result))
     return 0

@@ -68,6 +68,8 @@ def derain_animation(
             plays = picture.info.get("loop", 1 if kind == "GIF" else 0)
             poster = bool(picture.info.get("default_image"))
             options = kept_options(picture, kind, data)
+            if kind == "GIF" and "loop" in picture.info:  # written again as it is, also if it says once
+                options["loop"] = plays
     except UserError:
         raise
     except PILLOW_ERRORS as error:
@@ -83,8 +85,7 @@ def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
     Raises:
         OutputError: the format does not support animations, or these.
     """
-    if kind not in FORMATS:
-        raise OutputError(f"{name}: {kind} holds no animation; choose .gif, .webp or .png")
+    check_animated(kind, name)
     options = fitting_options(animation.options, kind, same=kind == animation.format)
     opaque = all(frame[..., 3].min() == 255 for frame in animation.frames)
     if kind != "GIF" or animation.plays != 1:  # a GIF that says nothing is shown once
@@ -105,6 +106,12 @@ def encode_animation(animation: Animation, kind: str, name: str) -> bytes:
     except PILLOW_ERRORS as error:
         raise OutputError(f"{name} cannot be written as {kind}: {one_line(error)}") from None
     return file.getvalue()
+
+
+def check_animated(kind: str, name: str) -> None:
+    """Raise OutputError, which calls the file `name`, if Pillow's format `kind` cannot hold an animation."""
+    if kind not in FORMATS:
+        raise OutputError(f"{name}: {kind} holds no animation; choose .gif, .webp or .png")
 
 
 def first_frame(data: bytes) -> np.ndarray:

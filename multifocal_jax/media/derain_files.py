@@ -16,9 +16,21 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import MetricError
 from multifocal_jax.files import PARTIAL, OutputError, make_folder, write_whole
 from multifocal_jax.media import containers
-from multifocal_jax.media.animations import derain_animation, encode_animation, first_frame, is_animation
-from multifocal_jax.media.kinds import PICTURES, kind_by_suffix, kind_of, why_unknown
-from multifocal_jax.media.photographs import encode_photograph, format_of, read_photograph, save_picture
+from multifocal_jax.media.animations import (
+    check_animated,
+    derain_animation,
+    encode_animation,
+    first_frame,
+    is_animation,
+)
+from multifocal_jax.media.kinds import PICTURES, Kind, kind_by_suffix, kind_of, why_unknown
+from multifocal_jax.media.photographs import (
+    check_transparency,
+    encode_photograph,
+    format_of,
+    read_photograph,
+    save_picture,
+)
 
 Derain = Callable[[np.ndarray], np.ndarray]
 
@@ -105,7 +117,10 @@ def plan(inputs: Sequence[str], output: str, comparisons: Path | None = None) ->
     target = Path(output)
     outputs = [target, comparisons] if comparisons else [target]
     left_out: Counter[str] = Counter()
-    found = list(dict.fromkeys(item for text in inputs for item in _expand(text, outputs, left_out)))
+    by_source: dict[Path, Path] = {}  # inputs may overlap
+    for source, relative in (item for text in inputs for item in _expand(text, outputs, left_out)):
+        by_source.setdefault(source, relative)
+    found = list(by_source.items())
     alone = len(found) == 1 and len(inputs) == 1 and Path(inputs[0]).is_file()
     known = {*Image.registered_extensions(), *PICTURES, *containers.SUFFIXES, ".ts", found[0][0].suffix.lower()} - {""}
     to_file = alone and not target.is_dir() and (target.suffix.lower() in known or output == output_beside(inputs))
@@ -141,6 +156,8 @@ def _expand(text: str, outputs: Sequence[Path], left_out: Counter[str]) -> list[
         left_out.update(here)
         return [(file, file.relative_to(path)) for file in taken]
     matches = sorted(glob.glob(text, recursive=True)) if glob.has_magic(text) else []
+    whole = {Path(match) for match in matches}  # a folder brings what is in it
+    matches = [match for match in matches if whole.isdisjoint(Path(match).parents)]
     left_out[PARTIAL] += sum(match.endswith(PARTIAL) for match in matches)
     matches = [match for match in matches if not match.endswith(PARTIAL)]
     if not matches:
@@ -171,7 +188,7 @@ def derain_files(
         jobs: from `plan`.
         overwrite: replace existing outputs; otherwise they are kept.
         niqe: measure NIQE before and after; for animations of the first frame, not for videos.
-        quiet: no progress, no messages.
+        quiet: no progress, and no messages but of files that failed.
         left_out: from `plan`, for the summary.
     """
     from tqdm import tqdm
@@ -184,24 +201,38 @@ def derain_files(
                 account.skipped.append(job.source)
                 continue
             try:
-                # whether the output can be written, before long work and without creating its folder
-                make_folder(next(folder for folder in job.target.absolute().parents if folder.exists()))
-                kind = kind_of(job.source) or kind_by_suffix(job.source)
-                if kind is None:
-                    raise InputError(f"{job.source} {why_unknown(job.source)}")
-                if kind == "video":
+                check_folder(job.target)
+                if known_kind(job.source) == "video":
                     if lost := _derain_video(derain, job, progress=not quiet):
                         account.lost.append(f"{job.source}: {', '.join(lost)}")
                 else:
                     both = _derain_picture(derain, job, progress=not quiet)
-                    if niqe:
-                        bar.write(f"{job.source}: NIQE {_measure(account, *both)}", file=sys.stderr)
+                    measured = _measure(account, *both) if niqe else ""
+                    if measured and not quiet:
+                        bar.write(f"{job.source}: NIQE {measured}", file=sys.stderr)
                 account.done.append(job.source)
             except (UserError, OSError) as error:
                 account.failed.append(f"{job.source}: {error}" if str(job.source) not in str(error) else str(error))
-                if not quiet and len(jobs) > 1:  # of one, the summary says the same
+                if quiet or len(jobs) > 1:  # of one, the summary says the same
                     bar.write(f"failed: {account.failed[-1]}", file=sys.stderr)
     return account
+
+
+def known_kind(path: Path) -> Kind:
+    """The kind of a file to de-rain, by its contents or its suffix.
+
+    Raises:
+        InputError: it is neither picture nor video, or a camera's raw file or left by a killed run.
+    """
+    kind = kind_of(path) or kind_by_suffix(path)
+    if kind is None:
+        raise InputError(f"{path} {why_unknown(path)}")
+    return kind
+
+
+def check_folder(target: Path) -> None:
+    """Raise OutputError if a file cannot be written: before long work, and without creating its folder."""
+    make_folder(next(folder for folder in target.absolute().parents if folder.exists()))
 
 
 def derain_bytes(derain: Derain, data: bytes, name: str, kind: str = "") -> bytes:
@@ -227,16 +258,21 @@ def derain_contents(
 
     Raises:
         PhotographError: see `read_photograph` and `derain_animation`.
-        OutputError: see `encode_photograph` and `encode_animation`.
+        OutputError: see `encode_photograph` and `encode_animation`; where the format cannot hold an animation or
+            transparency, before anything is computed.
     """
     target = target or name
     if is_animation(data):
+        if kind:
+            check_animated(kind, target)
         animation = derain_animation(derain, data, name, progress=progress)
         contents = encode_animation(animation, kind or animation.format, target)
         return contents, first_frame(data), animation.frames[0][..., :3]
     before = read_photograph(data, name)
+    kind = kind or before.format
+    check_transparency(before, kind, target)
     after = replace(before, pixels=derain(before.pixels))
-    return encode_photograph(after, kind or before.format, target), before.pixels, after.pixels
+    return encode_photograph(after, kind, target), before.pixels, after.pixels
 
 
 def _measure(account: Account, before: np.ndarray, after: np.ndarray) -> str:

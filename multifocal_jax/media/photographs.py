@@ -180,7 +180,8 @@ def format_of(path: Path) -> str:
     if kind not in Image.SAVE and kind_by_suffix(path) == "picture":
         raise OutputError(f"{path} is to be HEIF, which {NEEDS_PACKAGE}")
     if kind not in Image.SAVE:
-        raise OutputError(f"{path}: no picture format is called {path.suffix or 'so'!r}; use .png, .jpg, .tif or .webp")
+        wrong = f"no picture format is called {path.suffix!r}" if path.suffix else "the name has no suffix"
+        raise OutputError(f"{path}: {wrong}; use .png, .jpg, .tif or .webp")
     return kind
 
 
@@ -193,8 +194,7 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
     Raises:
         OutputError: the format does not support the transparency, the size or the metadata.
     """
-    if photograph.alpha is not None and kind in _WITHOUT_ALPHA:
-        raise OutputError(f"{name}: {kind} holds no transparency; choose .png, .tif or .webp")
+    check_transparency(photograph, kind, name)
     pixels = photograph.pixels
     if photograph.grey:
         pixels = np.floor(pixels @ _LUMA + 0.5).astype(pixels.dtype)[..., None]
@@ -211,6 +211,12 @@ def encode_photograph(photograph: Photograph, kind: str, name: str) -> bytes:
     except PILLOW_ERRORS as error:
         raise OutputError(f"{name} cannot be written as {kind}: {one_line(error)}") from None
     return file.getvalue()
+
+
+def check_transparency(photograph: Photograph, kind: str, name: str) -> None:
+    """Raise OutputError, which calls the file `name`, if Pillow's format `kind` cannot hold its transparency."""
+    if photograph.alpha is not None and kind in _WITHOUT_ALPHA:
+        raise OutputError(f"{name}: {kind} holds no transparency; choose .png, .tif or .webp")
 
 
 def fitting_options(options: dict[str, Any], kind: str, same: bool) -> dict[str, Any]:

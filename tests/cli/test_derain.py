@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,10 @@ def test_a_broken_file_is_reported_and_the_rest_is_done(folder, tmp_path, bright
     assert "broken.png cannot be read" in summary[1]
     assert "text.jpg is not a picture" in summary[2]
     assert summary[3] == "left out: 1 .txt"
+    assert derain([str(folder), "-o", str(tmp_path / "again"), "--quiet"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"failed: .*broken\.png cannot be read: .*", first)
+    assert re.fullmatch(r"failed: .*text\.jpg is not a picture .*", second)
 
 
 def test_what_exists_is_left_alone(folder, tmp_path, brighten, capsys):
@@ -132,6 +137,13 @@ def test_patterns_and_several_inputs(folder, tmp_path, brighten):
     shutil.copy(folder / "a.png", folder / "other" / "a.png")
     with pytest.raises(UserError, match="would both be written to"):
         derain([f"{folder}/**/*.png", "-o", str(tmp_path / "out2")])
+
+
+def test_files_that_several_inputs_name_are_taken_once(folder, tmp_path, brighten, capsys):
+    for number, inputs in enumerate(([f"{folder}/**"], [str(folder), f"{folder}/sub/grey.png", f"{folder}/sub/deep"])):
+        assert derain([*inputs, "-o", str(tmp_path / str(number))]) == 0
+        assert written(tmp_path / str(number)) == ["a.png", "sub/deep/b.JPG", "sub/grey.png"]
+        assert capsys.readouterr().err.splitlines()[-1] == "left out: 1 .txt"
 
 
 def test_another_format(folder, tmp_path, brighten):
@@ -189,7 +201,16 @@ def test_animations(folder, tmp_path, brighten):
     assert derain([*arguments, "--quiet"]) == 0
     assert opened(tmp_path / "out" / "moving.webp").n_frames == 3
     assert opened(tmp_path / "both" / "moving.jpg").size == (60, 20)
-    assert derain([str(folder / "moving.webp"), "-o", str(tmp_path / "out.jpg"), "--quiet"]) == 1
+
+
+def test_what_a_format_cannot_hold_is_refused_before_the_computation(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inference, "load", lambda name, **options: lambda image: pytest.fail("was computed"))
+    frames = [Image.fromarray(PIXELS), Image.fromarray(PIXELS // 2)]
+    frames[0].save(tmp_path / "moving.webp", save_all=True, append_images=frames[1:])
+    frames[0].convert("RGBA").save(tmp_path / "alpha.png")
+    for name, what in (("moving.webp", "animation"), ("alpha.png", "transparency")):
+        assert derain([str(tmp_path / name), "-o", str(tmp_path / "out.jpg"), "--quiet"]) == 1
+        assert f"out.jpg: JPEG holds no {what}; choose " in capsys.readouterr().err
 
 
 def test_niqe(tmp_path, brighten, capsys, rng):
@@ -218,8 +239,31 @@ def test_pipes(folder, tmp_path, brighten, monkeypatch, capfdbinary):
         with pytest.raises(UserError, match="do not go with a pipe"):
             derain(["-", "-o", "-", *option])
     stdin.seek(0)
-    assert derain(["-", "-o", str(tmp_path / "piped.tif")]) == 0
-    assert opened(tmp_path / "piped.tif").format == "TIFF"
+    assert derain(["-", "-o", str(tmp_path / "new" / "piped.tif")]) == 0
+    assert opened(tmp_path / "new" / "piped.tif").format == "TIFF"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("-", "new/a.png", "stdin is not a picture of a known format"),
+        ("-", "raw.nef/a.png", "cannot write into "),
+        ("raw.nef", "-", "raw.nef is the raw file of a camera; develop it first"),
+        ("film.mp4", "-", "film.mp4 is a video, and a pipe takes one picture; name a file to write"),
+    ],
+)
+def test_a_pipe_that_fails(source, target, message, tmp_path, brighten, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PIXELS).save("raw.nef", "TIFF")
+    films.make(tmp_path / "film.mp4")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"some text")))
+    assert derain([source, "-o", target]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"error: {message}")
+    assert shown.err.count("\n") == 1
+    assert written(tmp_path) == ["film.mp4", "raw.nef"]
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

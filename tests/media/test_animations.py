@@ -42,7 +42,7 @@ def brighten(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-@pytest.mark.parametrize("loop", [0, 3])
+@pytest.mark.parametrize("loop", [0, 1, 3])
 def test_frames_timing_and_repetition(kind, loop):
     frames, times, info = frames_of(derain_bytes(brighten, animated(kind, loop=loop), "a"))
     np.testing.assert_array_equal(frames, FRAMES + 20)

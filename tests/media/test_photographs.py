@@ -450,6 +450,8 @@ def test_what_formats_cannot_hold(tmp_path):
         encode_photograph(photograph, "JPEG", "file")
     with pytest.raises(OutputError, match=r"no picture format is called '\.xyz'"):
         format_of(tmp_path / "a.xyz")
+    with pytest.raises(OutputError, match=r"/clean: the name has no suffix; use \.png, "):
+        format_of(tmp_path / "clean")
 
 
 def test_what_cannot_be_written_is_told():
