@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import shlex
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,8 +44,8 @@ def load_config(name: str, changes: Mapping[str, Any] | None = None) -> Experime
         changes: values of single fields, such as {"train.batch_size": 16}; see `apply_overrides`.
 
     Raises:
-        ConfigError: there is no such config, the file has no `get_config` that returns a config, the JSON is not a
-            config, or a change is not allowed.
+        ConfigError: there is no such config, the file fails or has no `get_config` that returns a config, the JSON is
+            not a config, or a change is not allowed.
     """
     return apply_overrides(_load_json(name) if name.endswith(".json") else _load_python(name), (changes or {}).items())
 
@@ -64,14 +65,22 @@ def _load_python(name: str) -> ExperimentConfig:
     if spec is None or spec.loader is None:
         raise ConfigError(f"config file {path} is not a Python file; take one such as configs/rain200h.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} does not define get_config()")
-    takes = bool(inspect.signature(module.get_config).parameters)
-    if takes != bool(argument):
-        hint = f"name one, as in {path}:NAME" if takes else f"leave out :{argument}"
-        raise ConfigError(f"{path}: get_config takes {'an' if takes else 'no'} argument; {hint}")
-    config = module.get_config(argument) if takes else module.get_config()
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"{path} does not define get_config()")
+        takes = bool(inspect.signature(module.get_config).parameters)
+        if takes != bool(argument):
+            hint = f"name one, as in {path}:NAME" if takes else f"leave out :{argument}"
+            raise ConfigError(f"{path}: get_config takes {'an' if takes else 'no'} argument; {hint}")
+        config = module.get_config(argument) if takes else module.get_config()
+    except ConfigError:
+        raise
+    except Exception as error:  # of the user's code
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f", line {frame.lineno}" for frame in reversed(frames) if frame.filename == spec.origin), "")
+        what = " ".join(str(error).split())  # a SyntaxError names file and line itself
+        raise ConfigError(f"config file {path}{line}: {type(error).__name__}: {what}") from None
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(f"{path}: get_config() returned {type(config).__name__}, not ExperimentConfig")
     return config

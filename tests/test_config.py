@@ -143,6 +143,21 @@ def test_config_files_that_cannot_be_loaded(name, message):
         load_config(name)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return ModelConfig(chanels=3)", r"config file .*mine\.py, line 4: TypeError: .* 'chanels'.*"),
+        ("return load_config(", r"config file .*mine\.py: SyntaxError: '\(' was never closed \(mine\.py, line 4\)"),
+        ("return TrainConfig(batch_size=0)", r"TrainConfig.batch_size is 0; allowed: 1 or more"),
+    ],
+)
+def test_config_files_that_fail(body, message, tmp_path):
+    (tmp_path / "mine.py").write_text(f"from multifocal_jax.config import *\n\ndef get_config():\n    {body}\n")
+    with pytest.raises(ConfigError) as error:
+        load_config(str(tmp_path / "mine.py"))
+    assert re.fullmatch(message, str(error.value))
+
+
 def test_overrides_of_every_kind():
     config = apply_overrides(
         ExperimentConfig(),

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -66,6 +67,16 @@ def test_they_agree_on_large_maps(rng, monkeypatch):
 def test_the_reference_serves_where_strips_cannot(condition):
     assert build_network(SMALL()).takes_size
     assert not build_network(SMALL(), **condition).takes_size
+
+
+@pytest.mark.parametrize("name", ["fast", "reference"])
+def test_integers_are_refused(name):
+    jaxtyping.config.update("jaxtyping_disable", True)  # as outside tests
+    try:
+        with pytest.raises(ValueError, match=r"batch is uint8; the network takes floats in \[0, 1\]: scale it"):
+            build_network(SMALL(), name).apply({"params": {}}, np.zeros((1, 16, 16, 3), np.uint8))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_there_is_one_table():

@@ -40,6 +40,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 def _add_figure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("picture", help="a rainy picture")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--module", type=int, help="basic module, from 0; default: the last")
     parser.add_argument("--level", type=int, default=0, help="level of the pyramid; 0 is full size")
@@ -49,6 +50,7 @@ def _add_figure(parser: argparse.ArgumentParser) -> None:
 def _add_detection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", help="rainy pictures or folders of them")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for the pictures to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument("--weights", metavar="NAME", help="file, workdir or name of packaged weights")
     parser.add_argument("--threshold", type=float, default=0.0, help="lowest score that counts; default: 0")
     parser.set_defaults(run=_detection)
@@ -56,9 +58,9 @@ def _add_detection(parser: argparse.ArgumentParser) -> None:
 
 def _table(arguments: argparse.Namespace) -> int:
     overrides = [f"--config.{name}={value}" for name, value in arguments.overrides]
-    done = not arguments.missing or run_table(arguments.what, arguments.runs, overrides, arguments.minutes)
+    status = run_table(arguments.what, arguments.runs, overrides, arguments.minutes) if arguments.missing else 0
     print(table_text(arguments.what, arguments.runs))
-    return 0 if done else 1
+    return status
 
 
 def _figure1(arguments: argparse.Namespace) -> int:
@@ -68,7 +70,7 @@ def _figure1(arguments: argparse.Namespace) -> int:
     from multifocal_jax.weights import load_weights
     from multifocal_jax.weights_lookup import DEFAULT_NAME, find_weights
 
-    _keep_sources([Path(arguments.picture)], [arguments.output])
+    _check_outputs([Path(arguments.picture)], [arguments.output], arguments.overwrite)
     weights = load_weights(find_weights(arguments.weights or DEFAULT_NAME))
     picture = read_image(arguments.picture)
     module = weights.model.modules - 1 if arguments.module is None else arguments.module
@@ -78,10 +80,13 @@ def _figure1(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _keep_sources(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+def _check_outputs(sources: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
     lost = {source.resolve() for source in sources} & {target.resolve() for target in targets}
     if lost:
         raise UserError(f"{min(lost)} would be replaced; choose another --output")
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise UserError(f"{target} exists; choose another --output, or add --overwrite")
 
 
 def _detection(arguments: argparse.Namespace) -> int:
@@ -97,7 +102,7 @@ def _detection(arguments: argparse.Namespace) -> int:
     if not files:
         raise UserError(f"no pictures in {', '.join(arguments.pictures)}")
     targets = [arguments.output / f"{name}.png" for name in unique_names(files, Path())]
-    _keep_sources(files, targets)
+    _check_outputs(files, targets, arguments.overwrite)
     detect = people_detector(arguments.threshold)
     derain = load(arguments.weights or DEFAULT_NAME)
     total = [0, 0]

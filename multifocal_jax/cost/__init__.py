@@ -29,9 +29,9 @@ class Cost:
         height: in pixels, a multiple of `ModelConfig.multiple`.
         width: likewise.
         macs: multiply-accumulates by kind of operation, see `count_macs`.
-        seconds: median of the runs after the first; NaN if not measured.
+        seconds: median of the runs after the first; NaN if not measured, or if the picture does not fit into memory.
         compile_seconds: of the first run.
-        memory: bytes in addition to those of the operating system and JAX itself, including weights.
+        memory: bytes in addition to those of the operating system and JAX itself, including weights; 0 if not measured.
     """
 
     height: int
@@ -84,7 +84,7 @@ def measure(
 
     `repeats` are the runs after the first, for the median; 0 measures neither time nor memory.
     """
-    from multifocal_jax.evaluation.inference import Derainer
+    from multifocal_jax.evaluation.inference import Derainer, TooLargeError
 
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(-0.01, 0.01, leaf.shape).astype(np.float32), _shapes(model))
@@ -97,11 +97,16 @@ def measure(
         picture = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         derainer = Derainer(params, model, precision=precision)  # one for each, as sizes would share programs
         times = []
-        for _ in range(repeats + 1):
-            begin = time.perf_counter()
-            derainer(picture)
-            times.append(time.perf_counter() - begin)
-        middle, memory = float(np.median(times[1:])), derainer.planned_memory(picture.shape, picture.dtype)
+        try:
+            for _ in range(repeats + 1):
+                begin = time.perf_counter()
+                derainer(picture)
+                times.append(time.perf_counter() - begin)
+            memory = derainer.planned_memory(picture.shape, picture.dtype)
+        except TooLargeError as error:
+            costs[-1] = replace(costs[-1], memory=error.needed)
+            continue
+        middle = float(np.median(times[1:]))
         costs[-1] = replace(costs[-1], seconds=middle, compile_seconds=times[0] - middle, memory=memory)
     return costs
 
@@ -113,9 +118,10 @@ def to_markdown(model: ModelConfig, costs: Sequence[Cost]) -> str:
     for cost in costs:
         cells = [f"{cost.width}×{cost.height}", f"{sum(cost.macs.values()) / 1e9:.2f} G"]
         if math.isnan(cost.seconds):
-            cells += ["not run"] * 3
+            cells += ["does not fit" if cost.memory else "not run"] * 2
         else:
-            cells += [f"{cost.seconds:.3g} s", f"{cost.compile_seconds:.1f} s", f"{cost.memory / 1e9:.2f} GB"]
+            cells += [f"{cost.seconds:.3g} s", f"{cost.compile_seconds:.1f} s"]
+        cells.append(f"{cost.memory / 1e9:.2f} GB" if cost.memory else "not run")
         lines.append("| " + " | ".join(cells) + " |")
     shares = sum((Counter(cost.macs) for cost in costs), Counter())
     listed = ", ".join(f"{count / shares.total():.1%} {kind}" for kind, count in shares.items())

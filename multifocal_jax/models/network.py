@@ -66,13 +66,13 @@ class MultifocalNet(Block):
         """De-rain a batch.
 
         Args:
-            rainy: (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
+            rainy: floats (B, H, W, 3) in [0, 1]; H and W multiples of `config.multiple` (8 by default).
 
         Returns:
             (B, H, W, 3) in the dtype of `rainy`, not clipped.
 
         Raises:
-            ValueError: the shape is not as above.
+            ValueError: shape or dtype are not as above.
         """
         check_images(rainy, self.config.multiple)
         features = entrance = self.block("entrance", Entrance)(rainy.astype(self.dtype))

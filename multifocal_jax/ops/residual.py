@@ -1,5 +1,6 @@
 """The network's input and output: rainy pictures, and their background."""
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -17,14 +18,19 @@ def background(observed: Float[Array, "b h w 3"], residual: Float[Array, "b h w 
 
 
 def check_images(rainy: Array, multiple: int) -> None:
-    """Require the shape (B, H, W, 3) with H and W multiples of `multiple`.
+    """Require floats of the shape (B, H, W, 3) with H and W multiples of `multiple`.
 
     Raises:
-        ValueError: any other shape; the message gives it and the shapes allowed.
+        ValueError: any other shape or dtype; the message gives it and what is allowed.
     """
     shape = rainy.shape
     if len(shape) != 4 or shape[-1] != 3 or shape[1] % multiple or shape[2] % multiple:
         raise ValueError(
             f"image batch has shape {shape}; the network takes (batch, height, width, 3) with height and width "
             f"multiples of {multiple}: pad it, or use multifocal_jax.load(), which does"
+        )
+    if not jnp.issubdtype(rainy.dtype, jnp.floating):
+        raise ValueError(
+            f"image batch is {rainy.dtype}; the network takes floats in [0, 1]: scale it, or use "
+            "multifocal_jax.load(), which does"
         )

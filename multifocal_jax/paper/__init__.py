@@ -29,7 +29,15 @@ def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Com
 
 
 def _call(command: Command) -> int:
-    return subprocess.run([sys.executable, "-m", "multifocal_jax.cli.main", *command[1:]], check=False).returncode
+    """Run a command and return its exit status as shells give it; Ctrl-C reaches it, too, and a training then saves."""
+    interrupted = 0
+    with subprocess.Popen([sys.executable, "-m", "multifocal_jax.cli.main", *command[1:]]) as process:
+        while process.returncode is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                interrupted = 130
+    return interrupted or (process.returncode if process.returncode >= 0 else 128 - process.returncode)
 
 
 def run_table(
@@ -38,16 +46,17 @@ def run_table(
     overrides: Sequence[str] = (),
     minutes: float = 0,
     call: Callable[[Command], int] = _call,
-) -> bool:
+) -> int:
     """Run the commands of a table's rows in sequence; a row whose data is missing is left out.
 
     Rows that have already been evaluated in a workdir in `runs` are not run again. After so many minutes no further
     command is started, unless they are 0. `call` runs a command and returns its exit status.
 
     Returns:
-        Whether every command that was started succeeded.
+        0 if every command that was started succeeded, otherwise 1. One that ends with 130 or 143, as by Ctrl-C or
+        SIGTERM, ends the table with that status.
     """
-    begin, done = time.monotonic(), True
+    begin, done = time.monotonic(), 0
     for config in _configs(TABLES[name]):
         if _report(config, runs).is_file():
             continue
@@ -55,8 +64,10 @@ def run_table(
             if minutes and time.monotonic() - begin > 60 * minutes:
                 return done
             print("$", shlex.join(command), file=sys.stderr, flush=True)
-            if call(command) != 0:
-                done = False
+            if (status := call(command)) in (130, 143):
+                return status
+            if status != 0:
+                done = 1
                 break
     return done
 

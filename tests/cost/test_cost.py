@@ -6,6 +6,7 @@ from multifocal_jax.cli.main import run
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.cost import count_macs, measure, to_markdown
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import memory
 
 HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
 
@@ -42,6 +43,16 @@ def test_measured():
     assert 0 < result.seconds < 60
     assert result.memory > 16 * 16 * 4 * 4
     assert "| 16×16 |" in to_markdown(HEAD, [result])
+
+
+def test_a_size_that_does_not_fit_costs_the_others_nothing(monkeypatch):
+    monkeypatch.setattr(memory, "lack", lambda device, size: 1 if size > 10**9 else None)
+    small, large = measure(HEAD, [(16, 16), (4096, 4096)], repeats=1)
+    assert small.seconds > 0
+    assert large.memory > 10**9
+    last = to_markdown(HEAD, [small, large]).splitlines()[-3]
+    assert last.startswith("| 4096×4096 | ")
+    assert last.endswith(f" G | does not fit | does not fit | {large.memory / 1e9:.2f} GB |")
 
 
 def test_command(tmp_path, capsys):

@@ -63,3 +63,4 @@ def test_command(opencv, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| street.png | 2 (1.50, 0.50) | ")
     assert (tmp_path / "out" / "street.png").is_file()
+    assert run([*command, "--overwrite"]) == 0

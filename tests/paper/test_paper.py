@@ -1,16 +1,21 @@
 """Tables of the paper: the numbers quoted, the commands given, the reports filled in."""
 
+import os
 import re
 import runpy
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.metrics import Score
 from multifocal_jax.evaluation.report import PictureScores, Report
-from multifocal_jax.paper import commands, run_table, table_text
+from multifocal_jax.paper import _call, commands, run_table, table_text
 from multifocal_jax.paper.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +84,7 @@ def test_running(tmp_path):
         called.append(" ".join(command))
         return 2 if "heads_2" in called[-1] else 0
 
-    assert not run_table("table2", tmp_path, ["--config.train.steps=1"], call=call)
+    assert run_table("table2", tmp_path, ["--config.train.steps=1"], call=call) == 1
     pattern = r"multifocal (\w+) .*--workdir \S*/(\w+) --config.train.steps=1"
     assert [
         re.search(pattern, line).groups() for line in called
@@ -89,9 +94,37 @@ def test_running(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("status", [130, 143])
+def test_a_command_that_was_told_to_end_ends_the_table(tmp_path, status):
+    called = []
+    assert run_table("table2", tmp_path, call=lambda command: called.append(command) or status) == status
+    assert len(called) == 1
+
+
+@pytest.mark.parametrize("end", ["exit 130", "exit 0"])
+def test_ctrl_c_leaves_a_command_the_time_to_save(tmp_path, end):
+    """As from a terminal, to both; the command is a shell that saves for a second."""
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\ntrap 'sleep 1; echo saved; {end}' INT\necho begun\nwhile :; do sleep 0.1; done\n")
+    command.chmod(0o755)
+    code = "import sys; from multifocal_jax.paper import _call; sys.executable = sys.argv[1]; print(_call(['', '']))"
+    program = [sys.executable, "-c", code, command]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.read() == "saved\n130\n"
+
+
+def test_the_status_of_a_command_that_a_signal_ends(tmp_path, monkeypatch):
+    (tmp_path / "command").write_text("#!/bin/sh\nkill -9 $$\n")
+    (tmp_path / "command").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "command"))
+    assert _call(["multifocal", "train"]) == 137
+
+
 def test_no_time_left(tmp_path):
     called = []
-    assert run_table("table2", tmp_path, minutes=1e-9, call=lambda command: called.append(command) or 0)
+    assert run_table("table2", tmp_path, minutes=1e-9, call=lambda command: called.append(command) or 0) == 0
     assert called == []
 
 
@@ -101,6 +134,12 @@ def test_pictures_are_not_replaced_by_what_is_drawn_of_them(tmp_path):
         output = [] if "-o" in arguments else ["-o", f"{tmp_path}/./a.png"]
         with pytest.raises(UserError, match=r"a\.png would be replaced; choose another --output"):
             run(["paper", *arguments, *output])
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"drawn before")
+    for arguments in (["figure1", "-o", f"{tmp_path}/out/a.png"], ["detection", "-o", f"{tmp_path}/out"]):
+        with pytest.raises(UserError, match=r"out/a\.png exists; choose another --output, or add --overwrite"):
+            run(["paper", *arguments, f"{tmp_path}/a.png"])
 
 
 @pytest.mark.parametrize(
