@@ -129,6 +129,7 @@ def test_a_config_and_a_loss_of_ones_own_with_the_wheel_in_an_empty_folder(multi
     assert "rain200h_pod" in multifocal(listed, tmp_path).stdout
     assert "--config.train.seed=0  " in multifocal(printed, tmp_path).stdout
     assert own == "multifocal train --config mine.py"
+    (tmp_path / "optax.py").write_text("1 / 0")  # of the user's; takes no library's place
     done = multifocal(f"{edges} {shlex.join(f'--config.{field}' for field in SMALL)} --config.train.steps=1", tmp_path)
     config = json.loads((tmp_path / "runs" / "edges" / "config.json").read_text())
     assert config["train"]["learning_rate"] == 0.001

@@ -1,5 +1,6 @@
 """Where the commands cache compiled programs: in the user's cache folder, or as `MULTIFOCAL_CACHE` says."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -8,12 +9,12 @@ VARIABLE = "MULTIFOCAL_CACHE"
 
 
 def cache_folder() -> Path | None:
-    """The folder that `MULTIFOCAL_CACHE` names, or `~/.cache/multifocal-jax`; None if it is "off"."""
-    named = os.environ.get(VARIABLE, "")
-    if named == "off":
-        return None
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(named) if named else base / "multifocal-jax"
+    """The folder that `MULTIFOCAL_CACHE` names, or `~/.cache/multifocal-jax`; None if it is "off" or there is no ~."""
+    if named := os.environ.get(VARIABLE):
+        return None if named == "off" else Path(named)
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multifocal-jax"
+    return None
 
 
 def keep_programs() -> None:

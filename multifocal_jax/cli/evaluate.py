@@ -12,7 +12,13 @@ from dataclasses import replace
 from typing import get_args
 
 from multifocal_jax import processes
-from multifocal_jax.cli.flags import add_config_arguments, add_distributed_arguments, read_config, start_distributed
+from multifocal_jax.cli.flags import (
+    DEFAULT_WORKDIR,
+    add_config_arguments,
+    add_distributed_arguments,
+    read_config,
+    start_distributed,
+)
 from multifocal_jax.config import Perceptual, SourceConfig
 from multifocal_jax.paths import as_absolute, as_path
 
@@ -20,7 +26,7 @@ from multifocal_jax.paths import as_absolute, as_path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--workdir", help="workdir of the training; default: runs/NAME OF THE CONFIG")
+    add("--workdir", help=f"workdir of the training; {DEFAULT_WORKDIR}")
     add("--weights", nargs="+", metavar="NAME", help="files, workdirs or packaged names instead; several are compared")
     add("--output", metavar="DIR", help="for the reports; default: WORKDIR/evaluation or WORKDIR/photographs")
     add("--compare", nargs="+", default=[], metavar="DIR", help="add reports of earlier evaluations to the table")

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import multiprocessing
 import os
 import re
@@ -30,6 +31,8 @@ from multifocal_jax.paths import as_path
 OVERRIDES_HELP = """any field of the config can be overridden, such as
 --config.train.batch_size=16, --config.model.channels 32 or
 --config.data.train.0.root=DIR; --print-config lists all fields"""
+
+DEFAULT_WORKDIR = f"default: runs/NAME OF THE CONFIG, or the folder of a {WORKDIR_CONFIG}"
 
 
 class Listing(argparse.Action):
@@ -179,6 +182,13 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def duration(text: str) -> float:
+    """An argparse type for finite numbers of at least 0."""
+    if not 0 <= float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return float(text)
 
 
 def exit_on_user_error(main: Callable[[], int]) -> None:

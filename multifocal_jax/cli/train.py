@@ -15,13 +15,20 @@ import signal
 import sys
 
 from multifocal_jax import processes
-from multifocal_jax.cli.flags import add_config_arguments, add_distributed_arguments, read_config, start_distributed
+from multifocal_jax.cli.flags import (
+    DEFAULT_WORKDIR,
+    add_config_arguments,
+    add_distributed_arguments,
+    read_config,
+    start_distributed,
+)
 from multifocal_jax.cli.machine import share_cores
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--workdir", help="folder for checkpoints, logs and weights; default: runs/NAME OF THE CONFIG")
+    workdir = f"folder for checkpoints, logs and weights; {DEFAULT_WORKDIR}"
+    parser.add_argument("--workdir", help=workdir)
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     add_config_arguments(parser)
     add_distributed_arguments(parser)
@@ -38,7 +45,7 @@ def _train(arguments: argparse.Namespace) -> int:
         share_cores(config.train.batch_size // config.train.accumulate)
     start_distributed(arguments)
     keep_compiled_steps()
-    sys.path.insert(0, os.getcwd())  # where a loss of the user's own may lie
+    sys.path.append(os.getcwd())  # where a loss of the user's own may lie
 
     from multifocal_jax.cli.signals import heed_signals
     from multifocal_jax.training.loop import train

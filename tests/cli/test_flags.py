@@ -129,6 +129,8 @@ def test_entry_points_report_a_missing_data_set_in_one_line(script, tmp_path):
     [
         "cost --repeats -1",
         "data bench --batch-size 0",
+        "data bench --steps -1",
+        "data bench --seconds nan",
         "release pack runs/none --config demo --limit 1.5",
         "export demo demo.onnx --batch 0",
     ],

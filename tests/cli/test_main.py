@@ -84,6 +84,8 @@ def test_scripts_of_the_checkout_are_the_commands(script, command, tmp_path, cap
         (["train", "--wrokdir", "x"], "multifocal train: error: unrecognized arguments: --wrokdir x"),
         (["train", "--work", "x"], "multifocal train: error: unrecognized arguments: --work x"),
         (["data", "check", "x", "--config.train.seed=1"], "--config.train.seed: this command takes no config"),
+        (["data", "bench", "x", "--dataset", "rainy"], "argument --dataset: invalid choice: 'rainy'"),
+        (["derain", "x.png", "--niqe", "--quiet"], "argument --quiet: not allowed with argument --niqe"),
         (["paper", "figure1", "x.png", "-o", "y.png", "--config.a=1"], "--config.a: this command takes no config"),
     ],
 )

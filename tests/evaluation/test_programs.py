@@ -1,5 +1,7 @@
 """Programs that are kept on disk: found again, equal, told apart, and replaced when damaged."""
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -87,3 +89,12 @@ def test_where_the_commands_keep_programs(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mine"
     monkeypatch.setenv("MULTIFOCAL_CACHE", "off")
     assert cache_folder() is None
+
+
+def test_a_user_without_a_home(monkeypatch, tmp_path):
+    for name in ("MULTIFOCAL_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # has no entry among the users
+    assert cache_folder() is None
+    monkeypatch.setenv("MULTIFOCAL_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
