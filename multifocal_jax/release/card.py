@@ -15,7 +15,7 @@ from multifocal_jax.evaluation.metrics import score
 from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.files import write_text, write_whole
 from multifocal_jax.release.plot import plot_curve
-from multifocal_jax.release.purposes import PURPOSES, Purpose, purpose_of
+from multifocal_jax.release.purposes import Purpose, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
@@ -44,15 +44,15 @@ def write_card(weights: Path, folder: Path) -> Path:
         WeightsError: the file was not written by `pack`.
     """
     about = describe_weights(weights)
-    if "scores" not in about.record:
-        raise WeightsError(f"{weights} has no scores; make it with: multifocal release pack WORKDIR")
-    name = about.record["name"]
+    name = about.record.get("name", "")
+    purpose = purpose_of(name)
+    if purpose is None or "scores" not in about.record:
+        raise WeightsError(f"{weights} was not packed; do that by: multifocal release pack WORKDIR --config CONFIG")
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
     derainer = load(weights)
     curve = plot_curve(about.record["curve"], "training step", "mean absolute error")
     write_text(pictures / "curve.svg", curve)
-    purpose = purpose_of(name) or PURPOSES["demo"]
     shown = _write_examples(derainer, pictures, "demo" in name)
     limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
     head, origin = _head(about, weights), _origin(about.record, purpose)
@@ -123,10 +123,12 @@ multifocal release pack runs/{record["name"]} --config {record["config_file"]}
 
 
 def _stage_rows(stages: list[dict[str, Any]]) -> str:
+    def planned(steps: int, plan: int | str) -> str:
+        return "" if plan == steps else f" of {plan:,}" if isinstance(plan, int) else f", planned: {plan}"
+
     return "\n".join(
-        f"| {stage['experiment']} | {stage['step']:,}"
-        + ("" if stage["step"] == stage["planned"] else f" of {stage['planned']:,}")
-        + f" | {stage['images']:,} | {stage['learning_rate']} | {stage['seed']} "
+        f"| {stage['experiment']} | {stage['step']:,}{planned(stage['step'], stage['planned'])} "
+        f"| {stage['images']:,} | {stage['learning_rate']} | {stage['seed']} "
         + f"| `{(stage['commit'] or 'unknown')[:7]}` |"
         for stage in stages
     )

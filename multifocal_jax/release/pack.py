@@ -137,7 +137,8 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     train = record["config"]["train"]
     earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
-    return [*earlier, stage | {"planned": train["steps"], "learning_rate": train["learning_rate"]}]
+    planned = train["steps"] or f"{train['epochs']} epochs"
+    return [*earlier, stage | {"planned": planned, "learning_rate": train["learning_rate"]}]
 
 
 def succession(before: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:

@@ -188,7 +188,7 @@ def serve(
                 quiet=True,
                 prevent_thread_lock=True,
             )
-        except OSError:
+        except (OSError, OverflowError):  # the latter of a port above 65535
             where = f"{host or '127.0.0.1'}, port {port or 'from 7860'}"
             raise WebError(f"the page cannot be served at {where}; choose another --port or --host") from None
         print(f"the page is at {page.local_url} (Ctrl-C ends it)", flush=True)

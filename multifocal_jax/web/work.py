@@ -125,7 +125,7 @@ class Worker:
             except _LeftError:
                 return [], []
             except TooLargeError as error:
-                failed.append(f"{path.name}: {error}; choose automatic tiles")
+                failed.append(f"{path.name}: {error}" + ("" if options.tile is None else "; choose automatic tiles"))
             except UserError as error:
                 failed.append(str(error) if path.name in str(error) else f"{path.name}: {error}")
             except OSError as error:

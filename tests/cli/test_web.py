@@ -22,6 +22,7 @@ from PIL import Image
 
 from multifocal_jax.cli.main import run
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation.inference import TooLargeError
 from multifocal_jax.evaluation.progress import Running
 from multifocal_jax.web import work
 from multifocal_jax.web.visits import Visits
@@ -187,6 +188,22 @@ def test_a_computation_ends_when_its_visitor_leaves(tmp_path, monkeypatch):
     assert told[-1] == (0.2, "1 of 2, a.png: 2 s")  # two of five seconds, of the first of two pictures
 
 
+def test_what_is_too_large_even_in_tiles(tmp_path, monkeypatch):
+    def load(name, **options):
+        def derain(image):
+            raise TooLargeError("tiles of 64 pixels would fit", 2, 1, 64)
+
+        return derain
+
+    monkeypatch.setattr(work, "load", load)
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "visits").mkdir()
+    worker = Worker(Visits(tmp_path / "visits"), Limits())
+    for tile, advice in ((None, ""), (0, "; choose automatic tiles")):
+        _, failed = worker("a", [str(tmp_path / "a.png")], Options("w", 1.0, tile, False), lambda *_: None)
+        assert failed == [f"a.png: tiles of 64 pixels would fit{advice}"]
+
+
 def test_bound_to_the_loopback_address_and_calling_nobody(served):
     connections = psutil.Process(served.process.pid).net_connections()
     assert {item.laddr.ip for item in connections if item.status == "LISTEN"} == {"127.0.0.1"}
@@ -194,12 +211,13 @@ def test_bound_to_the_loopback_address_and_calling_nobody(served):
     assert served.said == f"the page is at {served.address} (Ctrl-C ends it)\n"
 
 
-def test_a_port_that_is_taken(served, monkeypatch):
-    where = f"127.0.0.1, port {served.port}; choose another --port or --host"
-    command = [sys.executable, "-m", "multifocal_jax.cli.main", "web", "--port", str(served.port)]
-    refused = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert refused.returncode == 2
-    assert refused.stderr == f"error: the page cannot be served at {where}\n"
+def test_ports_that_are_taken_or_do_not_exist(served):
+    for port in (served.port, 70000):
+        where = f"127.0.0.1, port {port}; choose another --port or --host"
+        command = [sys.executable, "-m", "multifocal_jax.cli.main", "web", "--port", str(port)]
+        refused = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert refused.stderr == f"error: the page cannot be served at {where}\n"
 
 
 def test_unknown_weights():

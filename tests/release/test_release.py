@@ -14,7 +14,7 @@ from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import load_config, to_dict
 from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.release.card import write_card
+from multifocal_jax.release.card import _stage_rows, write_card
 from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack, stages
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
@@ -68,16 +68,23 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert "36 crops in all, today. Two.\n" in card
     assert "| demo | 9 | 36 | 0.0002 | 0 | `0123456` |" in card
     assert "| GPU | not measured |" in card
+    assert "| demo | 9, planned: 2 epochs | 36 |" in _stage_rows(stages(described_as(trained, steps=0, epochs=2)))
+    assert "| demo | 9 of 12 | 36 |" in _stage_rows(stages(described_as(trained, steps=12)))
     for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
         assert (tmp_path / "cards" / picture).stat().st_size < 200_000
+
+
+def described_as(weights, **settings):
+    """The record of weights, as if these had been the settings of their training."""
+    config = weights.record["config"]
+    return weights.record | {"config": config | {"train": config["train"] | settings}}
 
 
 def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
     trained = load_weights(workdir / "weights.safetensors")
     previous = str(workdir)
     for number in (1, 2):
-        record = dict(trained.record)
-        record["config"] = record["config"] | {"train": record["config"]["train"] | {"init_weights": previous}}
+        record = described_as(trained, init_weights=previous)
         previous = str(tmp_path / f"run{number}")
         (tmp_path / f"run{number}").mkdir()
         save_weights(tmp_path / f"run{number}" / "weights.safetensors", Weights(trained.params, MODEL, record))
@@ -117,7 +124,7 @@ def test_what_cannot_be_released(workdir, tmp_path):
     save_weights(tmp_path / "converted.safetensors", dataclasses.replace(weights, record={}))
     with pytest.raises(ReleaseError, match=r"converted\.safetensors has no record of a training"):
         pack(tmp_path / "converted.safetensors", tmp_path, base=base, base_file="config.py", name="demo")
-    with pytest.raises(WeightsError, match="has no scores; make it with"):
+    with pytest.raises(WeightsError, match="was not packed; do that by: multifocal release pack WORKDIR --config"):
         run(["release", "card", str(workdir), "--folder", str(tmp_path / "cards")])
 
 
