@@ -34,8 +34,13 @@ _EVERYWHERE = (
 PURPOSES = {
     "general": Purpose(
         "photographs of every kind, with little, much or no rain",
-        "rain100l, rain800, and synthesised light, heavy, varied and no rain over photographs",
-        (_RAIN100L, _RAIN800, _BSDS500, "Synthesised rain: this project's, see docs/rain.md."),
+        "rain100l, rain800, synthesised rain of every style and none over photographs, and lookalikes of rain",
+        (
+            _RAIN100L,
+            _RAIN800,
+            _BSDS500,
+            "Synthesised rain and drawings that look like rain: this project's, see docs/rain.md.",
+        ),
         (
             *_EVERYWHERE,
             "Comparison in papers: networks there are trained on one published set; use weights trained on that set.",
