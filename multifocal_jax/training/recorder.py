@@ -18,7 +18,7 @@ from multifocal_jax.training.step import Metrics
 from multifocal_jax.training.validation import TrainingCrops, Validation
 from multifocal_jax.training.writers import MetricWriter, Progress
 
-NO_RAIN = 1e-4  # mean |R| that no picture shows, a fortieth of a grey level
+NO_RAIN = 1e-4  # mean |R| of a network that has collapsed, a fortieth of a grey level
 
 
 class NotFiniteError(Exception):
