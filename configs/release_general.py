@@ -19,22 +19,22 @@ HELD_OUT_DRAWINGS = tuple(f"{n * 209 // 20:04d}" for n in range(20))
 
 def get_config() -> ExperimentConfig:
     sources = (
-        SourceConfig(dataset="rain100l", root="rain100l", held_out=20, repeat=2),
+        SourceConfig(dataset="rain100l", root="rain100l", held_out=20, repeat=6),
         SourceConfig(dataset="rain800", root="rain800", exclude=HELD_OUT_SCENES),
         *synthesised("clean", "bsds500_clean", held_out=20),
         *synthesised("rain100l", "rain100l"),
-        SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS, repeat=2),
+        SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS),
         SourceConfig(dataset="clean", root="lookalikes", rain="real", exclude=HELD_OUT_DRAWINGS),
     )
     return load_config("release_rain100l", {"name": "general", "data.train": sources, "data.held_out": 0})
 
 
 def synthesised(dataset: Dataset, root: str, held_out: int = 0) -> tuple[SourceConfig, ...]:
-    """The clean pictures of a set under rain of every style, and as often without rain."""
+    """The clean pictures of a set under rain of every style, the hard ones more often, and without rain."""
     return (
         SourceConfig(dataset=dataset, root=root, rain="light", held_out=held_out),
-        SourceConfig(dataset=dataset, root=root, rain="heavy", held_out=held_out),
-        SourceConfig(dataset=dataset, root=root, rain="varied", held_out=held_out),
-        SourceConfig(dataset=dataset, root=root, rain="real", held_out=held_out, repeat=3),
-        SourceConfig(dataset=dataset, root=root, rain="identity", repeat=2),
+        SourceConfig(dataset=dataset, root=root, rain="heavy", held_out=held_out, repeat=3),
+        SourceConfig(dataset=dataset, root=root, rain="varied", held_out=held_out, repeat=2),
+        SourceConfig(dataset=dataset, root=root, rain="real", held_out=held_out, repeat=2),
+        SourceConfig(dataset=dataset, root=root, rain="identity"),
     )
