@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ensemble", action="store_true", help="average over 8 flips and rotations")
     strength = "how much of the rain to remove, 0 to 1.5; default: 1, what the network finds"
     add("--strength", type=float, default=1.0, metavar="S", help=strength)
-    add("--precision", choices=get_args(Precision), default="float32")
+    add("--precision", choices=get_args(Precision), default="float32", help="of the computation; default: float32")
     add("--devices", type=int, default=1, metavar="N", help="split every picture over N devices")
     told("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=_derain)

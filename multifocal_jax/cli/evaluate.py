@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
     add("--workdir", help=f"workdir of the training; {DEFAULT_WORKDIR}")
-    add("--weights", nargs="+", metavar="NAME", help="files, workdirs or packaged names instead; several are compared")
+    add("--weights", nargs="+", metavar="NAME", help="files, workdirs or packaged names; several are compared")
     add("--output", metavar="DIR", help="for the reports; default: WORKDIR/evaluation or WORKDIR/photographs")
     add("--compare", nargs="+", default=[], metavar="DIR", help="add reports of earlier evaluations to the table")
     add("--photographs", metavar="DIR", help="rainy pictures without ground truth instead of the config's pairs")

@@ -25,13 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whats = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for name, table in TABLES.items():
         _add_table(whats.add_parser(name, help=table.title.lower(), allow_abbrev=False))
-    _add_figure(whats.add_parser("figure1", help="what bands and heads look at in a picture"))
+    _add_figure(whats.add_parser("figure1", help="what wavelet bands and heads add to the features of a picture"))
     _add_detection(whats.add_parser("detection", help="persons detected before and after (section 4.4)"))
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Fields may be overridden in all runs, e.g. --config.train.epochs=10 --config.data.root=DIR."
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="of the workdirs; default: runs")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the workdirs; default: runs"
+    )
     parser.add_argument("--run", action="store_true", dest="missing", help="train and evaluate what is missing")
     parser.add_argument("--minutes", type=float, default=0, help="start nothing new after this time; 0: no limit")
     parser.set_defaults(run=_table, overrides=[])

@@ -1,7 +1,7 @@
 """Pack weights for a release, write their model card, draw training pictures.
 
 examples:
-  multifocal release lookalikes data/bsds500_clean data/lookalikes
+  multifocal release lookalikes data/bsds500_clean data/lookalikes --count 209
   multifocal release pack runs/general --config release_general
   multifocal release card general
 """

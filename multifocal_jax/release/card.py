@@ -55,13 +55,13 @@ def write_card(weights: Path, folder: Path) -> Path:
     write_text(pictures / "curve.svg", curve)
     shown = _write_examples(derainer, pictures, "demo" in name)
     limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
-    head, origin = _head(about, weights), _origin(about.record, purpose)
+    head, origin = _head(about, purpose, weights), _origin(about.record, purpose)
     parts = [head, origin, _scores(about.record), _speed(derainer), shown, limits]
     write_text(folder / f"{name}.md", "\n\n".join(parts) + "\n")
     return folder / f"{name}.md"
 
 
-def _head(about: Description, weights: Path) -> str:
+def _head(about: Description, purpose: Purpose, weights: Path) -> str:
     record, model, name = about.record, about.model, about.record["name"]
     default = " `load()` and `derain` use them by default." if name == DEFAULT_NAME else ""
     small = (
@@ -86,7 +86,7 @@ For {record["purpose"]}.{default}{small} Written by `multifocal release card {na
 | parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |
 | cost of rounding to float16 | {record["float16_loss_db"]:.4f} dB |
 | trained on | {record["data"]} |
-| licence | for research, see `multifocal_jax/pretrained/NOTICE`; the code's licence does not cover them |"""
+| licence | {purpose.licence} |"""
 
 
 def _origin(record: dict[str, Any], purpose: Purpose) -> str:
@@ -142,10 +142,13 @@ def _curve_table(curve: list[tuple[int, float]]) -> str:
 
 
 def _scores(record: dict[str, Any]) -> str:
+    chosen = ""
+    if record["config"]["train"]["eval_every"]:
+        chosen = " The weights are those of the training that scored best on some of these, a small advantage."
     lines = [
         "## Scores on pictures that were not trained on",
         'PSNR in dB and SSIM in the two families of the literature, see docs/metrics.md; "rgb" scores the colours. '
-        "A picture without rain that comes out unchanged counts as 100 dB.",
+        "A picture without rain that comes out unchanged counts as 100 dB." + chosen,
         "",
         "| pictures | | rainy, `uint8` | result, `uint8` | rainy, `double` | result, `double` | result, rgb |",
         "|---|---|---|---|---|---|---|",
@@ -212,10 +215,10 @@ def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
     chosen = {"best": rainy[0], "middle": rainy[len(rainy) // 2], "worst": rainy[-1], "without-rain": unharmed}
     lines = [
         "## Pictures",
-        f"Of {len(rainy)} rainy pictures (scikit-image's photographs, "
-        f"{'all but one trained on' if known else 'not trained on'}, under this project's synthesised rain) those with "
-        "the largest, the middle and the smallest gain; and, of the photographs without rain, the one that is changed "
-        "most. Input, result, ground truth.",
+        f"Shown are, of {len(rainy)} rainy pictures (scikit-image's photographs, "
+        f"{'all but one trained on' if known else 'not trained on'}, under this project's synthesised rain), those "
+        "with the largest, the middle and the smallest gain, and, of the photographs without rain, the one that "
+        "changed most. Input, result, ground truth.",
     ]
     for kind, example in chosen.items():
         before = "no rain" if kind == "without-rain" else f"rainy, {example.before:.2f} dB"

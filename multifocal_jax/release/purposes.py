@@ -11,6 +11,7 @@ class Purpose:
     data: str  # half a line
     sources: tuple[str, ...]  # of the data, with terms, a line each
     unfit: tuple[str, ...]  # what the weights are not for, a line each
+    licence: str = "for research, see `multifocal_jax/pretrained/NOTICE`; the code's licence does not cover them"
 
 
 _RAIN100L = (
@@ -63,6 +64,7 @@ PURPOSES = {
             "Synthesised rain: this project's, see docs/rain.md.",
         ),
         (*_EVERYWHERE, "Anything but tests: the network is tiny and was trained for minutes."),
+        licence="the code's; the photographs are in the public domain or under CC0",
     ),
 }
 
