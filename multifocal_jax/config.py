@@ -217,7 +217,7 @@ class TrainConfig(_Checked):
     accumulate: Count = 1  # split every batch into this many parts, run in sequence, to save memory
     ema_decay: Fraction = 0.0  # if positive, keep an exponential moving average of the weights
     parallel: Literal["pmap", "shard_map"] = "pmap"  # how a batch is split over devices
-    precision: Precision = "float32"  # of the computation; parameters stay in float32 (float64 for "float64")
+    precision: Precision = "float32"  # of the computation, never TF32; parameters stay in float32 or wider
     init_weights: str = ""  # start from these weights (a file, workdir or packaged name) instead of random ones
     log_every: Count = 50  # steps between log lines
     eval_every: Natural = 0  # steps between scores on the held-out pictures; 0 scores once, at the end

@@ -44,6 +44,8 @@ def make_step(
         the mean |R| of the estimated rain, which reveals a collapse to "no rain" early.
     """
     network = build_network(config.model, dtype=jnp.dtype(config.train.precision))
+    # Otherwise float32 means TF32 on NVIDIA GPUs and bfloat16 on TPUs, in convolutions and products.
+    products = "highest" if config.train.precision == "float32" else None
     loss_of, dtype = make_loss(config.train), parameter_dtype(config)
 
     def loss_and_rain(params: Any, rainy: Images, clean: Images) -> tuple[jax.Array, jax.Array]:
@@ -52,7 +54,8 @@ def make_step(
 
     def gradients(params: Any, resident: Any, batch: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:
         rainy, clean = (image.astype(dtype) for image in prepare(resident, batch))
-        return jax.value_and_grad(loss_and_rain, has_aux=True)(params, rainy, clean)
+        with jax.default_matmul_precision(products):
+            return jax.value_and_grad(loss_and_rain, has_aux=True)(params, rainy, clean)
 
     def accumulated(params: Any, resident: Any, batch: Batch) -> tuple[tuple[jax.Array, jax.Array], Any]:
         parts = config.train.accumulate

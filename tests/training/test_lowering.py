@@ -1,5 +1,7 @@
 """The train step and inference lower for accelerators that are not at hand."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -30,7 +32,15 @@ def test_train_step_lowers_for_cuda_and_tpu(attentive, precision):
     exported = export.export(step, platforms=PLATFORMS)(shapes, (), jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32))
     assert exported.platforms == PLATFORMS
     assert exported.nr_devices == 8
-    assert "all_reduce" in exported.mlir_module()
+    module = exported.mlir_module()
+    assert "all_reduce" in module
+    products = [line for line in module.splitlines() if re.search(r"stablehlo\.(dot_general|convolution)", line)]
+    assert products
+    if precision == "float32":  # neither TF32 nor bfloat16
+        assert all("HIGHEST" in line for line in products)
+    else:
+        assert "HIGHEST" not in module
+        assert sum("bf16" in line for line in products) > len(products) / 2
 
 
 def test_inference_lowers_for_cuda_and_tpu(attentive):
