@@ -76,12 +76,14 @@ def pool_phases(x: Float[Array, "b h w c"], sizes: Sequence[int], extent: Extent
     b, h, w, c = x.shape
     height, width = extent or (h, w)
     blocks = x.reshape(b, h // 2, 2, w, c)
+    wide = jnp.promote_types(x.dtype, jnp.float32)  # as the bands are small differences between means
     rows, columns = (
-        _by_place(jnp.concatenate([pooling_matrix(length, size, x.dtype, padded) for size in sizes]))
+        _by_place(jnp.concatenate([pooling_matrix(length, size, wide, padded) for size in sizes]))
         for length, padded in ((height, h), (width, w))
     )
     # The map as the right factor, so that no compiler transposes it: (bin and place, B, phase, W, C).
-    pooled_rows = jax.lax.dot_general(rows.reshape(-1, h // 2), blocks, (((1,), (1,)), ((), ())))
+    narrow = rows.reshape(-1, h // 2).astype(x.dtype)
+    pooled_rows = jax.lax.dot_general(narrow, blocks, (((1,), (1,)), ((), ())), preferred_element_type=wide)
     pooled_rows = pooled_rows.reshape(len(rows), 2, b, 2, w // 2, 2, c)
     sums = _pick_grids(jnp.einsum("mibawdc,njw->adbmnijc", pooled_rows, columns), 3, sizes)
     bands = jnp.stack(haar_bands(sums[0, 0], sums[1, 0], sums[0, 1], sums[1, 1]), axis=2)
@@ -101,12 +103,13 @@ def pool_recalibrated(
     Returns:
         (B, S, F), equal to `spatial_pyramid_pool(recalibrate(x·kernel + bias), sizes)` up to rounding.
     """
-    inputs, features = kernel.shape
+    (inputs, features), dtype = kernel.shape, kernel.dtype
+    kernel, bias = (value.astype(pooled.bands.dtype) for value in (kernel, bias))
     kernel, bias = by_phase(kernel).reshape(inputs, 2, 2, -1), by_phase(bias).reshape(2, 2, -1)
     out = jnp.einsum("bskijc,cijf->bskf", pooled.bands, kernel)
     # A constant is a constant twice as large in LL and nothing in the other bands.
     out = out.at[:, :, 0].add(2 * jnp.einsum("sij,ijf->sf", pooled.places, bias))
-    return out.reshape(*out.shape[:2], features)
+    return out.reshape(*out.shape[:2], features).astype(dtype)
 
 
 def _by_place(matrix: Float[Array, "bins length"]) -> Float[Array, "bins 2 length/2"]:
