@@ -1,6 +1,5 @@
 """Measures how fast training batches are made: crops per second in each mode, and the time a step waits for them."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 
 import jax
 
-from multifocal_jax.data.crops import Batch
+from multifocal_jax.data.crops import Batch, thread_count
 from multifocal_jax.data.pipeline import TrainingData
 
 
@@ -44,7 +43,7 @@ def decoder_speed(load: Callable[[int], object], count: int, seconds: float) -> 
 
     `load` decodes one of `count` pictures by number; it is measured for so many seconds.
     """
-    threads = os.cpu_count() or 1
+    threads = thread_count()
     done, start = 0, time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
         while (spent := time.perf_counter() - start) < seconds:

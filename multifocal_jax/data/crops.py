@@ -116,14 +116,19 @@ class PictureStore:
         return rainy, clean
 
 
+def thread_count() -> int:
+    """Threads for reading pictures: the cores that this process may use, at most 16."""
+    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def in_threads(work: Callable[[int], Result], count: int, title: str, quiet: bool = False) -> list[Result]:
-    """The results of `work` for 0 to `count` - 1, computed with one thread per core; the first error stops it.
+    """The results of `work` for 0 to `count` - 1, computed with a thread per core; the first error stops it.
 
     On a terminal a bar with the title shows the progress, unless `quiet`.
     """
     from tqdm import tqdm
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         tasks = pool.map(work, range(count))
         try:
             return list(tqdm(tasks, title, count, unit="pictures", leave=False, disable=quiet or None))
@@ -236,9 +241,9 @@ def read_ahead(batch: Callable[[int], CutBatch], start: int, workers: int) -> It
     """
     import grain
 
-    threads = 1 if workers else os.cpu_count() or 1
+    threads = 1 if workers else thread_count()
     dataset = grain.MapDataset.range(start, 2**62).map(batch)
-    ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads))
+    ahead = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
     if workers:
         from absl import flags
 

@@ -463,3 +463,9 @@ def test_identity_is_read_as_two_equal_sides(pairs):
     rainy, clean = open_source(IDENTITY, str(pairs)).load(2)
     np.testing.assert_array_equal(rainy, clean)
     np.testing.assert_array_equal(clean, scene(2, *SIZES[2]))
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(2, 2), (128, 16)])
+def test_batches_are_read_ahead_by_the_cores_that_the_process_may_use(monkeypatch, cores, threads):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert crops.thread_count() == threads
