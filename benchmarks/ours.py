@@ -104,7 +104,7 @@ class Training(_Ours):
 
 
 class Parity(_Ours):
-    """One training step in float32, matrix products in full precision, on the accelerator and on the CPU."""
+    """One training step in float32, on the accelerator and on the CPU."""
 
     def __init__(self, work: Work) -> None:
         super().__init__(work)
@@ -113,8 +113,7 @@ class Parity(_Ours):
         self.deviations: dict[str, float] = {}
 
     def run(self, count: int) -> None:
-        with jax.default_matmul_precision("highest"):
-            (loss, gradient), (expected_loss, expected) = self.both()
+        (loss, gradient), (expected_loss, expected) = self.both()
         difference = jax.tree.map(np.subtract, gradient, expected)
         leaves = zip(jax.tree.leaves(difference), jax.tree.leaves(expected), strict=True)
         self.deviations = {
@@ -145,9 +144,13 @@ class AttentionParity(Parity):
     """One training step on a GPU with cuDNN's attention, and without it."""
 
     def both(self) -> tuple[tuple[float, Any], tuple[float, Any]]:
-        with_cudnn = self.step_on(jax.devices()[0])
+        with_cudnn, serves = self.step_on(jax.devices()[0]), cudnn_attention.serves
         do_without_cudnn()
-        return with_cudnn, self.step_on(jax.devices()[0])
+        try:
+            return with_cudnn, self.step_on(jax.devices()[0])
+        finally:
+            cudnn_attention.serves = serves
+            jax.clear_caches()
 
 
 def do_without_cudnn() -> None:

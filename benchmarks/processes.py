@@ -30,7 +30,8 @@ def environment_for(platform: str) -> dict[str, str]:
     if platform == "cpu":
         return variables | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     variables.pop("JAX_PLATFORMS", None)
-    return variables | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # leaves memory for the other side
+    one = variables.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]  # the twin has one GPU
+    return variables | {"CUDA_VISIBLE_DEVICES": one, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # shares its memory
 
 
 class SideProcess:

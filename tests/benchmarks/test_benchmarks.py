@@ -8,12 +8,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks.kernels import count_kernels
 from benchmarks.limits import count_traffic, demand_of
 from benchmarks.ours import AttentionParity, Training, make_task
-from benchmarks.processes import SideError, SideProcess
+from benchmarks.processes import SideError, SideProcess, environment_for
 from benchmarks.rows import OURS, ROWS, SMALL, SMALL_GPU, quick
 from benchmarks.table import Result, limit_of, lines
 from benchmarks.timing import Times, time_together
@@ -97,11 +98,27 @@ def test_kernels_of_a_loop_count_by_its_turns():
     assert 7 * once <= count_kernels(jax.jit(turns).lower(square).compile().as_text() or "") < 7 * (once + 3)
 
 
-def test_a_step_is_compared_with_one_without_cudnn(monkeypatch):
-    monkeypatch.setattr(cudnn_attention, "serves", cudnn_attention.serves)  # to be put back
+def test_a_step_is_compared_with_one_without_cudnn_in_every_run(monkeypatch):
     task = AttentionParity(Work("attention", "cpu", 16, 16, batch=1, precision="bfloat16", model=SMALL))
+    served = []
+
+    def step_on(device):
+        served.append(cudnn_attention.serves(jnp.dtype("bfloat16"), 32))
+        return 2.0 + served[-1], {"w": np.ones(3) + served[-1]}
+
+    monkeypatch.setattr(cudnn_attention, "serves", lambda dtype, depth: True)
+    monkeypatch.setattr(task, "step_on", step_on)
     task.run(1)
-    assert task.facts() == {"loss_deviation": 0, "gradient_deviation": 0, "worst_parameter_deviation": 0}
+    task.run(1)
+    assert served == [True, False, True, False]
+    assert task.facts() == {"loss_deviation": 0.5, "gradient_deviation": 1, "worst_parameter_deviation": 1}
+
+
+def test_both_sides_get_one_gpu(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert environment_for("gpu")["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert environment_for("gpu")["CUDA_VISIBLE_DEVICES"] == "4"
 
 
 def test_where_cudnn_does_not_serve_there_is_nothing_to_compare():
