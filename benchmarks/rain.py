@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multifocal_jax.config import SourceConfig
-from multifocal_jax.data.demo import photographs
-from multifocal_jax.data.images import read_image
+from multifocal_jax.data.demo import shown_photographs
 from multifocal_jax.data.rain import STYLES, rain_key, rain_over
 from multifocal_jax.data.sources import PairSource, open_source
 from multifocal_jax.evaluation.metrics import luma, psnr
@@ -22,7 +21,6 @@ from multifocal_jax.files import make_folder, write_whole
 _WHITE = 219.0  # range of the luma
 _SEEN = 0.03  # difference that counts as covered by rain, 1 being white
 _REACH = 160  # pixels up to which a streak's length is looked for
-_SHOWN = {"astronaut.png": (0, 100), "chelsea.png": (0, 80), "coffee.png": (60, 150), "rocket.jpg": (60, 160)}
 _SIDE = 240  # pixels of the pictures shown
 
 
@@ -118,8 +116,7 @@ def write_images(folder: Path) -> None:
     from PIL import Image
 
     make_folder(folder)
-    shown = zip(photographs(_SHOWN), _SHOWN.values(), strict=True)
-    parts = [read_image(file)[top : top + _SIDE, left : left + _SIDE] for file, (top, left) in shown]
+    parts = list(shown_photographs(_SIDE).values())
     for style in STYLES:
         several = (3 if style == "real" else 1) * parts
         rainy = [rain_over(rain_key(0, index), part, style)[0] for index, part in enumerate(several)]

@@ -55,26 +55,31 @@ def count_macs(model: ModelConfig, height: int, width: int) -> dict[str, int]:
     and resizing are not. The paper's formulation is counted, however it is computed.
     """
     macs: Counter[str] = Counter()
+    for block, given, made in blocks(model, (1, height, width, 3)):
+        if isinstance(block, Conv):
+            macs["convolutions"] += block.kernel_size**2 * given[-1] * math.prod(made)
+        elif isinstance(block, SpatialCSSAB):
+            macs["spatial attention"] += 2 * math.prod(given) * model.anchors
+        else:
+            macs["channel attention"] += (model.anchors + math.prod(given[:3])) * model.channels**2 // model.heads
+    return dict(macs)
 
-    def count(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+
+def blocks(model: ModelConfig, shape: tuple[int, ...]) -> list[tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]:
+    """Convolutions and CSSABs for pictures (B, H, W, 3), with the shapes of their first argument and their result."""
+    found = []
+
+    def note(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
         result = call(*arguments, **keywords)
-        module = context.module
-        if context.method_name != "__call__":
-            return result
-        if isinstance(module, Conv):
-            macs["convolutions"] += module.kernel_size**2 * arguments[0].shape[-1] * math.prod(result.shape)
-        elif isinstance(module, SpatialCSSAB):
-            macs["spatial attention"] += 2 * math.prod(arguments[0].shape) * model.anchors
-        elif isinstance(module, ChannelCSSAB):
-            pixels = math.prod(arguments[0].shape[:3])
-            macs["channel attention"] += (model.anchors + pixels) * model.channels**2 // model.heads
+        if context.method_name == "__call__" and isinstance(context.module, Conv | SpatialCSSAB | ChannelCSSAB):
+            found.append((context.module, arguments[0].shape, result.shape))
         return result
 
-    variables = {"params": _shapes(model)}
-    picture = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
-    with nn.intercept_methods(count):
-        jax.eval_shape(MultifocalNet(model).apply, variables, picture)
-    return dict(macs)
+    variables = {"params": _shapes(model)}  # which calls the blocks, too
+    pictures = jax.ShapeDtypeStruct(shape, jnp.float32)
+    with nn.intercept_methods(note):
+        jax.eval_shape(MultifocalNet(model).apply, variables, pictures)
+    return found
 
 
 def measure(

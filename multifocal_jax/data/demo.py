@@ -8,12 +8,27 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from multifocal_jax.data.errors import DataError
+from multifocal_jax.data.images import read_image
 
 PHOTOGRAPHS = {
     "train": ("astronaut.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "rocket.jpg"),
     "test": ("chelsea.png", "ihc.png"),
 }
+
+
+# Those in the public domain or under CC0 that documents show, with the top left corner of the part shown.
+_SHOWN = {"astronaut.png": (0, 100), "chelsea.png": (0, 80), "coffee.png": (60, 150), "rocket.jpg": (60, 160)}
+
+
+def shown_photographs(side: int) -> dict[str, np.ndarray]:
+    """Square parts of photographs, uint8 (side, side, 3), by name; errors as for `photographs`."""
+    return {
+        file.stem: np.ascontiguousarray(read_image(file)[top : top + side, left : left + side])
+        for file, (top, left) in zip(photographs(_SHOWN), _SHOWN.values(), strict=True)
+    }
 
 
 def demo_photographs(split: str) -> list[Path]:

@@ -19,9 +19,7 @@ from multifocal_jax.release.purposes import Purpose, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
-# Photographs in the public domain or under CC0, as scikit-image carries them, and the part of each that is shown.
-_PHOTOGRAPHS = {"astronaut.png": (0, 100), "chelsea.png": (0, 80), "coffee.png": (60, 150), "rocket.jpg": (60, 160)}
-_SIDE = 288  # pixels of the part shown
+_SIDE = 288  # pixels of the parts of photographs that are shown
 _STYLES = ("light", "heavy", "varied", "real")
 _QUALITY = 88  # of the JPEG files
 
@@ -184,8 +182,7 @@ def _speed(derainer: Derainer) -> str:
 
 def _examples(derainer: Derainer) -> Iterator[_Example]:
     """Every photograph with every style of rain, and without rain."""
-    from multifocal_jax.data.demo import photographs
-    from multifocal_jax.data.images import read_image
+    from multifocal_jax.data.demo import shown_photographs
     from multifocal_jax.data.rain import rain_key, rain_over
 
     def example(name: str, rainy: np.ndarray, clean: np.ndarray) -> _Example:
@@ -193,9 +190,7 @@ def _examples(derainer: Derainer) -> Iterator[_Example]:
         before, after = (score(picture, clean).psnr for picture in (rainy, derained))
         return _Example(name, (rainy, derained, clean), before, after)
 
-    for number, file in enumerate(photographs(_PHOTOGRAPHS)):
-        photograph, (top, left) = file.stem, _PHOTOGRAPHS[file.name]
-        clean = np.ascontiguousarray(read_image(file)[top : top + _SIDE, left : left + _SIDE])
+    for number, (photograph, clean) in enumerate(shown_photographs(_SIDE).items()):
         yield example(f"{photograph}, no rain", clean, clean)
         for style in _STYLES:
             yield example(f"{photograph}, {style} rain", *rain_over(rain_key(7, number), clean, style))
