@@ -1,5 +1,6 @@
 """Paths, local or in a bucket (`gs://BUCKET/FOLDER`): pathlib's if they are local, etils' epath otherwise."""
 
+import logging
 import os
 import tempfile
 import time
@@ -99,11 +100,19 @@ class Mirror:
                     (self.folder / file.name).write_bytes(file.read_bytes())
 
     def update(self, at_once: bool = False) -> None:
-        """Copy the files to the bucket if the last copy is half a minute old; they must be flushed."""
+        """Copy the files to the bucket if the last copy is half a minute old; they must be flushed.
+
+        A copy that fails is reported, and everything is copied the next time; one that is made `at_once` raises.
+        """
         if self._target and (at_once or time.monotonic() - self._copied > _SECONDS):
-            for file in self.folder.iterdir():
-                (self._target / file.name).write_bytes(file.read_bytes())
             self._copied = time.monotonic()
+            try:
+                for file in self.folder.iterdir():
+                    (self._target / file.name).write_bytes(file.read_bytes())
+            except Exception as error:  # each kind of bucket has its own
+                if at_once:
+                    raise
+                logging.getLogger(__name__).warning("%s will be updated later: %s", self._target, error)
 
     def close(self) -> None:
         """Copy at once, and remove the local folder of a bucket."""

@@ -10,12 +10,13 @@ from etils import epath
 from PIL import Image
 
 import multifocal_jax
+from multifocal_jax import paths
 from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.sources import open_rainy, open_source
 from multifocal_jax.files import write_whole
-from multifocal_jax.paths import PathError, as_path
+from multifocal_jax.paths import Mirror, PathError, as_path
 from multifocal_jax.training import loop
 from multifocal_jax.training.checkpoints import Checkpoints
 from multifocal_jax.weights import load_weights
@@ -82,10 +83,24 @@ def test_an_address_does_not_lie_below_the_root_of_a_config(pairs):
     assert len(open_source(SourceConfig(dataset="folder", root="gs://data/set"), "data/rain200h")) == 4
 
 
+def test_metrics_that_a_bucket_refuses_once_arrive_later(monkeypatch, caplog):
+    monkeypatch.setattr(paths, "_SECONDS", -1)
+    with bucket.installed(), monkeypatch.context() as patched:
+        mirror = Mirror("gs://runs")
+        (mirror.folder / "metrics.jsonl").write_text("{}\n")
+        patched.setattr(bucket.Bucket, "open", lambda *_, **__: 1 / 0)
+        mirror.update()
+        assert "gs://runs will be updated later: division by zero" in caplog.text
+        patched.undo()
+        mirror.update()
+        assert epath.Path("gs://runs/metrics.jsonl").read_text() == "{}\n"
+        mirror.close()
+
+
 def test_train_evaluate_and_load_in_a_bucket(pairs, config, tmp_path, monkeypatch):
     assert [open_source(config.data.test, config.data.root).name(index) for index in range(4)] == list("0123")
     # Orbax writes through TensorStore, whose own client speaks to Google alone
-    monkeypatch.setattr(loop, "Checkpoints", lambda workdir, config: Checkpoints(tmp_path, config))
+    monkeypatch.setattr(loop, "Checkpoints", lambda workdir, *given: Checkpoints(tmp_path, *given))
     workdir = epath.Path("gs://runs/first")
     result = loop.train(config, workdir, quiet=True)
     assert str(result.weights) == "gs://runs/first/weights.safetensors"

@@ -100,6 +100,11 @@ class TrainingData:
         """Pictures per epoch, including repeats, without those held out."""
         return self._plan.entries
 
+    @property
+    def counts(self) -> list[int]:
+        """Pictures of each source, with those held out."""
+        return list(map(len, self._sources))
+
     @cached_property
     def fingerprints(self) -> list[dict[str, Any]]:
         """Fingerprint of each source, for the record of the weights; see `held_out.fingerprint`."""

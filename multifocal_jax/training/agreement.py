@@ -39,6 +39,7 @@ def check_agreement(config: ExperimentConfig, data: TrainingData, workdir: epath
             "JAX": jax.__version__,
         },
         "data": data.fingerprints,
+        "mode": data.mode,
         "lease": lease and lease["id"],
         "step": newest_step(workdir),
     }
@@ -65,6 +66,8 @@ def _differences(first: dict[str, Any], other: dict[str, Any]) -> list[str]:
         found.append(f"the code: {first['code']} -> {other['code']}")
     if first["data"] != other["data"]:
         found.append(f"the pictures: {first['data']} -> {other['data']}")
+    elif first["mode"] != other["mode"]:
+        found.append(f"data.mode=auto, which is {first['mode']!r} -> {other['mode']!r} with their memory; set it")
     return found
 
 

@@ -27,7 +27,7 @@ from multifocal_jax.training.state import TrainState
 _LENGTH = ("train.epochs", "train.steps")
 _OF_DATA = ("root", "test", "mode", "memory_limit", "workers", "on_broken")
 _OF_OUTPUT = ("log_every", "eval_every", "eval_limit", "image_every", "checkpoint_every", "keep", "tensorboard")
-_OF_TRAINING = ("parallel", "init_weights", *_OF_OUTPUT)
+_OF_TRAINING = ("parallel", "accumulate", "init_weights", *_OF_OUTPUT)
 HARMLESS = ("name", *(f"data.{name}" for name in _OF_DATA), *(f"train.{name}" for name in _OF_TRAINING), "eval.")
 # Fields on which the scores of the held-out pictures depend; scores that differ in them are not compared.
 SCORING = ("train.eval_limit", "eval.family", "eval.tile", "eval.overlap")
@@ -99,9 +99,12 @@ class Checkpoints:
     They store the state as NumPy arrays, so that a run can be resumed with another number of devices or processes.
     """
 
-    def __init__(self, workdir: epath.PathLike, config: ExperimentConfig) -> None:
-        """Open `workdir/checkpoints`, creating it if necessary."""
-        self.config, self.folder, self.best = config, folder_of(workdir), _Best()
+    def __init__(self, workdir: epath.PathLike, config: ExperimentConfig, pictures: Sequence[int] = ()) -> None:
+        """Open `workdir/checkpoints`, creating it if necessary.
+
+        `pictures` are the numbers of pictures of the sources: with others a resumed run would hold out other ones.
+        """
+        self.config, self.folder, self.best, self.pictures = config, folder_of(workdir), _Best(), list(pictures)
         policy = managers.AnyPreservationPolicy([managers.LatestN(n=config.train.keep), self.best])
         self.manager = ocp.CheckpointManager(
             as_absolute(self.folder),
@@ -124,7 +127,13 @@ class Checkpoints:
         step = int(arrays.step)
         if step in self.manager.all_steps():
             return
-        meta = {"config": to_dict(self.config), "crc32": _digest(arrays), "step": step, "metrics": metrics or {}}
+        meta = {
+            "config": to_dict(self.config),
+            "pictures": self.pictures,
+            "crc32": _digest(arrays),
+            "step": step,
+            "metrics": metrics or {},
+        }
         items = ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta))
         if metrics:
             self.best.psnr[step] = metrics["psnr"]
@@ -145,8 +154,8 @@ class Checkpoints:
             blank: a state with the expected structure.
 
         Raises:
-            CheckpointError: the checkpoint belongs to another experiment or version, none can be read, or the processes
-                cannot read the same one.
+            CheckpointError: the checkpoint belongs to another experiment, other pictures or another version, none can
+                be read, or the processes cannot read the same one.
         """
         failures = []
         for step in sorted(self.manager.all_steps(), reverse=True):
@@ -157,6 +166,7 @@ class Checkpoints:
                         f"{self.folder} belongs to another experiment: {'; '.join(changed)}. "
                         "Use another workdir, or the config that this one was started with"
                     )
+                self._check_pictures(meta.get("pictures", []))
                 target = jax.tree.map(np.asarray, to_host(blank))
                 arrays = self._read(step, state=ocp.args.StandardRestore(target))
                 if _digest(arrays) != meta["crc32"]:
@@ -179,6 +189,16 @@ class Checkpoints:
                 "start afresh in another workdir, or from weights given as train.init_weights"
             )
         return None
+
+    def _check_pictures(self, before: Sequence[int]) -> None:
+        for number, (old, new) in enumerate(zip(before, self.pictures, strict=False)):
+            if old != new:
+                source = self.config.data.train[number]
+                raise CheckpointError(
+                    f"{self.folder} was trained on {old} pictures of data.train.{number} ({source.dataset}), where now "
+                    f"there are {new}; others would be held out, some of which were trained on. Bring the pictures "
+                    "back (data.on_broken='skip' leaves out damaged ones), or use another workdir"
+                )
 
     def _go_on_from(self, step: int) -> None:
         """Move damaged checkpoints after `step` away, as Orbax writes none before them; load the others' scores."""

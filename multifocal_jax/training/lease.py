@@ -84,11 +84,11 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWAL_SECONDS):
-            holder = read_lease(self._workdir)
-            if holder and holder["id"] != self._mine["id"]:
-                self._taken_by = holder
-                return
-            with contextlib.suppress(OSError, UserError):  # a full disk, for example: it will be tried again
+            with contextlib.suppress(Exception):  # a full disk, a bucket out of reach: it will be tried again
+                holder = read_lease(self._workdir)
+                if holder and holder["id"] != self._mine["id"]:
+                    self._taken_by = holder
+                    return
                 self._write()
 
     def _write(self) -> None:

@@ -97,7 +97,7 @@ def train(
         schedule = make_schedule(options, data.pictures / options.batch_size, total)
         optimizer = make_optimizer(options, schedule)
         parallel = DataParallel(options.parallel, make_step(config, optimizer, schedule, data.prepare))
-        checkpoints = stack.enter_context(Checkpoints(workdir, config))
+        checkpoints = stack.enter_context(Checkpoints(workdir, config, data.counts))
         validation = Validation(config, data.held_out) if len(data.held_out) else None
         restored = checkpoints.restore(create_state(config, optimizer))
         best = BestWeights(config, workdir, validation, data.fingerprints, resumed=restored is not None)

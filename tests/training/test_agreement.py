@@ -52,6 +52,13 @@ def test_pictures_may_lie_elsewhere_but_must_be_the_same(tiny, pairs, tmp_path, 
         compare(first, facts(copied, tmp_path, monkeypatch), tiny, monkeypatch)
 
 
+def test_processes_that_would_keep_pictures_in_different_places_are_refused(tiny, tmp_path, monkeypatch):
+    first = facts(tiny, tmp_path, monkeypatch)
+    assert first["mode"] == "memory"
+    with pytest.raises(AgreementError, match=r"data.mode=auto, which is 'memory' -> 'device'"):
+        compare(first, first | {"mode": "device"}, tiny, monkeypatch)
+
+
 def test_other_code_is_refused(tiny, tmp_path, monkeypatch):
     first = facts(tiny, tmp_path, monkeypatch)
     monkeypatch.setattr("multifocal_jax.training.agreement._digest_of_code", lambda: "other")

@@ -88,6 +88,27 @@ def test_another_experiment_is_refused_with_the_differences(tiny, tmp_path):
     assert train(harmless, tmp_path, quiet=True).step == 3
 
 
+def test_a_run_does_not_go_on_with_fewer_pictures_of_which_others_would_be_held_out(scored, pairs, tmp_path):
+    shutil.copytree(pairs, tmp_path / "pairs")
+    config = with_fields(scored, data={"root": str(tmp_path / "pairs")})
+    train(with_train(config, steps=4), tmp_path / "run", quiet=True)
+    for side in ("rain", "norain"):
+        (tmp_path / "pairs" / side / "0.png").rename(tmp_path / f"{side}.png")
+    with pytest.raises(CheckpointError, match=r"on 6 pictures of data\.train\.0 \(folder\), where now there are 5"):
+        train(config, tmp_path / "run", quiet=True)
+    for side in ("rain", "norain"):
+        (tmp_path / f"{side}.png").rename(tmp_path / "pairs" / side / "0.png")
+    assert train(config, tmp_path / "run", quiet=True).finished
+
+
+def test_a_run_goes_on_with_the_batch_in_parts(tiny, tmp_path):
+    config = with_train(tiny, batch_size=16)
+    train(config, tmp_path / "whole", quiet=True)
+    train(with_train(config, steps=4), tmp_path / "parts", quiet=True)
+    train(with_train(config, accumulate=2), tmp_path / "parts", quiet=True)
+    assert_equal_weights(tmp_path / "parts", tmp_path / "whole", atol=1e-6)
+
+
 def test_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(tiny, tmp_path):
     config = with_train(tiny, learning_rate=1e15, log_every=1, checkpoint_every=1)
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step 2; the last good checkpoint is step 1"):
