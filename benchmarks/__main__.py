@@ -80,7 +80,8 @@ def measure(row: Row, here: Platform, rates: dict[str, float]) -> Result:
         from benchmarks.start import time_starts
 
         return Result(row, time_starts(row.work, row.rounds))
-    sides = (time_alone if row.kind == "alone" else time_together)(row.work, list(row.sides), row.rounds)
+    time_sides = time_alone if row.kind == "alone" else time_together
+    sides = time_sides(row.work, list(row.sides), row.rounds, row.sample)
     return Result(row, sides, limit=limit_of(sides[0], rates))
 
 

@@ -42,6 +42,7 @@ class Row:
         kind: "together" takes turns between sides that are all ready, "alone" runs one side after the other (peak
             memory), "start" times whole processes.
         rounds: samples a side.
+        sample: seconds of a sample; shorter runs are repeated, as the first one after a pause is slower.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     target: str = "none"
     kind: Literal["together", "alone", "start"] = "together"
     rounds: int = 7
+    sample: float = 2.0
 
     @property
     def unit(self) -> str:
@@ -235,7 +237,7 @@ def quick(row: Row) -> Row:
         batch=min(row.work.batch, 2),
         model=SMALL_GPU if row.work.platform == "gpu" else SMALL,
     )
-    return replace(row, work=work, rounds=min(row.rounds, 2))
+    return replace(row, work=work, rounds=min(row.rounds, 2), sample=0)
 
 
 def rates_work(platform: Platform, small: bool) -> Work:

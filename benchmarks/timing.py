@@ -9,8 +9,6 @@ from typing import Any
 from benchmarks.processes import SideError, SideProcess
 from benchmarks.work import SideConfig, Work
 
-SAMPLE_SECONDS = 0.2  # shortest sample; shorter runs are repeated
-
 
 @dataclass
 class Times:
@@ -46,15 +44,15 @@ class Times:
         return lower, upper
 
 
-def time_together(work: Work, sides: list[SideConfig], rounds: int) -> list[Times]:
-    """All sides are set up and warm, then each runs once a round: A B C, A B C, …"""
+def time_together(work: Work, sides: list[SideConfig], rounds: int, sample: float = 0) -> list[Times]:
+    """All sides are set up and warm, then each runs for so many seconds, at least once, a round: A B C, A B C, …"""
     all_times = [Times(side.name) for side in sides]
     with contextlib.ExitStack() as stack:
         running: list[tuple[SideProcess, Times, int]] = []
         for side, times in zip(sides, all_times, strict=True):
             with _noting(times):
                 process = stack.enter_context(SideProcess(work, side))
-                running.append((process, times, _warm_up(process, times)))
+                running.append((process, times, _warm_up(process, times, sample)))
         for _ in range(rounds):
             for process, times, count in running:
                 with _noting(times):
@@ -67,18 +65,18 @@ def time_together(work: Work, sides: list[SideConfig], rounds: int) -> list[Time
     return all_times
 
 
-def time_alone(work: Work, sides: list[SideConfig], rounds: int) -> list[Times]:
+def time_alone(work: Work, sides: list[SideConfig], rounds: int, sample: float = 0) -> list[Times]:
     """Run one side after the other, for tasks that do not fit into memory twice."""
-    return [times for side in sides for times in time_together(work, [side], rounds)]
+    return [times for side in sides for times in time_together(work, [side], rounds, sample)]
 
 
-def _warm_up(process: SideProcess, times: Times) -> int:
+def _warm_up(process: SideProcess, times: Times, sample: float) -> int:
     """Two runs; returns how many make a sample."""
     process.answer()
     first = process.ask(1)["seconds"]
     warm = process.ask(1)["seconds"]
     times.first_extra = max(first - warm, 0.0)
-    return max(1, math.ceil(SAMPLE_SECONDS / warm))
+    return max(1, math.ceil(sample / warm))
 
 
 def _report(process: SideProcess, times: Times) -> None:
