@@ -153,7 +153,8 @@ def test_bfloat16_and_float64(derainer):
     image = picture(24, 32)
     exact = Derainer(PARAMS, TINY, precision="float64")(image)
     assert np.abs(derainer(image) - exact).max() < 1e-5
-    assert 1e-5 < np.abs(Derainer(PARAMS, TINY, precision="bfloat16")(image) - exact).max() < 0.1
+    assert np.abs(image - exact).max() > 0.5
+    assert 1e-5 < np.abs(Derainer(PARAMS, TINY, precision="bfloat16")(image) - exact).max() < 0.01  # 2.5 of its steps
 
 
 def test_a_tile_larger_than_the_picture_changes_nothing(derainer):
