@@ -16,7 +16,16 @@ from multifocal_jax.interop.foreign.renaming import Renaming
 from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
 from multifocal_jax.interop.running import require_torch
 from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint, write_pth
-from multifocal_jax.weights import Weights, WeightsError, cast, flatten, load_weights, save_weights, unflatten
+from multifocal_jax.weights import (
+    Weights,
+    WeightsError,
+    cast,
+    describe_weights,
+    flatten,
+    load_weights,
+    save_weights,
+    unflatten,
+)
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
 
 if TYPE_CHECKING:
@@ -83,9 +92,16 @@ def is_project_file(path: Path) -> bool:
         return False
     try:
         with safe_open(path, framework="numpy") as file:
-            return "model" in (file.metadata() or {})
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from None
+    if {"model", "record", "sha256"} <= metadata.keys():
+        return True  # also a later version's, which reading then refuses as such
+    try:
+        describe_weights(path)
+    except WeightsError:  # other code may call its network `model`, too
+        return False
+    return True
 
 
 def _from_torch(

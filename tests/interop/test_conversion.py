@@ -168,6 +168,24 @@ def test_foreign_names_with_a_buffer_beside_them_are_converted_by_the_proposed_f
     np.testing.assert_array_equal(found["fusion.residual.bias"], tensors["their_fusion_residual.bias"])
 
 
+@pytest.mark.parametrize("model", ["DerainNet-v2", '{"dim": 64}', '{"spp_sizes": 3}', "[1]", "null"])
+def test_a_file_of_other_code_may_name_its_model(model):
+    tensors = {f"their_{name}": value for name, value in float32_tensors().items()}
+    save_file(tensors, "in.safetensors", {"model": model, "record": "2026"})
+    ask("in.safetensors", inspect=True, write_names="names.txt")
+    assert ask("in.safetensors", destination="o.safetensors", names="names.txt")[0]
+    found = flatten(load_weights("o.safetensors").params)
+    np.testing.assert_array_equal(found["fusion.residual.bias"], tensors["their_fusion.residual.bias"])
+
+
+def test_a_file_of_a_later_version_is_still_ours():
+    save_weights("in.safetensors", WEIGHTS)
+    content = Path("in.safetensors").read_bytes()
+    Path("in.safetensors").write_bytes(content.replace(rb'\"channels\"', rb'\"chanels2\"'))
+    with pytest.raises(WeightsError, match="one of a later version of this package: unknown fields chanels2"):
+        read_weights("in.safetensors")
+
+
 def test_what_is_mostly_something_else_holds_no_network_of_ours():
     shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(small())}
     assert models_of_shapes(shapes | {"extra": (7,)})[1] == ["extra"]
