@@ -109,6 +109,7 @@ def _from_torch(
 ) -> Converted:
     path, tensors, notes = checkpoint.path, checkpoint.tensors, list(checkpoint.notes)
     if renaming is not None:
+        renaming = renaming.within(checkpoint)
         tensors, used = renaming.apply(path, tensors)
         notes.append(f"{used} tensors renamed by {renaming.source}")
         if dropped := renaming.dropped(checkpoint.tensors):

@@ -39,6 +39,11 @@ class TorchCheckpoint:
     notes: tuple[str, ...]  # one line for each unwrapping, and for a `model_config` of other origin
     prefix: str  # that was removed from names
 
+    @property
+    def class_prefix(self) -> str:
+        """The part of `prefix` that belongs to the network's class, such as `net.`, and to no wrapper around it."""
+        return "".join(f"{part}." for part in self.prefix.split(".")[:-1] if part not in _SURE_PREFIXES)
+
 
 def read_torch_checkpoint(path: str | Path, key: str | None = None) -> TorchCheckpoint:
     """Read a zip or legacy `.pth`, or a `.safetensors` file with PyTorch names.

@@ -144,7 +144,7 @@ def _verify(request: Request, converted: Converted, show: Print) -> bool:
 
     from multifocal_jax.interop.foreign.tracing import compare_with, where_to_look
 
-    checkpoint, renaming = _torch_source(request), _renaming(request)
+    checkpoint, renaming = _torch_source(request)
     user = _user_module(request, checkpoint, renaming)
     stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
     theirs = {(renaming or Renaming("", ())).rename(f"{stem}.weight")[0]: stem for stem in stems}
@@ -167,17 +167,18 @@ def _user_module(request: Request, checkpoint: TorchCheckpoint, renaming: Renami
     return load_user_module(str(request.torch_module), checkpoint, request.torch_args, spare)
 
 
-def _torch_source(request: Request) -> TorchCheckpoint:
+def _torch_source(request: Request) -> tuple[TorchCheckpoint, Renaming | None]:
     path = Path(request.source)
     what = "folder" if path.is_dir() else "file of this project" if path.is_file() and is_project_file(path) else ""
     if what:
         raise ConversionError(f"{path} is a {what}; `inspect` and `torch_module` take a PyTorch checkpoint")
-    return read_torch_checkpoint(path, request.key)
+    checkpoint, renaming = read_torch_checkpoint(path, request.key), _renaming(request)
+    return checkpoint, renaming and renaming.within(checkpoint)
 
 
 def _inspect(request: Request, show: Print) -> None:
     """Print a checkpoint's tensors beside ours, and propose a names file."""
-    checkpoint, renaming = _torch_source(request), _renaming(request)
+    checkpoint, renaming = _torch_source(request)
     for note in checkpoint.notes:
         show(note)
     tensors = renaming.apply(checkpoint.path, checkpoint.tensors)[0] if renaming else checkpoint.tensors
@@ -196,14 +197,15 @@ def _inspect(request: Request, show: Print) -> None:
         for other in models[1:]:
             show(f"the same shapes also make: {describe(other)}")
     show(f"architecture read off the shapes: {describe(model)}")
-    alignment = align(shapes, model, spare)
+    alignment, prefix = align(shapes, model, spare), checkpoint.class_prefix
     if request.torch_module:
         from multifocal_jax.interop.foreign.activations import settle
 
-        alignment = settle(alignment, _user_module(request, checkpoint, renaming))
+        user = _user_module(request, checkpoint, renaming)
+        alignment, prefix = settle(alignment, user), user.prefix
         show(f"settled by the activations of {request.torch_module}")
     show(report(alignment, shapes))
-    proposal = names_file(alignment, checkpoint.path.name)
+    proposal = names_file(alignment, checkpoint.path.name, prefix)
     if request.write_names:
         write_text(request.write_names, proposal)
         show(f"wrote {request.write_names}; read it, then use it as `names {request.write_names}`")

@@ -1,6 +1,7 @@
 """The network as somebody else may have written it: another style, other names, another order of definition.
 
-`ScrambledNet` has no names to go by at all. `MistakenNet` has a fault that weights do not show.
+`WrappedNet` holds it as `self.net`. `ScrambledNet` has no names to go by at all. `MistakenNet` has a fault that weights
+do not show.
 """
 
 import random
@@ -105,6 +106,17 @@ class MistakenNet(ForeignNet):
         else:
             down[0].padding = 0
             down.register_forward_pre_hook(lambda module, args: (F.pad(args[0], (0, 1, 0, 1)),))
+
+
+class WrappedNet(nn.Module):
+    """As many projects have it: names begin with a prefix that belongs to the class."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.net = ForeignNet(**options)
+
+    def forward(self, rain):
+        return self.net(rain)
 
 
 class ScrambledNet(nn.Module):

@@ -181,7 +181,7 @@ def test_a_file_of_other_code_may_name_its_model(model):
 def test_a_file_of_a_later_version_is_still_ours():
     save_weights("in.safetensors", WEIGHTS)
     content = Path("in.safetensors").read_bytes()
-    Path("in.safetensors").write_bytes(content.replace(rb'\"channels\"', rb'\"chanels2\"'))
+    Path("in.safetensors").write_bytes(content.replace(rb"\"channels\"", rb"\"chanels2\""))
     with pytest.raises(WeightsError, match="one of a later version of this package: unknown fields chanels2"):
         read_weights("in.safetensors")
 

@@ -24,12 +24,13 @@ from multifocal_jax.interop.architecture import models_of_shapes
 from multifocal_jax.interop.bands import reorder_bands
 from multifocal_jax.interop.conversion import read_weights, write_weights
 from multifocal_jax.interop.foreign.matching import align
+from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.inputs import Inputs
 from multifocal_jax.interop.names import parameters, to_flax_layout
 from multifocal_jax.interop.torch_files import read_torch_checkpoint
 from multifocal_jax.interop.verification import DERAINED, GRADIENTS, TorchSide, compare_programs, verify
 from multifocal_jax.weights import WeightsError, flatten, load_weights
-from tests.interop.foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet
+from tests.interop.foreign_network import ForeignNet, MistakenNet, Options, ScrambledNet, WrappedNet
 from tests.interop.helpers import SWITCHES, TINY, VARIANTS, ask, flax_params, refuse, small
 
 torch.set_num_threads(1)  # the networks are tiny; threads of PyTorch and JAX would only wait for each other
@@ -409,6 +410,30 @@ def test_weights_go_back_to_the_other_code(foreign):
     for destination in (None, "o.safetensors"):
         message = r"ours\.safetensors is this project's own, .* name a \.pth"
         refuse(message, "ours.safetensors", destination=destination, verify=True, names="names.txt")
+
+
+@pytest.mark.usefixtures("verify_on")
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_weights_go_back_to_a_class_with_a_prefix(wrapper):
+    torch.manual_seed(0)
+    state = WrappedNet().state_dict()
+    source, place = save({wrapper + key: value for key, value in state.items()}), f"{FOREIGN}:WrappedNet"
+    ask(source, inspect=True, write_names="names.txt")
+    assert "net.tail.2 = fusion.residual" in Path("names.txt").read_text().splitlines()
+    done, text = ask(source, destination="ours.safetensors", names="names.txt", verify=True, torch_module=place)
+    assert done, text
+    ask("ours.safetensors", destination="theirs.pth", names="names.txt")
+    network = WrappedNet()
+    network.load_state_dict(load("theirs.pth"))
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    # A class without the prefix, and a names file for it: what either of them writes is its own.
+    ask(source, inspect=True, write_names="short.txt", torch_module=f"{FOREIGN}:ForeignNet")
+    assert Path("short.txt").read_text() == Path("names.txt").read_text().replace("net.", "")
+    for names in ("names.txt", "short.txt"):
+        found = read_weights(source, renaming=read_names(names)).tensors
+        assert np.array_equal(found["fusion.residual.bias"], state["net.tail.2.bias"])
+    ask("ours.safetensors", destination="short.pth", names="short.txt")
+    network.net.load_state_dict(load("short.pth"))
 
 
 @pytest.mark.parametrize(

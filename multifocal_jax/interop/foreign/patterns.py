@@ -10,17 +10,20 @@ from multifocal_jax.interop.foreign.matching import Alignment
 _Family = Sequence[tuple[list[int], list[int]]]  # the numbers in names that differ only in these, theirs and ours
 
 
-def names_file(alignment: Alignment, source: str) -> str:
-    """A file for `names`: certain entries as patterns where possible, ambiguous ones line by line."""
-    certain = [(match.theirs, match.ours.flax) for match in alignment.matches if match.certain]
+def names_file(alignment: Alignment, source: str, prefix: str = "") -> str:
+    """A file for `names`: certain entries as patterns where possible, ambiguous ones line by line.
+
+    Their names are written with `prefix`, where reading dropped one that belongs to them.
+    """
+    certain = [(prefix + match.theirs, match.ours.flax) for match in alignment.matches if match.certain]
     unclear = [match for match in alignment.matches if not match.certain]
     lines = [f"# Names of {source} and ours."]
     lines += [f"{theirs} = {ours}" for theirs, ours in generalise(certain)]
     if unclear:
         lines += ["", "# Ambiguous: shapes and names leave these open; the order in the file was followed."]
-        lines += [f"{match.theirs} = {match.ours.flax}  # ambiguous" for match in unclear]
+        lines += [f"{prefix}{match.theirs} = {match.ours.flax}  # ambiguous" for match in unclear]
     if alignment.spare:
-        lines += ["", "# Of no use to this network: dropped.", *(f"{name} = -" for name in alignment.spare)]
+        lines += ["", "# Of no use to this network: dropped.", *(f"{prefix}{name} = -" for name in alignment.spare)]
     return "\n".join(lines) + "\n"
 
 

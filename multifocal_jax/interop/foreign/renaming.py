@@ -11,13 +11,15 @@ a number and means the same number on both sides; `{l+1}` on their side is one m
 Names that no line maps stay unchanged, so a file needs only what differs. A tensor of theirs that we do not use is
 dropped with `-` on our side: `dwt.filter = -`.
 
-The same file maps our names to theirs; tensors that it drops are not recreated.
+A prefix that reading drops from every name, such as `net.`, may be given or left out. The same file maps our names to
+theirs, as they stand in it; tensors that it drops are not recreated.
 """
 
 import operator
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ import numpy as np
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.names import Parameter, flax_to_torch, parameters
+from multifocal_jax.interop.torch_files import TorchCheckpoint
 
 DROPPED = "-"  # stands for our name of a tensor that we do not have
 _PLACEHOLDER = re.compile(r"\{(\w+)(?:([+\-*^])(\d+))?\}")
@@ -83,6 +86,11 @@ class Renaming:
 
     source: str
     rules: tuple[Rule, ...]
+    prefixes: tuple[str, ...] = ("",)  # which lines may have before a name
+
+    def within(self, checkpoint: TorchCheckpoint) -> "Renaming":
+        """The same for this checkpoint: lines may have the prefix that reading dropped, or its class's part of it."""
+        return replace(self, prefixes=tuple(dict.fromkeys((checkpoint.prefix, checkpoint.class_prefix, ""))))
 
     def apply(self, path: Path, tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
         """Rename tensors to the PyTorch network's names.
@@ -160,9 +168,9 @@ class Renaming:
 
     def rename(self, name: str) -> tuple[str, int]:
         """The PyTorch network's name for a tensor or `DROPPED`, and the line that gave it, 0 for none."""
-        stem, _, leaf = name.rpartition(".")
-        for rule in self.rules:
-            if target := rule.rename(name):
+        for prefix, rule in product(self.prefixes, self.rules):
+            stem, _, leaf = f"{prefix}{name}".rpartition(".")
+            if target := rule.rename(f"{prefix}{name}"):
                 return flax_to_torch(target), rule.line
             if leaf in ("weight", "bias") and (target := rule.rename(stem)):
                 return target if target == DROPPED else flax_to_torch(f"{target}.{leaf}"), rule.line

@@ -62,7 +62,8 @@ def load_user_module(
 
     network = _build(place, arguments)
     own = network.state_dict()
-    prefix = checkpoint.prefix if any(name.startswith(checkpoint.prefix) for name in own) else ""
+    prefixes = (checkpoint.prefix, checkpoint.class_prefix, "")
+    prefix = next(prefix for prefix in prefixes if not prefix or any(name.startswith(prefix) for name in own))
     names = {name: prefix + name if prefix + name in own else name for name in checkpoint.tensors}
     tensors = {
         names[name]: torch.from_numpy(np.array(value))
