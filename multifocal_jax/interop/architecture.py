@@ -8,7 +8,7 @@ from itertools import product
 from multifocal_jax.config import ConfigError, ModelConfig
 from multifocal_jax.config_files import apply_overrides
 from multifocal_jax.interop.errors import ConversionError
-from multifocal_jax.interop.names import parameters
+from multifocal_jax.interop.names import as_kernel, parameters
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -101,13 +101,27 @@ def infer_model(shapes: Shapes, overrides: Sequence[tuple[str, str]] = ()) -> tu
 def models_of_shapes(shapes: Shapes) -> tuple[list[ModelConfig], list[str]]:
     """Architectures whose tensors have these shapes under any names.
 
+    Where that explains more of the file, kernels count as `as_kernel` views them, and need not have biases.
+
     Returns:
         The architectures, the most likely first, and the names of tensors that do not fit them: if no architecture
         matches the whole file, those with several levels that leave the fewest tensors over, or none unless that is a
         small part of the file.
     """
-    found = Counter(tuple(shape) for shape in shapes.values())
-    wanted = {model: Counter(parameter.torch_shape for parameter in parameters(model)) for model in _candidates(found)}
+    kernels = {name: as_kernel(shape) for name, shape in shapes.items()}
+    biases = [f"{name.removesuffix('.weight')}.bias" for name, shape in kernels.items() if len(shape) == 4]
+    views = _models_of(shapes), _models_of(kernels, Counter(kernels[name] for name in biases if name in kernels))
+    return min((view for view in views if view[0]), key=lambda view: len(view[1]), default=views[0])
+
+
+def _models_of(shapes: Shapes, biases: Counter[tuple[int, ...]] | None = None) -> tuple[list[ModelConfig], list[str]]:
+    """The same for shapes as they are; `biases` are those of kernels, if a network may have fewer than it needs."""
+    found, wanted = Counter(tuple(shape) for shape in shapes.values()), dict[ModelConfig, Counter[tuple[int, ...]]]()
+    for model in _candidates(found):
+        wanted[model] = Counter(parameter.torch_shape for parameter in parameters(model))
+        if biases is not None:
+            needed: Counter[tuple[int, ...]] = Counter({s: count for s, count in wanted[model].items() if len(s) == 1})
+            wanted[model].subtract(needed - biases)
     if exact := [model for model in wanted if wanted[model] == found]:
         return exact, []
     fitting = [model for model in wanted if model.levels > 1 and wanted[model] <= found]
@@ -158,7 +172,7 @@ def why_another_network(shapes: Shapes) -> str:
             f"no 3×3 kernel takes the 3 colours of a picture to features, of which this network has one per pyramid "
             f"level ({name}, the first kernel, takes {shape[1]} channels)"
         )
-    if not any(shape[2:] == (1, 1) for shape in kernels.values()):
+    if not any(as_kernel(shape)[2:] == (1, 1) for shape in shapes.values()):
         reasons.append("it has no 1×1 kernels, with which this network makes queries, keys and values")
     if not any(shape[0] == 4 * shape[1] for shape in kernels.values()):
         reasons.append("no kernel makes 4 C channels of C, which this network does before every pixel shuffle")

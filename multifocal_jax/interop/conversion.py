@@ -13,7 +13,7 @@ from multifocal_jax.interop.architecture import are_ours, infer_model, models_of
 from multifocal_jax.interop.bands import OUR_ORDER, BandOrder, reorder_bands
 from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.renaming import Renaming
-from multifocal_jax.interop.names import parameters, to_flax_layout, to_torch_layout
+from multifocal_jax.interop.names import as_kernel, parameters, to_flax_layout, to_torch_layout
 from multifocal_jax.interop.running import require_torch
 from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint, write_pth
 from multifocal_jax.weights import (
@@ -114,6 +114,10 @@ def _from_torch(
         notes.append(f"{used} tensors renamed by {renaming.source}")
         if dropped := renaming.dropped(checkpoint.tensors):
             notes.append(f"dropped by {renaming.source}: {', '.join(dropped)}")
+        tensors, without = _completed(tensors, checkpoint, renaming)
+        if without:
+            shown = ", ".join(without[:3]) + (", …" if len(without) > 3 else "")
+            notes.append(f"{len(without)} convolutions have no bias, for which zeros are used: {shown}")
     shapes = {name: value.shape for name, value in tensors.items()}
     if not (are_ours(shapes) or (renaming is not None and our_names(shapes))):
         raise ConversionError(_foreign(path, shapes))
@@ -143,6 +147,26 @@ def _from_torch(
         notes.append(f"channels regrouped from wavelet bands {band_order} to LL,LH,HL,HH")
     weights = Weights(params, model, {**checkpoint.record, "converted_from": path.name})
     return Converted(weights, tuple(notes), tensors if band_order == OUR_ORDER else None)
+
+
+def _completed(
+    tensors: Mapping[str, np.ndarray], checkpoint: TorchCheckpoint, renaming: Renaming
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Renamed kernels as `as_kernel` views them, with zeros for biases that are missing; and where these are.
+
+    There are no zeros where a tensor that is not used may be the bias, as it has the shape.
+    """
+    completed, without = dict(tensors), []
+    renamed = {name: renaming.rename(name) for name in checkpoint.tensors}
+    unused = {checkpoint.tensors[name].shape for name, (target, _) in renamed.items() if not our_names([target])}
+    for name in our_names(target for target, line in renamed.values() if line):
+        stem, _, leaf = name.rpartition(".")
+        if leaf == "weight":
+            kernel = completed[name] = tensors[name].reshape(as_kernel(tensors[name].shape))
+            if f"{stem}.bias" not in tensors and kernel.shape[:1] not in unused:
+                completed[f"{stem}.bias"] = np.zeros(kernel.shape[:1], kernel.dtype)
+                without.append(stem)
+    return completed, without
 
 
 def describe(model: ModelConfig) -> str:

@@ -1,6 +1,7 @@
 """Maps parameters of the JAX network to those of the PyTorch network: names and array layouts; torch is not needed."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,11 +118,18 @@ def parameters(config: ModelConfig) -> list[Parameter]:
     return found
 
 
+def as_kernel(shape: Sequence[int]) -> tuple[int, ...]:
+    """The kernel's shape (o, i, 1, 1) for (o, i) of a linear layer and (o, i, 1) of a 1-D convolution; others as is."""
+    flat = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
+    return (*shape[:2], 1, 1) if flat else tuple(shape)
+
+
 def to_torch_layout(value: np.ndarray) -> np.ndarray:
     """Kernels HWIO → OIHW; biases as they are."""
     return np.ascontiguousarray(value.transpose(3, 2, 0, 1)) if value.ndim == 4 else value
 
 
 def to_flax_layout(value: np.ndarray) -> np.ndarray:
-    """Kernels OIHW → HWIO; biases as they are."""
+    """Kernels OIHW → HWIO, those that `as_kernel` views included; biases as they are."""
+    value = value.reshape(as_kernel(value.shape))
     return np.ascontiguousarray(value.transpose(2, 3, 1, 0)) if value.ndim == 4 else value

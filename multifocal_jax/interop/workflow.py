@@ -23,7 +23,7 @@ from multifocal_jax.interop.errors import ConversionError
 from multifocal_jax.interop.foreign.matching import align, group_convolutions, report
 from multifocal_jax.interop.foreign.patterns import names_file
 from multifocal_jax.interop.foreign.renaming import Renaming, read_names
-from multifocal_jax.interop.names import convolutions
+from multifocal_jax.interop.names import as_kernel, convolutions
 from multifocal_jax.interop.running import require_torch
 from multifocal_jax.interop.torch_files import TorchCheckpoint, read_torch_checkpoint
 from multifocal_jax.weights_lookup import WORKDIR_FILE, find_weights
@@ -146,7 +146,7 @@ def _verify(request: Request, converted: Converted, show: Print) -> bool:
 
     checkpoint, renaming = _torch_source(request)
     user = _user_module(request, checkpoint, renaming)
-    stems = group_convolutions({name: value.shape for name, value in checkpoint.tensors.items()})[0]
+    stems = group_convolutions({name: as_kernel(value.shape) for name, value in checkpoint.tensors.items()})[0]
     theirs = {(renaming or Renaming("", ())).rename(f"{stem}.weight")[0]: stem for stem in stems}
     names = {conv.flax: theirs[f"{conv.torch}.weight"] for conv in convolutions(weights.model)}
     comparison = compare_with(weights, user, names, inputs, request.band_order, request.trace)

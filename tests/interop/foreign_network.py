@@ -4,6 +4,7 @@
 do not show.
 """
 
+import functools
 import random
 
 import torch
@@ -23,45 +24,61 @@ class Haar(nn.Module):
         return torch.cat([F.pixel_shuffle(band, 2) for band in bands], 1)
 
 
+PROJECTIONS = {
+    "conv2d": lambda dim, bias: nn.Conv2d(dim, dim, 1, bias=bias),
+    "conv1d": lambda dim, bias: nn.Conv1d(dim, dim, 1, bias=bias),
+    "linear": lambda dim, bias: nn.Linear(dim, dim, bias),
+}
+
+
+def project(layer, x):
+    if isinstance(layer, nn.Conv2d):
+        return layer(x)
+    if isinstance(layer, nn.Conv1d):
+        return layer(x.flatten(2)).view(x.shape)
+    return layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+
+
 def spp(x):
     return torch.cat([F.adaptive_avg_pool2d(x, size).flatten(2) for size in (1, 3, 6, 8)], -1)
 
 
 class SpatialNonLocal(nn.Module):
-    def __init__(self, dim):
+    def __init__(self, dim, make):
         super().__init__()
-        self.g, self.phi, self.theta = (nn.Conv2d(dim, dim, 1) for _ in range(3))
+        self.g, self.phi, self.theta = (make(dim) for _ in range(3))
         self.frcb = Haar()
 
     def forward(self, big, little):
         b, c, h, w = big.shape
-        q = self.frcb(self.theta(big)).view(b, 4, c // 4, h * w)
-        k = spp(self.frcb(self.phi(little))).view(b, 4, c // 4, -1)
-        v = spp(self.frcb(self.g(little))).view(b, 4, c // 4, -1)
+        q = self.frcb(project(self.theta, big)).view(b, 4, c // 4, h * w)
+        k = spp(self.frcb(project(self.phi, little))).view(b, 4, c // 4, -1)
+        v = spp(self.frcb(project(self.g, little))).view(b, 4, c // 4, -1)
         attention = torch.einsum("bkcn,bkcs->bkns", q, k).softmax(-1)
         return big + torch.einsum("bkns,bkcs->bkcn", attention, v).reshape(b, c, h, w)
 
 
 class ChannelNonLocal(nn.Module):
-    def __init__(self, dim, heads=4):
+    def __init__(self, dim, heads, make):
         super().__init__()
-        self.g, self.phi, self.theta = (nn.Conv2d(dim, dim, 1) for _ in range(3))
+        self.g, self.phi, self.theta = (make(dim) for _ in range(3))
         self.heads = heads
 
     def forward(self, big, little):
         b, c, h, w = big.shape
-        q, k = (spp(x).view(b, self.heads, c // self.heads, -1) for x in (self.theta(big), self.phi(little)))
-        v = self.g(big).view(b, self.heads, c // self.heads, h * w)
+        q, k = spp(project(self.theta, big)), spp(project(self.phi, little))
+        q, k = (x.view(b, self.heads, c // self.heads, -1) for x in (q, k))
+        v = project(self.g, big).view(b, self.heads, c // self.heads, h * w)
         attention = torch.einsum("bnis,bnjs->bnij", k, q).softmax(2)
         return big + torch.einsum("bnij,bnip->bnjp", attention, v).reshape(b, c, h, w)
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads):
+    def __init__(self, dim, heads, make):
         super().__init__()
         for s in (1, 2, 4):
-            self.add_module(f"sa_x{s}", SpatialNonLocal(dim))
-            self.add_module(f"ca_x{s}", ChannelNonLocal(dim, heads))
+            self.add_module(f"sa_x{s}", SpatialNonLocal(dim, make))
+            self.add_module(f"ca_x{s}", ChannelNonLocal(dim, heads, make))
             up = nn.Conv2d(dim, 4 * dim, 3, 1, 1), nn.PixelShuffle(2), nn.ReLU(True)
             self.add_module(f"up_x{s}", nn.Sequential(*up))
             self.add_module(f"down_x{s}", nn.Sequential(nn.Conv2d(dim, dim, 3, 2, 1), nn.ReLU(True)))
@@ -74,11 +91,12 @@ class Block(nn.Module):
 
 
 class ForeignNet(nn.Module):
-    def __init__(self, dim=8, blocks=2, heads=4):
+    def __init__(self, dim=8, blocks=2, heads=4, projection="conv2d", bias=True):
         super().__init__()
+        make = functools.partial(PROJECTIONS[projection], bias=bias)
         self.tail = nn.Sequential(nn.Conv2d(3 * dim, dim, 3, padding=1), nn.ReLU(), nn.Conv2d(dim, 3, 3, padding=1))
-        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(blocks))
-        self.head_sa = nn.ModuleDict({f"x{s}": SpatialNonLocal(dim) for s in (4, 2, 1)})
+        self.blocks = nn.ModuleList(Block(dim, heads, make) for _ in range(blocks))
+        self.head_sa = nn.ModuleDict({f"x{s}": SpatialNonLocal(dim, make) for s in (4, 2, 1)})
         self.head_conv = nn.ModuleDict({f"x{s}": nn.Conv2d(3, dim, 3, padding=1) for s in (4, 2, 1)})
         self.pyr = nn.ModuleDict({f"k{i}": nn.Conv2d(3, 3, 3, 2, 1) for i in (2, 1)})
 
@@ -98,8 +116,8 @@ class ForeignNet(nn.Module):
 class MistakenNet(ForeignNet):
     """One down convolution of the second block has another activation, or pads as TensorFlow would."""
 
-    def __init__(self, dim=8, blocks=2, heads=4, mistake="activation"):
-        super().__init__(dim, blocks, heads)
+    def __init__(self, dim=8, blocks=2, heads=4, mistake="activation", **options):
+        super().__init__(dim, blocks, heads, **options)
         down = self.blocks[1].down_x2
         if mistake == "activation":
             down[1] = nn.LeakyReLU(0.2)
@@ -122,10 +140,10 @@ class WrappedNet(nn.Module):
 class ScrambledNet(nn.Module):
     """The same computation with all convolutions in one list, in random order."""
 
-    def __init__(self, dim=8, blocks=2, heads=4, seed=0):
+    def __init__(self, dim=8, blocks=2, heads=4, seed=0, **options):
         super().__init__()
-        inner = ForeignNet(dim, blocks, heads)
-        convs = [(name, module) for name, module in inner.named_modules() if isinstance(module, nn.Conv2d)]
+        inner = ForeignNet(dim, blocks, heads, **options)
+        convs = [(name, module) for name, module in inner.named_modules() if hasattr(module, "weight")]
         random.Random(seed).shuffle(convs)
         self.order = [name for name, _ in convs]
         self.w = nn.ModuleList(module for _, module in convs)

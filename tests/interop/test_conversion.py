@@ -186,6 +186,28 @@ def test_a_file_of_a_later_version_is_still_ours():
         read_weights("in.safetensors")
 
 
+@pytest.mark.parametrize("other", ["offset", "norm.bias"])
+def test_no_bias_is_made_up_where_another_tensor_may_be_the_bias(other):
+    tensors = {name.replace("query.conv.bias", f"q.{other}"): value for name, value in float32_tensors().items()}
+    source = pytorch_file({f"their_{name}": value for name, value in tensors.items()})
+    lines = [f"their_{name} = {name}\n" for name in tensors if not name.endswith(other)]
+    dropped = [f"their_{name} = -\n" for name in tensors if name.endswith(other)]
+    for text in (lines, lines + dropped):
+        Path("names.txt").write_text("".join(text))
+        message = refuse("nothing was written", source, destination="o.safetensors", names="names.txt")
+        assert f"  missing ({len(dropped)}):" in message.splitlines()
+    # Without such tensors zeros are the only reading, but not in a file with names of ours, which is damaged.
+    tensors = {name: value for name, value in tensors.items() if not name.endswith(other)}
+    source = pytorch_file({f"their_{name}": value for name, value in tensors.items()})
+    Path("names.txt").write_text("".join(lines))
+    found = flatten(read_weights(source, renaming=read_names("names.txt")).weights.params)
+    assert not found["entrance.spatial.level_0.query.bias"].any()
+    assert found["entrance.spatial.level_0.key.bias"].any()
+    Path("names.txt").write_text("loss = -\n")
+    source = pytorch_file(tensors | {"loss.weight": np.ones(5, np.float32)})
+    refuse(rf"missing \({len(dropped)}\)", source, destination="o.safetensors", names="names.txt")
+
+
 def test_what_is_mostly_something_else_holds_no_network_of_ours():
     shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(small())}
     assert models_of_shapes(shapes | {"extra": (7,)})[1] == ["extra"]

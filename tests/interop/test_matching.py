@@ -157,6 +157,34 @@ def test_the_architecture_is_read_off_the_tensors(name):
     assert ("heads" in assumed) == (config.interaction in ("cross_scale", "single_scale", "channel"))
 
 
+def as_linear_layers(shapes, without):
+    """With kernels as linear layers have them, and without the biases of those that match."""
+    kept = {name: shape for name, shape in shapes.items() if not re.search(rf"({without}).*\.bias$", name)}
+    return {name: shape[:2] if shape[2:] == (1, 1) else shape for name, shape in kept.items()}
+
+
+@pytest.mark.parametrize("without", ["query|key|value", r"channel.*value", "", "nothing"])
+@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].modules])
+def test_linear_layers_and_missing_biases_leave_the_architecture_as_it_is(name, without):
+    shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(VARIANTS[name])}
+    theirs, expected = as_linear_layers(shapes, without), models_of_shapes(shapes)[0]
+    assert models_of_shapes(theirs) == (expected, [])
+    if VARIANTS[name].levels > 1:
+        theirs["dwt.filter"] = 4, 1, 2, 2
+        assert models_of_shapes(theirs) == (expected, ["dwt.filter"])
+        # Normalisation in place of biases makes another network.
+        theirs["norm.weight"] = theirs["norm.bias"] = (VARIANTS[name].channels,)
+        assert models_of_shapes(theirs) == ([], [])
+
+
+def test_linear_layers_of_one_kind_of_interaction_are_not_left_over():
+    # The spatial half alone would be a network of table 1, if the channel half's kernels counted for nothing.
+    shapes = {parameter.torch: parameter.torch_shape for parameter in parameters(VARIANTS["modules_2"])}
+    theirs = {name: shape[:2] if ".channel." in name else shape for name, shape in shapes.items()}
+    theirs = {name: shape for name, shape in theirs.items() if not re.search(r"\.channel\..*bias", name)}
+    assert models_of_shapes(theirs) == models_of_shapes(shapes)
+
+
 def test_another_network_is_told_apart_in_words():
     shapes = {"conv0.0.weight": (32, 6, 3, 3), "conv0.0.bias": (32,), "conv.0.weight": (3, 32, 3, 3)}
     assert models_of_shapes(shapes) == ([], [])

@@ -23,6 +23,7 @@ from multifocal_jax.interop import inputs, torch_network
 from multifocal_jax.interop.architecture import models_of_shapes
 from multifocal_jax.interop.bands import reorder_bands
 from multifocal_jax.interop.conversion import read_weights, write_weights
+from multifocal_jax.interop.conversion import torch_network as torch_network_with
 from multifocal_jax.interop.foreign.matching import align
 from multifocal_jax.interop.foreign.renaming import read_names
 from multifocal_jax.interop.inputs import Inputs
@@ -437,28 +438,31 @@ def test_weights_go_back_to_a_class_with_a_prefix(wrapper):
 
 
 @pytest.mark.parametrize(
-    ("mistake", "block", "explanation"),
+    ("options", "block", "explanation"),
     [
-        (
-            "activation",
-            "module_1.channel.level_0.key input",
-            "in what feeds module_1.channel.level_0.key: the activation after the down convolution",
+        *(
+            (
+                {"mistake": "activation", "projection": projection},
+                "module_1.channel.level_0.key input",
+                "in what feeds module_1.channel.level_0.key: the activation after the down convolution",
+            )
+            for projection in ("conv2d", "linear")
         ),
         (
-            "padding",
+            {"mistake": "padding"},
             "module_1.down_1 output",
             "in the convolution module_1.down_1: its input has another shape there "
             "(shapes (2, 12, 20, 8) and (2, 13, 21, 8))",
         ),
     ],
-    ids=["activation", "padding"],
+    ids=["activation", "linear", "padding"],
 )
 @pytest.mark.usefixtures("verify_on")
-def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, explanation):
+def test_the_first_diverging_block_of_a_users_network_is_found(options, block, explanation):
     torch.manual_seed(0)
-    source = save(MistakenNet(mistake=mistake).state_dict())
+    source = save(MistakenNet(**options).state_dict())
     ask(source, inspect=True, write_names="names.txt")
-    fields = {"torch_module": f"{FOREIGN}:MistakenNet", "torch_args": {"mistake": mistake}, "trace": True}
+    fields = {"torch_module": f"{FOREIGN}:MistakenNet", "torch_args": options, "trace": True}
     done, text = ask(source, destination="o.pth", names="names.txt", **fields)
     assert not done
     assert not Path("o.pth").exists()
@@ -467,21 +471,49 @@ def test_the_first_diverging_block_of_a_users_network_is_found(mistake, block, e
     assert f"the first divergence is {explanation}" in text
 
 
-@pytest.mark.usefixtures("verify_on")
-def test_scrambled_names_are_ambiguous_until_activations_settle_them():
+@pytest.mark.parametrize(
+    "options", [{"bias": False}, {"projection": "linear"}, {"projection": "conv1d", "bias": False}]
+)
+def test_projections_without_biases_or_of_other_layers_are_converted_and_verified(options, verify_on):
+    random = np.random.default_rng(0)
+    verify_on(random.random((2, 21, 35, 3)), crops=random.random((1, 16, 24, 3)))
     torch.manual_seed(0)
-    network = ScrambledNet()
-    source, place = save(network.state_dict()), f"{FOREIGN}:ScrambledNet"
+    network = ForeignNet(**options)
+    source = save(network.state_dict())
+    refuse(r"under other names; .* --inspect", source, destination="o.safetensors")
+    assert "64 certain, 0 ambiguous" in ask(source, inspect=True, write_names="names.txt")[1]
+    fields = {"torch_module": f"{FOREIGN}:ForeignNet", "torch_args": options, "verify": True, "trace": True}
+    done, text = ask(source, destination="o.safetensors", names="names.txt", **fields)
+    assert done, text
+    assert "no block diverges" in text.splitlines()
+    assert f"\n{GRADIENTS} " in text
+    assert "shapes" not in text  # every convolution is compared
+    assert "was not called" not in text
+    zeros = "45 convolutions have no bias, for which zeros are used: body.0.spatial.0.value.conv, "
+    assert (zeros in text) == (not options.get("bias", True))
+    converted = read_weights(source, renaming=read_names("names.txt"))
+    with torch.inference_mode():
+        images = torch.rand(1, 3, 16, 24)
+        found = torch_network_with(converted.weights, converted.tensors)(images)
+        torch.testing.assert_close(found, network(images))
+
+
+@pytest.mark.usefixtures("verify_on")
+@pytest.mark.parametrize("options", [{}, {"projection": "linear"}, {"projection": "conv1d", "bias": False}])
+def test_scrambled_names_are_ambiguous_until_activations_settle_them(options):
+    torch.manual_seed(0)
+    network = ScrambledNet(**options)
+    source, user = save(network.state_dict()), {"torch_module": f"{FOREIGN}:ScrambledNet", "torch_args": options}
     assert "2 certain, 62 ambiguous" in ask(source, inspect=True)[1]
-    assert "64 certain, 0 ambiguous" in ask(source, inspect=True, torch_module=place, write_names="names.txt")[1]
-    assert ask(source, destination="o.pth", names="names.txt", verify=True, torch_module=place)[0]
+    assert "64 certain, 0 ambiguous" in ask(source, inspect=True, write_names="names.txt", **user)[1]
+    assert ask(source, destination="o.pth", names="names.txt", verify=True, **user)[0]
     # The same weights in the same places as the names of the unscrambled network say.
     plain = {key: network.w[network.order.index(key.rpartition(".")[0])] for key in network.inner.state_dict()}
     shapes = {key: tuple(value.shape) for key, value in network.inner.state_dict().items()}
     state = load("o.pth")
     for match in align(shapes, models_of_shapes(shapes)[0][0]).matches:
-        expected = plain[f"{match.theirs}.weight"].weight
-        assert torch.equal(state[f"{match.ours.torch}.weight"], expected), match.ours.flax
+        found, expected = state[f"{match.ours.torch}.weight"], plain[f"{match.theirs}.weight"].weight
+        assert torch.equal(found, expected.view_as(found)), match.ours.flax
 
 
 def test_settling_says_where_the_networks_differ():

@@ -38,8 +38,10 @@ def settle(alignment: Alignment, user: UserModule) -> Alignment:
     return replace(alignment, matches=matches)
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
+def _same(theirs: Tensor, ours: Tensor) -> bool:
+    """Whether both are equal; theirs may have all positions in one axis, as linear layers take them."""
+    ours = ours.flatten(2) if theirs.ndim == 3 else ours
+    return theirs.shape == ours.shape and bool((theirs - ours).abs().max() <= _TOLERANCE * ours.abs().max())
 
 
 class _Call(nn.Module):
@@ -117,7 +119,9 @@ class _Follower:
             if len(set(choice)) < len(choice):
                 continue
             for role, name in zip(sources, choice, strict=True):
-                getattr(cssab, role).conv = _Call(lambda given, output=self.recording.outputs[name]: output)
+                getattr(cssab, role).conv = _Call(
+                    lambda given, output=self.recording.outputs[name]: output.reshape(given.shape)
+                )
             result = cssab(large, small)
             if self.recognised(result) or self.fused(place, result):
                 self.settled |= {f"{place}.{role}": name for role, name in zip(sources, choice, strict=True)}

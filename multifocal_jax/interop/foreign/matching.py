@@ -17,7 +17,7 @@ import numpy as np
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.interop.architecture import Shapes
 from multifocal_jax.interop.foreign.vocabulary import describe_names, features_of
-from multifocal_jax.interop.names import Convolution, convolutions
+from multifocal_jax.interop.names import Convolution, as_kernel, convolutions
 
 _ORDER_WEIGHT = 1e-9  # far below one feature's weight
 
@@ -50,8 +50,12 @@ def group_convolutions(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], tupl
 
 def align(shapes: Shapes, model: ModelConfig, spare: Collection[str] = ()) -> Alignment:
     """Match their convolutions to ours by the shapes of their tensors, in the order of the file; `spare` fit none."""
-    convs, left_over = group_convolutions({name: shape for name, shape in shapes.items() if name not in spare})
     ours = {conv: features_of(conv.flax) for conv in convolutions(model)}
+    needed = {conv.torch_shape for conv in ours}
+    views = {name: as_kernel(shape) for name, shape in shapes.items() if name not in spare}
+    convs, left_over = group_convolutions(
+        {name: view if view in needed else shapes[name] for name, view in views.items()}
+    )
     described = describe_names(list(convs), model)
     _drop_chance_words(described, convs, ours)
     found: dict[Convolution, Match] = {}

@@ -44,7 +44,8 @@ def compare_with(
     """Run both in float64 on CPU and compare the input and output of every convolution, and the final results.
 
     A convolution with another shape in the user's network (which may pool first, for example) is shown but not judged,
-    and so are gradients that it does not compute. Without `trace` the convolutions are left out.
+    and so are gradients that it does not compute; those of biases that it does not have are left out. Without `trace`
+    the convolutions are left out.
 
     `names` are theirs for each of our convolutions, `band_order` is that of the wavelet bands in their network.
     """
@@ -58,13 +59,16 @@ def compare_with(
             for end, values in (("input", theirs.inputs), ("output", theirs.outputs)):
                 block = f"{conv.flax} {end}"
                 if name in values:
-                    rows.append(difference(block, ours[block], np.moveaxis(values[name].numpy(), 1, -1)))
+                    found = np.moveaxis(values[name].numpy(), 1, -1)
+                    flat = ours[block].reshape(len(padded), -1, ours[block].shape[-1])  # as linear layers take it
+                    rows.append(difference(block, flat if flat.shape == found.shape else ours[block], found))
                 else:
                     rows.append(Difference(block, np.inf, np.inf, f"{name} was not called"))
         incomparable = {row.name for row in rows if row.note}
         rows.append(difference("output", ours["output"], np.moveaxis(theirs.output.numpy(), 1, -1)))
         leaves = [(conv.flax, *leaf) for conv in convs for leaf in (("kernel", "weight"), ("bias", "bias"))]
-        tensors = {f"{ours}.{leaf}": user.tensor(f"{names[ours]}.{their_leaf}") for ours, leaf, their_leaf in leaves}
+        pairs = ((f"{ours}.{leaf}", user.tensor(f"{names[ours]}.{their_leaf}")) for ours, leaf, their_leaf in leaves)
+        tensors = {name: tensor for name, tensor in pairs if tensor is not None}
         side = TorchSide(user.derain, tensors, band_order)
         rows += compare_programs(weights.params, model, side, inputs, "float64")
         incomparable |= {row.name for row in rows if row.note == NO_GRADIENTS}

@@ -24,10 +24,11 @@ class UserModule:
     network: "torch.nn.Module"  # in float64 and evaluation mode, on CPU
     prefix: str  # of its names, before those of the checkpoint as read
 
-    def tensor(self, name: str) -> "torch.Tensor":
-        """A parameter by the checkpoint's name, ready for gradients."""
+    def tensor(self, name: str) -> "torch.Tensor | None":
+        """A parameter by the checkpoint's name, ready for gradients; None if there is none, such as a bias."""
         own = self.network.state_dict(keep_vars=True)
-        return own[self.prefix + name if self.prefix + name in own else name].requires_grad_()
+        found = own.get(self.prefix + name, own.get(name))
+        return None if found is None else found.requires_grad_()
 
     def derain(self, pictures: "torch.Tensor") -> "torch.Tensor":
         """The network's output for pictures (B, 3, H, W): the first of its results with their shape.
@@ -130,9 +131,10 @@ def _listed(result: Any) -> list[Any]:
 
 
 class Recording(NamedTuple):
-    """A recording of a network's run on one batch, in its own layout (B, C, H, W)."""
+    """A recording of a network's run on one batch, in its own layout (B, C, H, W), or (B, C, N) for N positions."""
 
-    inputs: dict[str, "torch.Tensor"]  # of every convolution by the checkpoint's name; of the last call if several
+    # Of every convolution, linear layers included, by the checkpoint's name; of the last call if several.
+    inputs: dict[str, "torch.Tensor"]
     outputs: dict[str, "torch.Tensor"]  # likewise
     others: list["torch.Tensor"]  # outputs of all other modules that are tensors
     output: "torch.Tensor"  # of the network
@@ -152,9 +154,10 @@ def record(user: UserModule, images: np.ndarray) -> Recording:
 
     def hear(name: str, module: Any, given: Any, output: Any) -> None:
         name = name.removeprefix(user.prefix)
-        if isinstance(module, torch.nn.Conv2d):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Conv1d | torch.nn.Linear):
+            channels = -1 if isinstance(module, torch.nn.Linear) else 1
             # Copies: an in-place activation would change the recording.
-            inputs[name], outputs[name] = given[0].clone(), output.clone()
+            inputs[name], outputs[name] = (tensor.movedim(channels, 1).clone() for tensor in (given[0], output))
         else:
             others.extend(tensor.clone() for tensor in _listed(output) if isinstance(tensor, torch.Tensor))
 
