@@ -81,8 +81,11 @@ def _side(result: Result, index: int, times: Times) -> str:
         return _line(title, times.side, f"failed: {times.failed}", *[""] * 6, target)
     if not times.seconds:
         return _line(title, times.side, *[""] * 7, target)
-    factor = f"{times.median / first.median:.2f}× faster" if index and row.kind != "start" else ""
-    if times is result.twin:
+    ratio = times.median / first.median
+    factor = f"{ratio:.2f}× faster" if ratio >= 1 else f"{1 / ratio:.2f}× slower"
+    if not index or row.kind == "start":
+        factor = ""
+    elif times is result.twin:
         factor = f"**{factor}**"
     return _line(
         title,

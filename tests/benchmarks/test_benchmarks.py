@@ -67,6 +67,8 @@ def test_table_names_the_fastest_twin():
     assert "50% of 500 ms" in shown[0]
     assert "| 4.00× faster |" in shown[1]
     assert "| **3.00× faster** |" in shown[2]
+    sides.append(Times("PyTorch faster", [0.5]))
+    assert "| **2.00× slower** |" in lines(Result(quick(ROWS[0]), sides))[3]
 
 
 def test_demand_counts_by_hand():
