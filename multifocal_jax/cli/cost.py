@@ -7,17 +7,23 @@ examples:
 """
 
 import argparse
-import re
 
-from multifocal_jax.cli.flags import add_config_arguments, at_least, read_config
-from multifocal_jax.config import ConfigError, ExperimentConfig
+from multifocal_jax.cli.flags import add_config_arguments, at_least, height_and_width, read_config
+from multifocal_jax.config import ExperimentConfig
 
-DEFAULT_SIZES = ("128x128", "481x321")
+DEFAULT_SIZES = [(128, 128), (321, 481)]  # heights and widths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--sizes", nargs="+", default=DEFAULT_SIZES, metavar="WxH", help="sizes of pictures, in pixels")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=height_and_width,
+        default=DEFAULT_SIZES,
+        metavar="WxH",
+        help="e.g. 481x321, in pixels",
+    )
     parser.add_argument("--repeats", type=at_least(0), default=3, help="timed runs; 0 only counts")
     parser.add_argument("--precision", choices=("float32", "bfloat16", "float64"), default="float32")
     add_config_arguments(parser, default=ExperimentConfig())
@@ -26,11 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _cost(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
-    sizes = [_size(text) for text in arguments.sizes]
 
     from multifocal_jax.cost import measure, to_markdown
 
-    costs = measure(config.model, sizes, precision=arguments.precision, repeats=arguments.repeats)
+    costs = measure(config.model, arguments.sizes, precision=arguments.precision, repeats=arguments.repeats)
     print(to_markdown(config.model, costs))
     if arguments.repeats:
         import jax
@@ -39,11 +44,3 @@ def _cost(arguments: argparse.Namespace) -> int:
         where = f"{device.device_kind} ({device.platform})"
         print(f"\nMeasured on one {where}, {arguments.precision}, one picture at a time.")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Height and width."""
-    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
-    if not match or 0 in (int(match[1]), int(match[2])):
-        raise ConfigError(f"size {text!r} is not understood; allowed: WIDTHxHEIGHT, such as 481x321")
-    return int(match[2]), int(match[1])

@@ -6,20 +6,20 @@ before they are written. docs/export.md shows how to load them.
 
 examples:
   multifocal export general-small network.onnx
-  multifocal export runs/mine network.stablehlo --batch 1 --size 320x480
+  multifocal export runs/mine network.stablehlo --batch 1 --size 480x320
 """
 
 import argparse
 from pathlib import Path
 
-from multifocal_jax.cli.flags import at_least
+from multifocal_jax.cli.flags import at_least, height_and_width
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("weights", help="file, workdir of a training, or name of packaged weights")
     parser.add_argument("output", type=Path, metavar="OUT", help="file to write: .stablehlo or .onnx")
-    parser.add_argument("--size", type=_size, metavar="HEIGHTxWIDTH", help="fix the size, e.g. 320x480; default: any")
+    parser.add_argument("--size", type=height_and_width, metavar="WxH", help="fix the size, e.g. 480x320; default: any")
     parser.add_argument("--batch", type=at_least(1), metavar="N", help="fix the number of pictures; default: any")
     parser.add_argument("--platforms", default="cpu,cuda,tpu", help="for .stablehlo, default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
@@ -48,10 +48,3 @@ def _export(arguments: argparse.Namespace) -> int:
         export_stablehlo(output, weights, batch=arguments.batch, size=arguments.size, platforms=platforms)
     print(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB, checked against the network")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 320x480")
-    return int(height), int(width)

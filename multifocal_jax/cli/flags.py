@@ -184,6 +184,14 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return parse
 
 
+def height_and_width(text: str) -> tuple[int, int]:
+    """Argument type: a picture's size, written as width × height."""
+    match = re.fullmatch(r"([1-9]\d*)[xX×]([1-9]\d*)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; allowed: WIDTHxHEIGHT in pixels, such as 481x321")
+    return int(match[2]), int(match[1])
+
+
 def duration(text: str) -> float:
     """An argparse type for finite numbers of at least 0."""
     if not 0 <= float(text) < math.inf:

@@ -99,7 +99,7 @@ def export_onnx(
 
     multiple = weights.model.multiple
     if size is not None and min(size) < multiple:
-        raise ExportError(f"size {size[0]}×{size[1]} is too small: at least {multiple} pixels on each side")
+        raise ExportError(f"size {size[1]}×{size[0]} is too small: at least {multiple} pixels on each side")
     content = build_onnx(weights, batch=batch, size=size)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -87,7 +87,7 @@ def test_bars(capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize(("source", "seconds"), [("picture.webp", 2), ("animation.webp", 0), ("film.mkv", 1)])
-def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, source, seconds):
+def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, tmp_path_factory, source, seconds):
     """At once and in the middle: tracing and compiling the packaged network take seconds each."""
     first = Image.fromarray(PIXELS[:64, :64])
     if source == "film.mkv":
@@ -97,7 +97,8 @@ def test_ctrl_c_while_the_first_program_is_compiled(tmp_path, source, seconds):
     else:
         first.save(tmp_path / source, **({"save_all": True, "append_images": [first]} if "anim" in source else {}))
     command = [sys.executable, "-m", "multifocal_jax.cli.main", "derain", source]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    cache = {"MULTIFOCAL_CACHE": str(tmp_path_factory.mktemp("cache")), "JAX_COMPILATION_CACHE_DIR": ""}
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | cache, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         shown = process.stderr.readline()
         time.sleep(seconds)

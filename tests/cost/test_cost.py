@@ -5,7 +5,6 @@ import pytest
 from multifocal_jax.cli.main import run
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.cost import count_macs, measure, to_markdown
-from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation import memory
 
 HEAD = ModelConfig(channels=4, modules=0, heads=1, spp_sizes=(1, 3))
@@ -61,5 +60,6 @@ def test_command(tmp_path, capsys):
     small = ["--config.model.channels=8", "--config.model.modules=0"]
     assert run(["cost", "--config", str(file), "--sizes", "128x60", "--repeats", "0", *small]) == 0
     assert "| 128×64 | 0.0" in capsys.readouterr().out
-    with pytest.raises(UserError, match="allowed: WIDTHxHEIGHT"):
+    with pytest.raises(SystemExit):
         run(["cost", "--config", str(file), "--sizes", "128"])
+    assert "'128' is not a size; allowed: WIDTHxHEIGHT in pixels, such as 481x321" in capsys.readouterr().err

@@ -118,13 +118,14 @@ def test_what_disagrees_is_not_written(tmp_path, monkeypatch):
 def test_the_command(tmp_path, capsys):
     save_weights(tmp_path / "w.safetensors", weights_of(TINY))
     source, out = str(tmp_path / "w.safetensors"), str(tmp_path / "net.onnx")
-    assert run(["export", source, out, "--size", "16x16", "--batch", "1"]) == 0
+    assert run(["export", source, out, "--size", "24x16", "--batch", "1"]) == 0
     assert "wrote" in capsys.readouterr().out
+    assert onnxruntime.InferenceSession(out).get_inputs()[0].shape == [1, 3, 16, 24]  # NCHW, of width × height
     for message, arguments in (
         ("--overwrite replaces it", [out]),
         (r"cannot write \.tflite", [str(tmp_path / "net.tflite")]),
         ("platform abacus is unknown", [str(tmp_path / "net.stablehlo"), "--platforms", "abacus"]),
-        ("too small", [out, "--overwrite", "--size", "3x40"]),
+        ("size 3×40 is too small", [out, "--overwrite", "--size", "3x40"]),
     ):
         with pytest.raises(ExportError, match=message):
             run(["export", source, *arguments])
