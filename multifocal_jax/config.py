@@ -203,7 +203,8 @@ class TrainConfig(_Checked):
     batch_size: Count = 4  # pairs per step over all devices
     epochs: Count = 700  # an epoch is one crop per training picture
     steps: Natural = 0  # if positive, train for this many steps instead of `epochs`
-    learning_rate: Positive = 2e-4  # of Adam, the highest of the schedule
+    optimizer: Literal["adam", "muon"] = "adam"  # "muon" for kernels, with Adam for biases; not in the paper
+    learning_rate: Positive = 2e-4  # the highest of the schedule
     schedule: Literal["step", "cosine", "constant"] = "step"  # of the learning rate; "cosine" ends at 0
     decay_epochs: Count = 100  # "step" multiplies the rate by decay_factor every this many epochs
     decay_factor: Positive = 0.5  # of the "step" schedule
@@ -211,6 +212,7 @@ class TrainConfig(_Checked):
     beta1: Fraction = 0.9  # Adam
     beta2: Fraction = 0.999  # Adam
     epsilon: Positive = 1e-8  # Adam
+    momentum: Fraction = 0.95  # Muon
     loss: str = "mae"  # "mae" (eq. 7), "charbonnier", or a function of your own as MODULE:FUNCTION
     frequency_weight: NotNegative = 0.0  # weight of an L1 loss on the Fourier transform
     clip_norm: NotNegative = 0.0  # if positive, clip the gradient's global norm to this

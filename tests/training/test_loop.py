@@ -65,7 +65,9 @@ def test_a_run_writes_what_it_promises(scored, tmp_path, monkeypatch, capsys):
 
 # A failed read leaves Orbax's coroutines unfinished; Python reports them when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(tiny, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_resumed_run_is_bit_identical_to_an_uninterrupted_one(tiny, tmp_path, optimizer):
+    tiny = with_train(tiny, optimizer=optimizer)
     train(tiny, tmp_path / "whole", quiet=True)
     train(with_train(tiny, steps=4), tmp_path / "parts", quiet=True)
     assert train(tiny, tmp_path / "parts", quiet=True).step == 8
