@@ -1,6 +1,7 @@
 """The paper's tables, its figure 1 and its section 4.4."""
 
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -29,15 +30,31 @@ def commands(config: str, runs: Path, overrides: Sequence[str] = ()) -> list[Com
 
 
 def _call(command: Command) -> int:
-    """Run a command and return its exit status as shells give it; Ctrl-C reaches it, too, and a training then saves."""
-    interrupted = 0
-    with subprocess.Popen([sys.executable, "-m", "multifocal_jax.cli.main", *command[1:]]) as process:
-        while process.returncode is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                interrupted = 130
-    return interrupted or (process.returncode if process.returncode >= 0 else 128 - process.returncode)
+    """Run a command and return its exit status as shells give it.
+
+    Ctrl-C reaches the command, too, and SIGTERM is passed on to it; a training then saves.
+    """
+    ended, process = 0, None
+
+    def pass_on(*_: object) -> None:
+        nonlocal ended
+        ended = 143
+        if process:
+            process.terminate()
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        with subprocess.Popen([sys.executable, "-m", "multifocal_jax.cli.main", *command[1:]]) as process:
+            if ended:  # while it was started
+                process.terminate()
+            while process.returncode is None:
+                try:
+                    process.wait()
+                except KeyboardInterrupt:
+                    ended = 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return ended or (process.returncode if process.returncode >= 0 else 128 - process.returncode)
 
 
 def run_table(

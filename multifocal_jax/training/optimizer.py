@@ -4,7 +4,6 @@ Muon, which the paper does not use, replaces the update of every convolution ker
 matrix whose singular values are all equal (Jordan, "Muon: an optimizer for hidden layers in neural networks", 2024).
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -54,18 +53,18 @@ def make_optimizer(train: TrainConfig, schedule: Schedule) -> optax.GradientTran
     same order (Liu et al., "Muon is scalable for LLM training", 2025, section 2.2). Biases are Adam's, with Nesterov's
     momentum.
     """
-    adam = {"b1": train.beta1, "b2": train.beta2}
     if train.optimizer == "adam":
-        optimizer = optax.adam(schedule, **adam, eps=train.epsilon)
+        optimizer = optax.adam(schedule, b1=train.beta1, b2=train.beta2, eps=train.epsilon)
     else:
         optimizer = _on_stacks(
             muon(
                 schedule,
                 beta=train.momentum,
                 eps=train.epsilon,
-                consistent_rms=0.2,
+                adam_b1=train.beta1,
+                adam_b2=train.beta2,
                 muon_weight_dimension_numbers=_matrices,
-                **{f"adam_{name}": value for name, value in adam.items()},
+                consistent_rms=0.2,
             )
         )
     return optax.chain(optax.clip_by_global_norm(train.clip_norm), optimizer) if train.clip_norm else optimizer
@@ -93,8 +92,9 @@ def _on_stacks(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         return optimizer.init(stacked(params))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        stacks: Any
         stacks, state = optimizer.update(stacked(updates), state, None if params is None else stacked(params))
-        leaves: dict[str, Iterator[jax.Array]] = {name: iter(stack) for name, stack in stacks.items()}
+        leaves = {name: iter(stack) for name, stack in stacks.items()}
         return jax.tree.map(lambda leaf: next(leaves[key(leaf)]), updates), state
 
     return optax.GradientTransformation(init, update)

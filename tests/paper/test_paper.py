@@ -102,17 +102,20 @@ def test_a_command_that_was_told_to_end_ends_the_table(tmp_path, status):
 
 
 @pytest.mark.parametrize("end", ["exit 130", "exit 0"])
-def test_ctrl_c_leaves_a_command_the_time_to_save(tmp_path, end):
-    """As from a terminal, to both; the command is a shell that saves for a second."""
+@pytest.mark.parametrize(("name", "send", "status"), [("INT", os.killpg, 130), ("TERM", os.kill, 143)])
+def test_a_command_has_the_time_to_save(tmp_path, end, name, send, status):
+    """Ctrl-C reaches both, as from a terminal, SIGTERM the parent. The command is a shell that saves for a second."""
     command = tmp_path / "command"
-    command.write_text(f"#!/bin/sh\ntrap 'sleep 1; echo saved; {end}' INT\necho begun\nwhile :; do sleep 0.1; done\n")
+    command.write_text(
+        f"#!/bin/sh\ntrap 'sleep 1; echo saved; {end}' {name}\necho begun\nwhile :; do sleep 0.1; done\n"
+    )
     command.chmod(0o755)
     code = "import sys; from multifocal_jax.paper import _call; sys.executable = sys.argv[1]; print(_call(['', '']))"
     program = [sys.executable, "-c", code, command]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True) as process:
         assert process.stdout.readline() == "begun\n"
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.stdout.read() == "saved\n130\n"
+        send(process.pid, signal.Signals[f"SIG{name}"])
+        assert process.stdout.read() == f"saved\n{status}\n"
 
 
 def test_the_status_of_a_command_that_a_signal_ends(tmp_path, monkeypatch):
