@@ -23,8 +23,8 @@ def get_config() -> ExperimentConfig:
         SourceConfig(dataset="rain800", root="rain800", exclude=HELD_OUT_SCENES),
         *synthesised("clean", "bsds500_clean", held_out=20),
         *synthesised("rain100l", "rain100l"),
-        SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS),
-        SourceConfig(dataset="clean", root="lookalikes", rain="real", exclude=HELD_OUT_DRAWINGS),
+        SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS, repeat=3),
+        SourceConfig(dataset="clean", root="lookalikes", rain="real", exclude=HELD_OUT_DRAWINGS, repeat=2),
     )
     return load_config("release_rain100l", {"name": "general", "data.train": sources, "data.held_out": 0})
 
