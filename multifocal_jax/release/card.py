@@ -49,7 +49,7 @@ def write_card(weights: Path, folder: Path) -> Path:
     pictures = folder / name
     pictures.mkdir(parents=True, exist_ok=True)
     derainer = load(weights)
-    curve = plot_curve(about.record["curve"], "training step", "mean absolute error")
+    curve = plot_curve(about.record["curve"], "training step", _loss_name(about.record["config"]["train"]))
     write_text(pictures / "curve.svg", curve)
     shown = _write_examples(derainer, pictures, "demo" in name)
     limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
@@ -79,8 +79,8 @@ For {record["purpose"]}.{default}{small} Written by `multifocal release card {na
 | | |
 |---|---|
 | version | {version} |
-| network | {model.channels} channels, {model.modules} modules, {model.heads} heads, \
-{model.residual_blocks} residual blocks per module and level |
+| network | channels: {model.channels}, modules: {model.modules}, heads: {model.heads}, levels: {model.levels}, \
+residual blocks per module and level: {model.residual_blocks} |
 | parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |
 | cost of rounding to float16 | {record["float16_loss_db"]:.4f} dB |
 | trained on | {record["data"]} |
@@ -130,6 +130,12 @@ def _stage_rows(stages: list[dict[str, Any]]) -> str:
         + f"| `{(stage['commit'] or 'unknown')[:7]}` |"
         for stage in stages
     )
+
+
+def _loss_name(train: dict[str, Any]) -> str:
+    name = {"mae": "mean absolute error"}.get(train["loss"], train["loss"])
+    weight = train["frequency_weight"]
+    return f"{name} + {weight:g} × spectrum's" if weight else name
 
 
 def _curve_table(curve: list[tuple[int, float]]) -> str:

@@ -14,7 +14,7 @@ from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import load_config, to_dict
 from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.release.card import _stage_rows, write_card
+from multifocal_jax.release.card import _loss_name, _stage_rows, write_card
 from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack, stages
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
@@ -70,6 +70,9 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert "| GPU | not measured |" in card
     assert "| demo | 9, planned: 2 epochs | 36 |" in _stage_rows(stages(described_as(trained, steps=0, epochs=2)))
     assert "| demo | 9 of 12 | 36 |" in _stage_rows(stages(described_as(trained, steps=12)))
+    assert "| network | channels: 4, modules: 0, heads: 1, levels: 1, residual blocks per module and level: 0 |" in card
+    assert "mean absolute error</text>" in (tmp_path / "cards" / "demo" / "curve.svg").read_text()
+    assert _loss_name({"loss": "mine:edges", "frequency_weight": 0.1}) == "mine:edges + 0.1 × spectrum's"
     for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
         assert (tmp_path / "cards" / picture).stat().st_size < 200_000
 
