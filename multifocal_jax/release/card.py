@@ -133,7 +133,7 @@ def _stage_rows(stages: list[dict[str, Any]]) -> str:
 
 
 def _loss_name(train: dict[str, Any]) -> str:
-    name = {"mae": "mean absolute error"}.get(train["loss"], train["loss"])
+    name = "mean absolute error" if train["loss"] == "mae" else str(train["loss"])
     weight = train["frequency_weight"]
     return f"{name} + {weight:g} × spectrum's" if weight else name
 
