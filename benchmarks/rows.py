@@ -22,7 +22,7 @@ SMALL_EAGER = tuple(
 SMALL_COMPILED = tuple(SideConfig("torch", channels_last=True, compiled=True, half=half) for half in (False, True))
 FUSED = SideConfig("torch", channels_last=True, fused=True)
 
-RELEASED = ModelConfig(channels=32, modules=2, residual_blocks=2)  # of the packaged weights
+RELEASED = ModelConfig(channels=32, modules=2, residual_blocks=2)  # as general-small, the default
 
 
 def small(task: TaskName, height: int, width: int, batch: int = 1) -> Work:
