@@ -26,7 +26,7 @@ def get_config() -> ExperimentConfig:
         SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS, repeat=3),
         SourceConfig(dataset="clean", root="lookalikes", rain="real", exclude=HELD_OUT_DRAWINGS, repeat=2),
     )
-    return load_config("release_rain100l", {"name": "general", "data.train": sources, "data.held_out": 0})
+    return load_config("release_rain100l", {"name": "general", "data.train": sources})
 
 
 def synthesised(dataset: Dataset, root: str, held_out: int = 0) -> tuple[SourceConfig, ...]:

@@ -1,9 +1,10 @@
-"""Check, prepare and time data sets.
+"""Check, prepare, recombine and time data sets.
 
 examples:
   multifocal data check /data/mine
   multifocal data check data/rain800 --against data/rain100l
   multifocal data prepare rain200h --root archives/ --data-dir data/tfds
+  multifocal data recombine data/rain100l data/more --held-out 20
   multifocal data bench data/rain100l
 """
 
@@ -42,6 +43,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--any-size", action="store_true", help="accept other numbers of pairs, or a single split")
     prepare.set_defaults(run=_prepare)
 
+    pairs = "make more pairs: the rain of one over the clean side of another, where rain was added as a grey layer"
+    recombine = commands.add_parser("recombine", help=pairs)
+    recombine.add_argument("root", metavar="ROOT", help="folder of a set of pairs, or a list file")
+    recombine.add_argument("output", type=Path, metavar="OUT", help="folder to write rain/ and norain/ to")
+    copies = "pairs for every clean side (%(default)s)"
+    recombine.add_argument("--copies", type=at_least(1), default=5, metavar="N", help=copies)
+    left_out = "use none of the N pairs that data.held_out=N holds out"
+    recombine.add_argument("--held-out", type=at_least(0), default=0, metavar="N", help=left_out)
+    kinds = [*PUBLISHED, "folder"]
+    recombine.add_argument("--dataset", default="", choices=kinds, help="kind of ROOT; default: by name and layout")
+    recombine.add_argument("--seed", type=at_least(0), default=0, help="of the choice of rain (%(default)s)")
+    recombine.set_defaults(run=_recombine)
+
     bench = commands.add_parser("bench", help="measure how fast training batches are made")
     bench.add_argument("root", nargs="?", default="", metavar="ROOT", help="folder of the set; default: the demo")
     kinds = [kind for kind in typing.get_args(Dataset) if kind != "rainy"]  # which nothing can be trained on
@@ -79,6 +93,17 @@ def _prepare(options: argparse.Namespace) -> int:
         f"read them with SourceConfig(dataset={options.name!r}, reader='tfds', "
         f"root={os.path.abspath(options.data_dir)!r})"
     )
+    return 0
+
+
+def _recombine(options: argparse.Namespace) -> int:
+    from multifocal_jax.data.check import recognise
+    from multifocal_jax.data.recombine import recombine
+
+    kind = options.dataset or recognise(Path(options.root))
+    source = SourceConfig(dataset="folder" if kind == "clean" else kind, root=options.root)  # "clean": no pairs found
+    written = recombine(source, options.output, options.copies, options.held_out, options.seed)
+    print(f"{written:,} pairs written to {options.output}")
     return 0
 
 
