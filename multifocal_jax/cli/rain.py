@@ -10,7 +10,6 @@ examples:
 """
 
 import argparse
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,12 +80,10 @@ def _targets(photograph: Path, out: Path) -> tuple[Path, Path]:
 
 def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) -> int:
     """Write the pairs that can be written; returns the number of photographs that cannot be read."""
-    from PIL import Image
     from tqdm import tqdm
 
-    from multifocal_jax.data.images import read_image
+    from multifocal_jax.data.images import read_image, write_image
     from multifocal_jax.data.rain import rain_key, rain_over
-    from multifocal_jax.files import write_whole
 
     broken = 0
     with tqdm(photographs, unit="pair", desc=f"{style} rain") as progress:
@@ -100,5 +97,5 @@ def _write_pairs(photographs: Sequence[Path], out: Path, style: str, seed: int) 
             # The index counts broken photographs, too: repairing one does not change the rain over the others.
             pair = rain_over(rain_key(seed, index), photograph, style, _STEP)
             for target, image in zip(_targets(path, out), pair, strict=True):
-                write_whole(target, functools.partial(Image.fromarray(image).save, format="PNG"))
+                write_image(target, image)
     return broken

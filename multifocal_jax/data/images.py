@@ -1,5 +1,6 @@
-"""Reads pictures of any common format as uint8 RGB, and finds files in folders."""
+"""Reads pictures of any common format as uint8 RGB, writes PNG, and finds files in folders."""
 
+import functools
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from multifocal_jax.data.errors import DataError, ImageError
+from multifocal_jax.files import write_whole
 from multifocal_jax.paths import as_absolute, as_path, walk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif", ".avif")
@@ -62,6 +64,15 @@ def decode_image(file: BinaryIO, name: str) -> np.ndarray:
         raise
     except PILLOW_ERRORS as error:
         raise ImageError(f"picture {name} cannot be read: {one_line(error)}; replace or remove it") from None
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) as PNG, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_whole(path, functools.partial(Image.fromarray(image).save, format="PNG"))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

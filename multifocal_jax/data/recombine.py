@@ -13,8 +13,9 @@ from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.crops import in_threads
 from multifocal_jax.data.errors import DataError
 from multifocal_jax.data.held_out import hold_out
+from multifocal_jax.data.images import write_image
 from multifocal_jax.data.sources import open_photographs, with_frozen_rain
-from multifocal_jax.files import make_folder, write_whole
+from multifocal_jax.files import make_folder
 
 _DEVIATION = 1.0  # mean deviation of a rainy side from clean + layer that rounding explains, of 255
 
@@ -39,8 +40,6 @@ def recombine(settings: SourceConfig, folder: Path, copies: int, held_out: int =
             empty.
         ImageError: a pair cannot be read.
     """
-    from PIL import Image
-
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty; choose another folder")
     photographs = open_photographs(settings)
@@ -54,12 +53,9 @@ def recombine(settings: SourceConfig, folder: Path, copies: int, held_out: int =
     sides = {side: folder / side for side in ("rain", "norain")}
     for side in sides.values():
         make_folder(side)
-    rng = np.random.default_rng((seed, 1))
-    places = [(bool(flip), tuple(place)) for flip, *place in rng.integers((2, 2**31, 2**31), size=(len(jobs), 3))]
 
     def write(number: int) -> None:
         background, other = (chosen[place] for place in jobs[number])
-        flip, (top, left) = places[number]
         name = f"{pairs.name(background)}+{pairs.name(other)}.png".replace("/", "-")
         _, clean = pairs.load(background)
         try:
@@ -67,11 +63,12 @@ def recombine(settings: SourceConfig, folder: Path, copies: int, held_out: int =
         except ValueError as error:
             raise DataError(f"{pairs.name(other)}: {error}") from None
         height, width, _ = clean.shape
-        top, left = top % (layer.shape[0] - height + 1), left % (layer.shape[1] - width + 1)
+        rng = np.random.default_rng((seed, number))
+        flip, top, left = rng.integers((2, layer.shape[0] - height + 1, layer.shape[1] - width + 1))
         layer = layer[top : top + height, left : left + width]
         rainy = add_layer(clean, layer[:, ::-1] if flip else layer)
         for side, picture in (("norain", clean), ("rain", rainy)):
-            write_whole(sides[side] / name, lambda file, picture=picture: Image.fromarray(picture).save(file, "PNG"))
+            write_image(sides[side] / name, picture)
 
     in_threads(write, len(jobs), "recombining")
     return len(jobs)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from multifocal_jax.data.images import find_images, read_image
+from multifocal_jax.data.images import find_images, read_image, write_image
 from multifocal_jax.errors import UserError
-from multifocal_jax.files import make_folder, write_whole
+from multifocal_jax.files import make_folder
 
 Line = tuple[Sequence[tuple[float, float]], float]  # points (x, y) and width, in pixels
 _FINER = 4  # lines are drawn at so many times the size, so that their edges are smooth
@@ -23,8 +23,6 @@ def write_lookalikes(photographs: Path, folder: Path, count: int, seed: int = 0)
     Raises:
         UserError: there are no photographs, or one of the pictures exists.
     """
-    from PIL import Image
-
     files = find_images(photographs)
     if not files:
         raise UserError(f"no pictures in {photographs}")
@@ -34,7 +32,7 @@ def write_lookalikes(photographs: Path, folder: Path, count: int, seed: int = 0)
         if target.exists():
             raise UserError(f"{target} exists; choose another folder")
         picture = draw_lookalike(read_image(files[number % len(files)]), np.random.default_rng((seed, number)))
-        write_whole(target, lambda file, picture=picture: Image.fromarray(picture).save(file, "PNG"))
+        write_image(target, picture)
 
 
 def draw_lookalike(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
