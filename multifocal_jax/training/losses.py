@@ -24,6 +24,15 @@ def charbonnier(derained: Images, clean: Images) -> Float[Array, ""]:
     return jnp.mean(jnp.sqrt(jnp.square(derained - clean) + 1e-6))
 
 
+def negative_psnr(derained: Images, clean: Images) -> Float[Array, ""]:
+    """−PSNR in dB, mean over the pictures: 10 log₁₀(MSE + ε), ε = 10⁻⁸ (Chen et al., HINet, CVPR Workshops 2021).
+
+    It is for the last stage of a training: its gradient grows as the error falls.
+    """
+    error = jnp.mean(jnp.square(derained - clean), axis=(1, 2, 3))
+    return jnp.mean(10 * jnp.log10(error + 1e-8))
+
+
 def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
     """Mean absolute difference of the 2-D Fourier transforms, real and imaginary parts (Cho et al., ICCV 2021, eq. 5).
 
@@ -33,7 +42,7 @@ def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
     return jnp.mean(jnp.abs(spectrum.real) + jnp.abs(spectrum.imag))
 
 
-_SPATIAL = {"mae": mean_absolute_error, "charbonnier": charbonnier}
+_SPATIAL = {"mae": mean_absolute_error, "charbonnier": charbonnier, "psnr": negative_psnr}
 
 
 def make_loss(train: TrainConfig) -> Loss:

@@ -1,10 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
+from skimage.metrics import peak_signal_noise_ratio
 
 from multifocal_jax.config import ConfigError, TrainConfig
-from multifocal_jax.training.losses import charbonnier, frequency_l1, make_loss, mean_absolute_error
+from multifocal_jax.training.losses import charbonnier, frequency_l1, make_loss, mean_absolute_error, negative_psnr
 
 
 @pytest.fixture
@@ -21,6 +23,19 @@ def test_mean_absolute_error_by_hand():
 def test_charbonnier_by_definition(images):
     first, second = (np.asarray(x, np.float64) for x in images)
     assert float(charbonnier(*images)) == pytest.approx(np.sqrt((first - second) ** 2 + 1e-3**2).mean(), rel=1e-5)
+
+
+def test_negative_psnr_against_scikit_image(images):
+    first, second = (np.asarray(x, np.float64) for x in images)
+    expected = -np.mean([peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(first, second, strict=True)])
+    assert float(negative_psnr(*images)) == pytest.approx(expected, rel=1e-5)
+    assert make_loss(TrainConfig(loss="psnr")) is negative_psnr
+
+
+def test_negative_psnr_of_equal_pictures_has_a_limit_and_a_gradient(images):
+    value, gradient = jax.value_and_grad(negative_psnr)(images[0], images[0])
+    assert float(value) == pytest.approx(-80)  # ε = 10⁻⁸
+    assert not gradient.any()
 
 
 def test_frequency_l1_against_scipy(images):
