@@ -133,7 +133,7 @@ def _stage_rows(stages: list[dict[str, Any]]) -> str:
 
 
 def _loss_name(train: dict[str, Any]) -> str:
-    name = "mean absolute error" if train["loss"] == "mae" else str(train["loss"])
+    name = {"mae": "mean absolute error", "psnr": "−PSNR in dB"}.get(train["loss"], str(train["loss"]))
     weight = train["frequency_weight"]
     return f"{name} + {weight:g} × spectrum's" if weight else name
 

@@ -49,8 +49,8 @@ PURPOSES = {
     ),
     "rain100l": Purpose(
         "pictures like those of Rain100L, for comparison",
-        "the rain100l training pairs, 20 of 200 held out",
-        (_RAIN100L,),
+        "the rain100l training pairs, 20 of 200 held out, and recombinations of the others",
+        (_RAIN100L, "Recombined pairs: the rain of one over the background of another, see docs/data.md."),
         (
             *_EVERYWHERE,
             "Heavy rain, and photographs taken in rain: only Rain100L's five kinds of light streaks were trained on.",

@@ -171,13 +171,19 @@ def test_the_curve_keeps_the_later_line_of_a_step_and_means_of_equal_stretches(t
     assert curve(tmp_path / "none.jsonl") == []
 
 
-def test_the_plot_is_svg_whose_line_ends_where_the_points_do():
-    root = ET.fromstring(plot_curve([(0, 1.0), (50, 0.5), (100, 0.25)], "step", "loss"))
+@pytest.mark.parametrize(
+    ("losses", "heights"), [((1.0, 0.5, 0.25), (1, 1 / 2, 1 / 4)), ((-30.0, -32.0, -38.0), (1, 3 / 4, 0))]
+)
+def test_the_plot_is_svg_whose_line_ends_where_the_points_do(losses, heights):
+    root = ET.fromstring(plot_curve([*zip((0, 50, 100), losses, strict=True)], "step", "loss"))
     *_, line = [node.get("d") for node in root.iter("{http://www.w3.org/2000/svg}path")]
     points = [tuple(map(float, point.split())) for point in line.removeprefix("M").split("L")]
     assert [x for x, _ in points] == [64, 344, 624]
     floor, top = 216, 14
-    assert [y for _, y in points] == [top, floor - (floor - top) / 2, floor - (floor - top) / 4]
+    assert [y for _, y in points] == [floor - (floor - top) * height for height in heights]
+
+
+def test_a_plot_without_points_is_svg():
     ET.fromstring(plot_curve([], "step", "loss"))
 
 
