@@ -133,7 +133,9 @@ def _stage_rows(stages: list[dict[str, Any]]) -> str:
 
 
 def _loss_name(train: dict[str, Any]) -> str:
-    name = {"mae": "mean absolute error", "psnr": "−PSNR in dB"}.get(train["loss"], str(train["loss"]))
+    name = {"mae": "mean absolute error", "psnr": "−PSNR in dB", "rmse": "root mean square error"}.get(
+        train["loss"], str(train["loss"])
+    )
     weight = train["frequency_weight"]
     return f"{name} + {weight:g} × spectrum's" if weight else name
 

@@ -3,10 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
 
 from multifocal_jax.config import ConfigError, TrainConfig
-from multifocal_jax.training.losses import charbonnier, frequency_l1, make_loss, mean_absolute_error, negative_psnr
+from multifocal_jax.training.losses import (
+    charbonnier,
+    frequency_l1,
+    make_loss,
+    mean_absolute_error,
+    negative_psnr,
+    root_mean_square_error,
+)
 
 
 @pytest.fixture
@@ -35,6 +42,21 @@ def test_negative_psnr_against_scikit_image(images):
 def test_negative_psnr_of_equal_pictures_has_a_limit_and_a_gradient(images):
     value, gradient = jax.value_and_grad(negative_psnr)(images[0], images[0])
     assert float(value) == pytest.approx(-80)  # ε = 10⁻⁸
+    assert not gradient.any()
+
+
+def test_root_mean_square_error_against_scikit_image(images):
+    first, second = (np.asarray(x, np.float64) for x in images)
+    spans = [b.max() - b.min() for b in second]
+    pairs = zip(first, second, spans, strict=True)
+    expected = np.mean([span * normalized_root_mse(b, a, normalization="min-max") for a, b, span in pairs])
+    assert float(root_mean_square_error(*images)) == pytest.approx(expected, rel=1e-5)
+    assert make_loss(TrainConfig(loss="rmse")) is root_mean_square_error
+
+
+def test_root_mean_square_error_of_equal_pictures_has_a_gradient(images):
+    value, gradient = jax.value_and_grad(root_mean_square_error)(images[0], images[0])
+    assert float(value) == pytest.approx(1e-4)  # ε
     assert not gradient.any()
 
 
