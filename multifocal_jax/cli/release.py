@@ -20,6 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pack.add_argument("workdir", metavar="WORKDIR", help="workdir of the finished training")
     pack.add_argument("--config", required=True, metavar="CONFIG", help="config that the training was started with")
     pack.add_argument("--name", default="", help="name of the packaged weights; default: that in the training's config")
+    pack.add_argument(
+        "--average",
+        nargs="+",
+        default=[],
+        metavar="WEIGHTS",
+        help="files, workdirs or packaged names: store the mean of their parameters and the training's",
+    )
     pack.add_argument("--data-root", default="", metavar="DIR", help="folder of the data, if it has moved")
     pack.add_argument("--folder", type=Path, metavar="DIR", help="to write to; default: that of the packaged weights")
     pack.add_argument("--limit", type=at_least(0), default=0, metavar="N", help="score at most N pictures of each kind")
@@ -50,6 +57,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         base=load_config(arguments.config),
         base_file=arguments.config,
         name=arguments.name,
+        average=arguments.average,
         data_root=arguments.data_root,
         limit=arguments.limit,
         note=arguments.note,

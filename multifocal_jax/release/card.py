@@ -98,6 +98,10 @@ def _origin(record: dict[str, Any], purpose: Purpose) -> str:
     command = " \\\n    ".join([*words, *record["overrides"]])
     last = "The last training: batches" if len(stages) > 1 else "Batches"
     note = f" {record['note']}" if record["note"] else ""
+    averaged, average = record.get("averaged", []), ""
+    if averaged:
+        note += f" Packed is the mean of the last training's parameters and those of {', '.join(averaged)}."
+        average = " --average" + " WEIGHTS" * len(averaged)
     return f"""## Data
 {sources}
 
@@ -112,7 +116,7 @@ def _origin(record: dict[str, Any], purpose: Purpose) -> str:
 
 ```
 {command}
-multifocal release pack runs/{record["name"]} --config {record["config_file"]}
+multifocal release pack runs/{record["name"]} --config {record["config_file"]}{average}
 ```
 
 ![Training loss of the last training]({record["name"]}/curve.svg)

@@ -4,8 +4,11 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import changed_fields, from_dict, to_dict
@@ -32,6 +35,7 @@ def pack(
     base: ExperimentConfig,
     base_file: str,
     name: str = "",
+    average: Sequence[str] = (),
     data_root: str = "",
     limit: int = 0,
     note: str = "",
@@ -47,13 +51,15 @@ def pack(
         base: the config that the training was started with, before overrides.
         base_file: name or path of that config, for the command on the card.
         name: of the weights, one in the table of purposes; if empty, the name in the training's config.
+        average: further weights of the same network: files, workdirs or packaged names. What is packed is the mean of
+            their parameters and the training's, each counted once (Wortsman et al., Model soups, ICML 2022).
         data_root: the current `DataConfig.root`; if empty, that of the training.
         limit: score at most this many pictures of each group; 0 scores all.
         note: a remark on the training for the card.
 
     Raises:
-        ReleaseError: the weights were not trained here, the name is unknown, or the file would be too large; an earlier
-            file is then kept.
+        ReleaseError: the weights were not trained here, the name is unknown, weights to average have another network,
+            or the file would be too large; an earlier file is then kept.
     """
     trained = load_weights(find_weights(workdir))
     if "config" not in trained.record:
@@ -63,6 +69,7 @@ def pack(
     if (purpose := purpose_of(name)) is None:
         known = ", ".join(PURPOSES)
         raise ReleaseError(f"nothing says what weights {name!r} are for; known: {known}, also with -small")
+    params, averaged = _average(trained, average)
     folder.mkdir(parents=True, exist_ok=True)
     record = trained.record | {
         "name": name,
@@ -72,10 +79,11 @@ def pack(
         "config_file": base_file,
         "curve": curve(Path(workdir) / "metrics.jsonl"),
         "stages": stages(trained.record),
+        "averaged": averaged,
         "note": note,
     }
     record["images"] = sum(stage["images"] for stage in record["stages"])
-    record |= succession(folder / f"{name}.safetensors", record["stages"])
+    record |= succession(folder / f"{name}.safetensors", record["stages"], averaged)
     # Without the paths of data and initial weights, which mean nothing on other machines.
     train = dataclasses.replace(config.train, init_weights=Path(config.train.init_weights).name)
     record["config"] = to_dict(dataclasses.replace(config, train=train, data=dataclasses.replace(config.data, root="")))
@@ -84,18 +92,34 @@ def pack(
     groups = held_out_groups(data)
     partial = folder / f".{name}.new"
     try:
-        _save(partial, Weights(trained.params, trained.model, record))
-        exact = Derainer(trained.params, trained.model)
+        _save(partial, Weights(params, trained.model, record))
+        exact = Derainer(params, trained.model)
         rounded = exact.with_params(load_weights(partial).params)
         rows = [score_group(rounded, group, limit) for group in groups]
         before_rounding = score_group(exact, groups[0], limit)
         record["float16_loss_db"] = before_rounding.result["uint8"][0] - rows[0].result["uint8"][0]
         rows.append(score_unharmed(rounded, groups, limit))
         record["scores"] = [dataclasses.asdict(row) for row in rows]
-        _save(partial, Weights(trained.params, trained.model, record))
+        _save(partial, Weights(params, trained.model, record))
         return partial.replace(folder / f"{name}.safetensors")
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _average(trained: Weights, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The mean of the parameters of a training and of further weights, and what the record says of the latter."""
+    found = [Path(find_weights(name)) for name in names]
+    others = [load_weights(file) for file in found]
+    for name, other in zip(names, others, strict=True):
+        if other.model != trained.model:
+            raise ReleaseError(f"{name} has another network than the training; only weights of one can be averaged")
+    params = jax.tree.map(lambda *values: sum(values) / len(values), trained.params, *(x.params for x in others))
+    spelled = [
+        f"`{other.record.get('name') or other.record.get('experiment') or file.name}`"
+        f" (SHA-256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`)"
+        for file, other in zip(found, others, strict=True)
+    ]
+    return params, spelled
 
 
 def _save(path: Path, weights: Weights) -> None:
@@ -141,16 +165,16 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [*earlier, stage | {"planned": planned, "learning_rate": train["learning_rate"]}]
 
 
-def succession(before: Path, stages: list[dict[str, Any]]) -> dict[str, Any]:
+def succession(before: Path, stages: list[dict[str, Any]], averaged: Sequence[str] = ()) -> dict[str, Any]:
     """The version of weights that take the place of the file `before`, and the version and SHA-256 of that file.
 
-    Weights of the same trainings, packed again, keep their version.
+    Weights of the same trainings and averages, packed again, keep their version.
     """
     if not before.is_file():
         return {"release": 1}
     earlier = describe_weights(before).record
     release = earlier.get("release", 1)  # the first ones have none
-    if earlier.get("stages") == stages:
+    if earlier.get("stages") == stages and earlier.get("averaged", []) == list(averaged):
         return {key: earlier[key] for key in ("release", "replaces") if key in earlier} or {"release": release}
     return {
         "release": release + 1,

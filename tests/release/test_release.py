@@ -119,6 +119,33 @@ def test_new_weights_name_the_version_that_they_replace(workdir, tmp_path):
     assert f"replaces version 1, `{replaced}` |" in card
 
 
+def test_weights_are_averaged_with_others_of_the_same_network(workdir, tmp_path):
+    config, folder = str(tmp_path / "config.py"), tmp_path / "packed"
+    options = ["--config", config, "--folder", str(folder), "--limit", "1"]
+    trained = load_weights(workdir / "weights.safetensors")
+    other = tmp_path / "other.safetensors"
+    save_weights(other, Weights(jax.tree.map(lambda x: 3 * x + 1, trained.params), MODEL, {"name": "earlier"}))
+    assert run(["release", "pack", str(workdir), *options]) == 0
+    assert run(["release", "pack", str(workdir), *options, "--average", str(other)]) == 0
+    packed = load_weights(folder / "demo.safetensors")
+    for mine, original in zip(jax.tree.leaves(packed.params), jax.tree.leaves(trained.params), strict=True):
+        expected = ((original + (3 * original + 1)) / 2).astype(np.float16)
+        np.testing.assert_allclose(mine, expected, rtol=2e-3)
+    assert (packed.record["release"], packed.record["images"]) == (2, 36)
+    card = write_card(folder / "demo.safetensors", tmp_path / "cards").read_text()
+    checksum = hashlib.sha256(other.read_bytes()).hexdigest()
+    assert f"mean of the last training's parameters and those of `earlier` (SHA-256 `{checksum}`)." in card
+    assert "--config " + config + " --average WEIGHTS\n" in card
+
+
+def test_weights_of_another_network_are_not_averaged(workdir, tmp_path):
+    larger = dataclasses.replace(MODEL, channels=8)
+    save_weights(tmp_path / "larger.safetensors", Weights(random_params(larger), larger, {}))
+    base = load_config(str(tmp_path / "config.py"))
+    with pytest.raises(ReleaseError, match=r"larger\.safetensors has another network than the training"):
+        pack(workdir, tmp_path / "packed", base=base, base_file="", average=[str(tmp_path / "larger.safetensors")])
+
+
 def test_what_cannot_be_released(workdir, tmp_path):
     base = load_config(str(tmp_path / "config.py"))
     with pytest.raises(ReleaseError, match=r"nothing says what weights 'mine' are for; known: general, rain100l, demo"):
