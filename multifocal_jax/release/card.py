@@ -82,7 +82,7 @@ For {record["purpose"]}.{default}{small} Written by `multifocal release card {na
 | network | channels: {model.channels}, modules: {model.modules}, heads: {model.heads}, levels: {model.levels}, \
 residual blocks per module and level: {model.residual_blocks} |
 | parameters | {about.parameters:,}, in float16: {about.size / 1e6:.2f} MB |
-| cost of rounding to float16 | {record["float16_loss_db"]:.4f} dB |
+| cost of rounding to float16 | {record["float16_loss_db"]:z.4f} dB |
 | trained on | {record["data"]} |
 | licence | {purpose.licence} |"""
 
@@ -97,11 +97,11 @@ def _origin(record: dict[str, Any], purpose: Purpose) -> str:
         words.append("--config.train.init_weights=WORKDIR_BEFORE")
     command = " \\\n    ".join([*words, *record["overrides"]])
     last = "The last training: batches" if len(stages) > 1 else "Batches"
-    note = f" {record['note']}" if record["note"] else ""
-    averaged, average = record.get("averaged", []), ""
-    if averaged:
-        note += f" Packed is the mean of the last training's parameters and those of {', '.join(averaged)}."
+    note, average = "", ""
+    if averaged := record.get("averaged"):
+        note = f" Packed is the mean of the last training's parameters and those of {', '.join(averaged)}."
         average = " --average" + " WEIGHTS" * len(averaged)
+    note += f" {record['note']}" if record["note"] else ""
     return f"""## Data
 {sources}
 
