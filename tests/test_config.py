@@ -38,7 +38,10 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (lambda: TrainConfig(batch_size=0), r"TrainConfig.batch_size is 0; allowed: 1 or more"),
         (lambda: TrainConfig(learning_rate=-1.0), r"TrainConfig.learning_rate is -1.0; allowed: a positive number"),
         (lambda: TrainConfig(beta1=1.0), r"TrainConfig.beta1 is 1.0; allowed: 0 to below 1"),
-        (lambda: TrainConfig(loss="mea"), r"TrainConfig.loss is 'mea'; allowed: mae, charbonnier, psnr, or a function"),
+        (
+            lambda: TrainConfig(loss="mea"),
+            r"TrainConfig.loss is 'mea'; allowed: mae, charbonnier, psnr, rmse, or a function",
+        ),
         (lambda: TrainConfig(loss="my.losses:"), r"TrainConfig.loss is 'my.losses:'; allowed: mae"),
         (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
         (

@@ -62,7 +62,7 @@ def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name):
         half_step = np.spacing(np.abs(value).astype(np.float16)).astype(np.float32) / 2
         return value + rng.uniform(-0.99, 0.99, value.shape).astype(np.float32) * half_step
 
-    rainy, clean = part("heavy")
+    rainy, clean = part("light" if "rain100l" in name else "heavy")  # rain like that which they have learned from
     rounded = Derainer(weights.params, weights.model)
     exact = rounded.with_params(jax.tree.map(unrounded, weights.params))
     assert abs(score(exact(rainy), clean).psnr - score(rounded(rainy), clean).psnr) < 0.01
