@@ -51,8 +51,16 @@ def test_files_are_small_and_have_a_notice():
         assert name in notice
 
 
-@pytest.mark.parametrize("name", packaged_weights())
-def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name):
+@pytest.mark.parametrize(
+    ("name", "rain"),  # `rain100l-small` has not learned from heavy rain and leaves most of it
+    [
+        (name, rain)
+        for name in packaged_weights()
+        for rain in ("light", "heavy")
+        if (name, rain) != ("rain100l-small", "heavy")
+    ],
+)
+def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name, rain):
     weights = load_weights(packaged_weights()[name])
     assert abs(weights.record["float16_loss_db"]) < 0.01  # measured when the float32 weights were at hand
     # What they were is lost; any weights that round to these ones must do the same.
@@ -62,7 +70,7 @@ def test_rounding_to_float16_costs_less_than_a_hundredth_of_a_decibel(name):
         half_step = np.spacing(np.abs(value).astype(np.float16)).astype(np.float32) / 2
         return value + rng.uniform(-0.99, 0.99, value.shape).astype(np.float32) * half_step
 
-    rainy, clean = part("light" if "rain100l" in name else "heavy")  # rain like that which they have learned from
+    rainy, clean = part(rain)
     rounded = Derainer(weights.params, weights.model)
     exact = rounded.with_params(jax.tree.map(unrounded, weights.params))
     assert abs(score(exact(rainy), clean).psnr - score(rounded(rainy), clean).psnr) < 0.01

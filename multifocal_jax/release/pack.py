@@ -108,7 +108,7 @@ def pack(
 
 def _average(trained: Weights, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The mean of the parameters of a training and of further weights, and what the record says of the latter."""
-    found = [Path(find_weights(name)) for name in names]
+    found = [find_weights(name) for name in names]
     others = [load_weights(file) for file in found]
     for name, other in zip(names, others, strict=True):
         if other.model != trained.model:
