@@ -192,7 +192,7 @@ class DataConfig(_Checked):
 
 Precision = Literal["float32", "bfloat16", "float64"]
 Perceptual = Literal["lpips", "niqe"]  # metrics that are computed on demand
-LOSSES = ("mae", "charbonnier", "psnr", "rmse")
+LOSSES = ("mae", "charbonnier", "psnr", "psnr_ssim", "rmse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ class TrainConfig(_Checked):
     beta2: Fraction = 0.999  # Adam
     epsilon: Positive = 1e-8  # Adam
     momentum: Fraction = 0.95  # Muon
-    loss: str = "mae"  # "mae" (eq. 7), "charbonnier", "psnr", "rmse", or a function of your own as MODULE:FUNCTION
+    loss: str = "mae"  # "mae" (eq. 7), "charbonnier", "psnr", "psnr_ssim", "rmse", or MODULE:FUNCTION
     frequency_weight: NotNegative = 0.0  # weight of an L1 loss on the Fourier transform
     clip_norm: NotNegative = 0.0  # if positive, clip the gradient's global norm to this
     accumulate: Count = 1  # split every batch into this many parts, run in sequence, to save memory
@@ -274,3 +274,5 @@ class ExperimentConfig(_Checked):
         model, crop = self.model, self.data.crop_size
         if crop % model.multiple:
             _refuse("DataConfig.crop_size", crop, f"multiples of {model.multiple} for a model of {model.levels} levels")
+        if self.train.loss == "psnr_ssim" and crop < 11:
+            _refuse("DataConfig.crop_size", crop, "11 or more for the loss psnr_ssim, as SSIM's window is 11 wide")

@@ -40,7 +40,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (lambda: TrainConfig(beta1=1.0), r"TrainConfig.beta1 is 1.0; allowed: 0 to below 1"),
         (
             lambda: TrainConfig(loss="mea"),
-            r"TrainConfig.loss is 'mea'; allowed: mae, charbonnier, psnr, rmse, or a function",
+            r"TrainConfig.loss is 'mea'; allowed: mae, charbonnier, psnr, psnr_ssim, rmse, or a function",
         ),
         (lambda: TrainConfig(loss="my.losses:"), r"TrainConfig.loss is 'my.losses:'; allowed: mae"),
         (lambda: TrainConfig(accumulate=3), r"TrainConfig.accumulate is 3; allowed: divisors of batch_size 4"),
@@ -65,6 +65,10 @@ CONFIGS = Path(__file__).parents[1] / "configs"
         (
             lambda: ExperimentConfig(data=DataConfig(crop_size=100)),
             r"DataConfig.crop_size is 100; allowed: multiples of 8 for a model of 3 levels",
+        ),
+        (
+            lambda: ExperimentConfig(data=DataConfig(crop_size=8), train=TrainConfig(loss="psnr_ssim")),
+            r"DataConfig.crop_size is 8; allowed: 11 or more for the loss psnr_ssim, as SSIM's window is 11 wide",
         ),
     ],
 )

@@ -15,8 +15,9 @@ Everything is computed in float64.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.ndimage import correlate1d, uniform_filter
@@ -28,10 +29,13 @@ FAMILIES: tuple[Family, ...] = ("uint8", "double", "rgb")
 # The PSNR in dB that an equal picture counts as in a mean: about that of 481×321 with one value off by one.
 UNCHANGED = 100.0
 
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255
+# Y = 16 + 255 × (R, G, B in [0, 1]) · LUMA, BT.601 in studio range.
+LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _PEAK = 255.0
 _RADIUS, _SIGMA = 5, 1.5
-_C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
+# SSIM's Gaussian window, 11 taps that sum to 1.
+WINDOW = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+WINDOW /= WINDOW.sum()
 
 
 class MetricError(UserError):
@@ -78,7 +82,7 @@ def luma(image: np.ndarray) -> np.ndarray:
 
     Returns (...) float64 from 16 to 235, not rounded.
     """
-    return 16 + image.astype(np.float64) @ _LUMA
+    return 16 + image.astype(np.float64) @ LUMA
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -92,21 +96,33 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
 
     Both are planes (H, W), or (H, W, C) for the mean over channels, float64 from 0 to 255, H and W at least 11.
     """
-    mean_1, mean_2 = _blur(first), _blur(second)
+    return float(np.mean(similarity(first, second, _blur, _PEAK)))
+
+
+def similarity(first: Any, second: Any, blur: Callable[[Any], Any], peak: float) -> Any:
+    """SSIM at every pixel (Wang et al., 2004, eq. 13): the integrand of `ssim`, for arrays of NumPy or JAX.
+
+    Args:
+        first, second: arrays of one shape, from 0 to `peak`.
+        blur: their mean under the window around every pixel.
+        peak: L, the largest value.
+
+    Returns:
+        values in [-1, 1] in the shape that `blur` returns.
+    """
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    mean_1, mean_2 = blur(first), blur(second)
     product = mean_1 * mean_2
     squares = mean_1 * mean_1 + mean_2 * mean_2
-    covariance = _blur(first * second) - product
-    variances = _blur(first * first + second * second) - squares
-    similarity = (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
-    return float(np.mean(similarity))
+    covariance = blur(first * second) - product
+    variances = blur(first * first + second * second) - squares
+    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:
     """Gaussian window over the valid region: (H, W, ...) to (H − 10, W − 10, ...)."""
-    taps = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
-    taps /= taps.sum()
-    rows = correlate1d(plane, taps, axis=0)[_RADIUS:-_RADIUS]
-    return correlate1d(rows, taps, axis=1)[:, _RADIUS:-_RADIUS]
+    rows = correlate1d(plane, WINDOW, axis=0)[_RADIUS:-_RADIUS]
+    return correlate1d(rows, WINDOW, axis=1)[:, _RADIUS:-_RADIUS]
 
 
 def _shrink(plane: np.ndarray, factor: int) -> np.ndarray:

@@ -137,9 +137,13 @@ def _stage_rows(stages: list[dict[str, Any]]) -> str:
 
 
 def _loss_name(train: dict[str, Any]) -> str:
-    name = {"mae": "mean absolute error", "psnr": "−PSNR in dB", "rmse": "root mean square error"}.get(
-        train["loss"], str(train["loss"])
-    )
+    names = {
+        "mae": "mean absolute error",
+        "psnr": "−PSNR in dB",
+        "psnr_ssim": "−PSNR + 10 log₁₀(1 − SSIM) in dB",
+        "rmse": "root mean square error",
+    }
+    name = names.get(train["loss"], str(train["loss"]))
     weight = train["frequency_weight"]
     return f"{name} + {weight:g} × spectrum's" if weight else name
 

@@ -6,9 +6,11 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ConfigError, TrainConfig
+from multifocal_jax.evaluation.metrics import LUMA, WINDOW, similarity
 
 Images = Float[Array, "b h w c"]
 Loss = Callable[[Images, Images], Float[Array, ""]]
@@ -43,6 +45,31 @@ def root_mean_square_error(derained: Images, clean: Images) -> Float[Array, ""]:
     return jnp.mean(jnp.sqrt(error + 1e-8))
 
 
+def negative_psnr_and_ssim(derained: Images, clean: Images) -> Float[Array, ""]:
+    """`negative_psnr` + 10 log₁₀(1 − SSIM + ε), ε = 10⁻⁴, mean over the pictures: both errors in dB.
+
+    SSIM is the metric's, of the luma over the valid region of its window, so sides must be at least 11.
+    """
+    dissimilarity = 1 - jnp.mean(similarity(_luma(derained), _luma(clean), _blur, 1.0), axis=(1, 2))
+    return negative_psnr(derained, clean) + jnp.mean(10 * jnp.log10(dissimilarity + 1e-4))
+
+
+def _luma(images: Images) -> Float[Array, "b h w"]:
+    return 16 / 255 + images @ jnp.asarray(LUMA, images.dtype)
+
+
+def _blur(planes: Float[Array, "b h w"]) -> Float[Array, "b h-10 w-10"]:
+    """The window over the valid region: products with banded matrices, which every device does fast."""
+    down, across = (jnp.asarray(_band(side), planes.dtype) for side in planes.shape[1:])
+    return jnp.einsum("ih,bhw,jw->bij", down, planes, across, precision="highest")
+
+
+def _band(side: int) -> np.ndarray:
+    """(side − 10, side): row i holds the window's taps in columns i to i + 10."""
+    spare = side - len(WINDOW)
+    return np.stack([np.pad(WINDOW, (row, spare - row)) for row in range(spare + 1)])
+
+
 def frequency_l1(derained: Images, clean: Images) -> Float[Array, ""]:
     """Mean absolute difference of the 2-D Fourier transforms, real and imaginary parts (Cho et al., ICCV 2021, eq. 5).
 
@@ -56,6 +83,7 @@ _SPATIAL = {
     "mae": mean_absolute_error,
     "charbonnier": charbonnier,
     "psnr": negative_psnr,
+    "psnr_ssim": negative_psnr_and_ssim,
     "rmse": root_mean_square_error,
 }
 

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.fft
-from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio
+from skimage.color import rgb2ycbcr
+from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from multifocal_jax.config import ConfigError, TrainConfig
 from multifocal_jax.training.losses import (
@@ -12,6 +13,7 @@ from multifocal_jax.training.losses import (
     make_loss,
     mean_absolute_error,
     negative_psnr,
+    negative_psnr_and_ssim,
     root_mean_square_error,
 )
 
@@ -43,6 +45,28 @@ def test_negative_psnr_of_equal_pictures_has_a_limit_and_a_gradient(images):
     value, gradient = jax.value_and_grad(negative_psnr)(images[0], images[0])
     assert float(value) == pytest.approx(-80)  # ε = 10⁻⁸
     assert not gradient.any()
+
+
+def test_negative_psnr_and_ssim_against_scikit_image(rng):
+    clean = rng.random((2, 24, 17, 3))
+    derained = clean + rng.normal(0, 0.1, clean.shape)
+    psnr = np.mean([peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(derained, clean, strict=True)])
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "full": True}
+    lumas = [[rgb2ycbcr(picture)[..., 0] for picture in pictures] for pictures in (derained, clean)]
+    maps = [structural_similarity(first, second, **gaussian)[1] for first, second in zip(*lumas, strict=True)]
+    # scikit-image cuts its Gaussian off at 3.5 σ, which gives the same 11 taps, but pads: the interior is compared.
+    ssim = [values[5:-5, 5:-5].mean() for values in maps]
+    expected = -psnr + np.mean([10 * np.log10(1 - value + 1e-4) for value in ssim])
+    pair = [jnp.asarray(x, jnp.float32) for x in (derained, clean)]
+    assert float(negative_psnr_and_ssim(*pair)) == pytest.approx(expected, rel=1e-5)
+    assert make_loss(TrainConfig(loss="psnr_ssim")) is negative_psnr_and_ssim
+
+
+def test_negative_psnr_and_ssim_of_equal_pictures_has_a_limit_and_a_gradient(rng):
+    picture = jnp.asarray(rng.random((1, 16, 16, 3)), jnp.float32)
+    value, gradient = jax.value_and_grad(negative_psnr_and_ssim)(picture, picture)
+    assert float(value) == pytest.approx(-80 - 40, abs=0.01)  # ε = 10⁻⁸ and 10⁻⁴
+    assert np.isfinite(gradient).all()
 
 
 def test_root_mean_square_error_against_scikit_image(images):
