@@ -168,6 +168,11 @@ def describe_weights(path: epath.PathLike) -> Description:
     return Description(model, record, parameters, size, metadata.get("sha256"))
 
 
+def file_checksum(path: epath.PathLike) -> str:
+    """SHA-256 of a file of weights in hexadecimal: what cards and reports name it by."""
+    return hashlib.sha256(epath.Path(path).read_bytes()).hexdigest()
+
+
 def _checksum(flat: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and values, in the order of the names."""
     digest = hashlib.sha256()

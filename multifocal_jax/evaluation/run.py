@@ -1,7 +1,6 @@
 """The work of `multifocal evaluate`: score one or more weights on the pictures of a config and write the reports."""
 
 import dataclasses
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
 from multifocal_jax.evaluation.trained_on import TrainedOn, find_trained_on
 from multifocal_jax.files import make_folder, write_text
 from multifocal_jax.paths import as_absolute, as_path
-from multifocal_jax.weights import Weights, load_weights
+from multifocal_jax.weights import Weights, file_checksum, load_weights
 from multifocal_jax.weights_lookup import find_weights, load_weights_for
 
 REPORT = "report.json"
@@ -261,7 +260,7 @@ def _record(config: ExperimentConfig, name: str, weights: Weights, metrics: Sequ
     selecting = ("root", "train", "held_out") if config.eval.split == "held_out" else ("root", "test")
     data = to_dict(config.data)
     return {
-        "sha256": hashlib.sha256(find_weights(name).read_bytes()).hexdigest(),
+        "sha256": file_checksum(find_weights(name)),
         "trained": {key: value for key, value in weights.record.items() if key != "config"},
         "model": to_dict(weights.model),
         "data": {field: data[field] for field in selecting},

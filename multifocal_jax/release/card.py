@@ -1,7 +1,6 @@
 """The model card of packaged weights: what they are, how they were trained, and where they do well or badly."""
 
 import datetime
-import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.files import write_text, write_whole
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.purposes import Purpose, purpose_of
-from multifocal_jax.weights import Description, WeightsError, describe_weights
+from multifocal_jax.weights import Description, WeightsError, describe_weights, file_checksum
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
 _SIDE = 288  # pixels of the parts of photographs that are shown
@@ -68,8 +67,7 @@ def _head(about: Description, purpose: Purpose, weights: Path) -> str:
         if name.endswith("-small")
         else ""
     )
-    checksum = hashlib.sha256(weights.read_bytes()).hexdigest()
-    version = f"{record.get('release', 1)}, SHA-256 `{checksum}`, as reports name it"
+    version = f"{record.get('release', 1)}, SHA-256 `{file_checksum(weights)}`, as reports name it"
     if "replaces" in record:
         version += "; replaces version {release}, `{sha256}`".format(**record["replaces"])
     return f"""# Weights `{name}`

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.release.purposes import PURPOSES, purpose_of
 from multifocal_jax.release.scores import held_out_groups, score_group, score_unharmed
-from multifocal_jax.weights import Weights, describe_weights, load_weights, save_weights
+from multifocal_jax.weights import Weights, describe_weights, file_checksum, load_weights, save_weights
 from multifocal_jax.weights_lookup import find_weights
 
 LARGEST = 12_000_000  # bytes of one packaged file
@@ -115,8 +114,7 @@ def _average(trained: Weights, names: Sequence[str]) -> tuple[dict[str, Any], li
             raise ReleaseError(f"{name} has another network than the training; only weights of one can be averaged")
     params = jax.tree.map(lambda *values: sum(values) / len(values), trained.params, *(x.params for x in others))
     spelled = [
-        f"`{other.record.get('name') or other.record.get('experiment') or file.name}`"
-        f" (SHA-256 `{hashlib.sha256(file.read_bytes()).hexdigest()}`)"
+        f"`{other.record.get('name') or other.record.get('experiment') or file.name}` (SHA-256 `{file_checksum(file)}`)"
         for file, other in zip(found, others, strict=True)
     ]
     return params, spelled
@@ -178,5 +176,5 @@ def succession(before: Path, stages: list[dict[str, Any]], averaged: Sequence[st
         return {key: earlier[key] for key in ("release", "replaces") if key in earlier} or {"release": release}
     return {
         "release": release + 1,
-        "replaces": {"release": release, "sha256": hashlib.sha256(before.read_bytes()).hexdigest()},
+        "replaces": {"release": release, "sha256": file_checksum(before)},
     }
