@@ -96,11 +96,14 @@ def ssim(first: np.ndarray, second: np.ndarray) -> float:
 
     Both are planes (H, W), or (H, W, C) for the mean over channels, float64 from 0 to 255, H and W at least 11.
     """
-    return float(np.mean(similarity(first, second, _blur, _PEAK)))
+    return 1 - float(np.mean(dissimilarity(first, second, _blur, _PEAK)))
 
 
-def similarity(first: Any, second: Any, blur: Callable[[Any], Any], peak: float) -> Any:
-    """SSIM at every pixel (Wang et al., 2004, eq. 13): the integrand of `ssim`, for arrays of NumPy or JAX.
+def dissimilarity(first: Any, second: Any, blur: Callable[[Any], Any], peak: float) -> Any:
+    """1 − SSIM at every pixel (Wang et al., 2004, eq. 13), for arrays of NumPy or JAX.
+
+    1 − l and 1 − cs, the luminance and the structure term, are computed from the difference of the pictures, so that
+    in float32, too, what is left of nearly equal pictures is no rounding.
 
     Args:
         first, second: arrays of one shape, from 0 to `peak`.
@@ -108,15 +111,17 @@ def similarity(first: Any, second: Any, blur: Callable[[Any], Any], peak: float)
         peak: L, the largest value.
 
     Returns:
-        values in [-1, 1] in the shape that `blur` returns.
+        values in [0, 2] in the shape that `blur` returns.
     """
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    mean_1, mean_2 = blur(first), blur(second)
-    product = mean_1 * mean_2
+    difference = first - second
+    mean_1, offset = blur(first), blur(difference)
+    mean_2 = mean_1 - offset
     squares = mean_1 * mean_1 + mean_2 * mean_2
-    covariance = blur(first * second) - product
-    variances = blur(first * first + second * second) - squares
-    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+    offset *= offset
+    luminance = offset / (squares + c1)
+    structure = (blur(difference * difference) - offset) / (blur(first * first + second * second) - squares + c2)
+    return luminance + structure - luminance * structure
 
 
 def _blur(plane: np.ndarray) -> np.ndarray:

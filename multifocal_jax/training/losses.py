@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from multifocal_jax.config import ConfigError, TrainConfig
-from multifocal_jax.evaluation.metrics import LUMA, WINDOW, similarity
+from multifocal_jax.evaluation.metrics import LUMA, WINDOW, dissimilarity
 
 Images = Float[Array, "b h w c"]
 Loss = Callable[[Images, Images], Float[Array, ""]]
@@ -50,8 +50,8 @@ def negative_psnr_and_ssim(derained: Images, clean: Images) -> Float[Array, ""]:
 
     SSIM is the metric's, of the luma over the valid region of its window, so sides must be at least 11.
     """
-    dissimilarity = 1 - jnp.mean(similarity(_luma(derained), _luma(clean), _blur, 1.0), axis=(1, 2))
-    return negative_psnr(derained, clean) + jnp.mean(10 * jnp.log10(dissimilarity + 1e-4))
+    error = jnp.mean(dissimilarity(_luma(derained), _luma(clean), _blur, 1.0), axis=(1, 2))
+    return negative_psnr(derained, clean) + jnp.mean(10 * jnp.log10(error + 1e-4))
 
 
 def _luma(images: Images) -> Float[Array, "b h w"]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.fft
 from skimage.color import rgb2ycbcr
-from skimage.metrics import normalized_root_mse, peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import mean_squared_error, normalized_root_mse, peak_signal_noise_ratio, structural_similarity
 
 from multifocal_jax.config import ConfigError, TrainConfig
 from multifocal_jax.training.losses import (
@@ -47,16 +47,17 @@ def test_negative_psnr_of_equal_pictures_has_a_limit_and_a_gradient(images):
     assert not gradient.any()
 
 
-def test_negative_psnr_and_ssim_against_scikit_image(rng):
-    clean = rng.random((2, 24, 17, 3))
-    derained = clean + rng.normal(0, 0.1, clean.shape)
-    psnr = np.mean([peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(derained, clean, strict=True)])
+@pytest.mark.parametrize(("level", "contrast", "noise"), [(0, 1, 0.1), (0.98, 0.02, 2e-4)])
+def test_negative_psnr_and_ssim_against_scikit_image(rng, level, contrast, noise):
+    clean = level + contrast * rng.random((2, 24, 17, 3))
+    derained = clean + rng.normal(0, noise, clean.shape)
+    mse = [mean_squared_error(b, a) for a, b in zip(derained, clean, strict=True)]
     gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "full": True}
     lumas = [[rgb2ycbcr(picture)[..., 0] for picture in pictures] for pictures in (derained, clean)]
     maps = [structural_similarity(first, second, **gaussian)[1] for first, second in zip(*lumas, strict=True)]
     # scikit-image cuts its Gaussian off at 3.5 σ, which gives the same 11 taps, but pads: the interior is compared.
     ssim = [values[5:-5, 5:-5].mean() for values in maps]
-    expected = -psnr + np.mean([10 * np.log10(1 - value + 1e-4) for value in ssim])
+    expected = 10 * np.mean(np.log10(np.asarray(mse) + 1e-8) + np.log10(1 - np.asarray(ssim) + 1e-4))
     pair = [jnp.asarray(x, jnp.float32) for x in (derained, clean)]
     assert float(negative_psnr_and_ssim(*pair)) == pytest.approx(expected, rel=1e-5)
     assert make_loss(TrainConfig(loss="psnr_ssim")) is negative_psnr_and_ssim
@@ -67,6 +68,13 @@ def test_negative_psnr_and_ssim_of_equal_pictures_has_a_limit_and_a_gradient(rng
     value, gradient = jax.value_and_grad(negative_psnr_and_ssim)(picture, picture)
     assert float(value) == pytest.approx(-80 - 40, abs=0.01)  # ε = 10⁻⁸ and 10⁻⁴
     assert np.isfinite(gradient).all()
+
+
+def test_negative_psnr_and_ssim_of_flat_pictures_by_hand():
+    clean = jnp.full((1, 64, 64, 3), 217 / 255, jnp.float32)
+    # MSE 10⁻⁸, and 1 − SSIM, about 5·10⁻⁹, vanishes beside ε = 10⁻⁴.
+    expected = 10 * np.log10(2e-8) + 10 * np.log10(1e-4)
+    assert float(negative_psnr_and_ssim(clean - 1e-4, clean)) == pytest.approx(expected, abs=0.01)
 
 
 def test_root_mean_square_error_against_scikit_image(images):
