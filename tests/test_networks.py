@@ -14,6 +14,9 @@ from multifocal_jax.fast import rows
 from multifocal_jax.models import initial_parameters
 from multifocal_jax.networks import build_network
 
+# The same program, translated to machine code quickly: compiling is nearly all of these tests' time.
+plainly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
 SMALL = functools.partial(ModelConfig, channels=4, modules=1, heads=2, levels=2, spp_sizes=(1, 3))
 VARIANTS = [
     SMALL(modules=2),  # which runs in a loop, and is differentiated module by module
@@ -36,13 +39,12 @@ def test_implementations_agree_and_so_do_their_gradients(rng, config):
             return jnp.sum(out * weights), out
 
         fast, reference = (build_network(config, name, dtype=jnp.float64) for name in ("fast", "reference"))
-        plainly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
         expected = plainly(jax.grad(functools.partial(score, reference), has_aux=True))(params)
         # gradients of the modules one after the other, results of the loop over them, alone and in a padded batch
-        gradient, _ = jax.jit(jax.grad(functools.partial(score, fast), has_aux=True))(params)
-        alone = jax.jit(fast.apply)({"params": params}, image)
+        gradient, _ = plainly(jax.grad(functools.partial(score, fast), has_aux=True))(params)
+        alone = plainly(fast.apply)({"params": params}, image)
         batch = np.pad(image, ((0, 0), (0, 8), (0, 8), (0, 0)), constant_values=np.nan)
-        of_batch = jax.jit(fast.apply)({"params": params}, batch, np.array(image.shape[1:3], np.int32))
+        of_batch = plainly(fast.apply)({"params": params}, batch, np.array(image.shape[1:3], np.int32))
         for found, wanted in ((gradient, expected[0]), (alone, expected[1]), (of_batch[:, :-8, :-8], expected[1])):
             for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, float(jnp.abs(theirs).max())))
@@ -55,9 +57,9 @@ def test_they_agree_on_large_maps(rng, monkeypatch):
     config = SMALL(modules=2, residual_blocks=2, levels=3)
     with jax.enable_x64(True):
         params, image = initial_parameters(config, 0, jnp.float64), jnp.asarray(rng.random((1, 16, 24, 3)))
-        expected = build_network(config, "reference", dtype=jnp.float64).apply({"params": params}, image)
+        expected = plainly(build_network(config, "reference", dtype=jnp.float64).apply)({"params": params}, image)
         batch = np.pad(image, ((0, 0), (0, 8), (0, 8), (0, 0)), constant_values=np.nan)
-        network = jax.jit(build_network(config, dtype=jnp.float64).apply)
+        network = plainly(build_network(config, dtype=jnp.float64).apply)
         ours = network({"params": params}, batch, np.array(image.shape[1:3], np.int32))
         np.testing.assert_allclose(ours[:, :-8, :-8], expected, rtol=0, atol=1e-12)
         assert np.abs(expected - image).max() > 0.01
