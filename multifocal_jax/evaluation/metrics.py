@@ -116,11 +116,11 @@ def dissimilarity(first: Any, second: Any, blur: Callable[[Any], Any], peak: flo
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
     difference = first - second
     mean_1, offset = blur(first), blur(difference)
-    mean_2 = mean_1 - offset
+    mean_2, offset_squared = mean_1 - offset, offset * offset
     squares = mean_1 * mean_1 + mean_2 * mean_2
-    offset *= offset
-    luminance = offset / (squares + c1)
-    structure = (blur(difference * difference) - offset) / (blur(first * first + second * second) - squares + c2)
+    variances = blur(first * first + second * second) - squares
+    luminance = offset_squared / (squares + c1)
+    structure = (blur(difference * difference) - offset_squared) / (variances + c2)
     return luminance + structure - luminance * structure
 
 
