@@ -1,10 +1,10 @@
 """The released weights `general`: the default network for photographs of every kind, with little, much or no rain.
 
-Published pairs, rain synthesised in four styles over clean photographs, and pictures paired with themselves, which
-teaches the network to leave a picture without rain alone: the photographs, and drawings of what only looks like rain,
-made by `multifocal release lookalikes data/bsds500_clean data/lookalikes --count 209`. 20 pairs of Rain100L (those of
-release_rain100l.py) and 20 photographs under each style are held out, and the drawings over these. The command, the
-budget and the machine are as in that config.
+Published pairs and recombinations of them, rain synthesised in four styles over clean photographs, and pictures paired
+with themselves, which teaches the network to leave a picture without rain alone: the photographs, and drawings of what
+only looks like rain, made by `multifocal release lookalikes data/bsds500_clean data/lookalikes --count 209`. 20 pairs
+of Rain100L (those of release_rain100l.py) and 20 photographs under each style are held out, and the drawings over
+these. The command, the budget and the machine are as in that config.
 """
 
 from multifocal_jax.config import Dataset, ExperimentConfig, SourceConfig
@@ -25,6 +25,7 @@ def get_config() -> ExperimentConfig:
         *synthesised("rain100l", "rain100l"),
         SourceConfig(dataset="clean", root="lookalikes", rain="identity", exclude=HELD_OUT_DRAWINGS, repeat=3),
         SourceConfig(dataset="clean", root="lookalikes", rain="real", exclude=HELD_OUT_DRAWINGS, repeat=2),
+        SourceConfig(dataset="folder", root="rain100l_recombined"),
     )
     return load_config("release_rain100l", {"name": "general", "data.train": sources})
 
