@@ -26,6 +26,7 @@ _BSDS500 = (
     "BSDS500, 209 photographs of train and val: Arbeláez et al., Contour Detection and Hierarchical Image Segmentation "
     "(2011). Research use."
 )
+_RECOMBINED = "Recombined pairs of Rain100L: the rain of one over the background of another, see docs/data.md."
 _EVERYWHERE = (
     "Evidence. The network fills in its estimate of what is behind the rain; a detail of the result need not have been "
     "there.",
@@ -35,9 +36,11 @@ _EVERYWHERE = (
 PURPOSES = {
     "general": Purpose(
         "photographs of every kind, with little, much or no rain",
-        "rain100l, rain800, synthesised rain of every style and none over photographs, and lookalikes of rain",
+        "rain100l and recombinations of it, rain800, synthesised rain of every style and none over photographs, and "
+        "lookalikes of rain",
         (
             _RAIN100L,
+            _RECOMBINED,
             _RAIN800,
             _BSDS500,
             "Synthesised rain and drawings that look like rain: this project's, see docs/rain.md.",
@@ -50,7 +53,7 @@ PURPOSES = {
     "rain100l": Purpose(
         "pictures like those of Rain100L, for comparison",
         "the rain100l training pairs, 20 of 200 held out, and recombinations of the others",
-        (_RAIN100L, "Recombined pairs: the rain of one over the background of another, see docs/data.md."),
+        (_RAIN100L, _RECOMBINED),
         (
             *_EVERYWHERE,
             "Heavy rain, and photographs taken in rain: only Rain100L's five kinds of light streaks were trained on.",
