@@ -13,8 +13,6 @@ from multifocal_jax.fast.residual import residual_block
 from multifocal_jax.fast.scales import add_shuffled, merge_scales
 from multifocal_jax.fast.winograd import transform_kernel, winograd_rows
 
-pytestmark = pytest.mark.usefixtures("unoptimised")  # most of the time here is spent compiling
-
 
 def to_torch(x):
     """Channels first for images, out-in-height-width for kernels."""
