@@ -104,7 +104,7 @@ def _origin(record: dict[str, Any], purpose: Purpose) -> str:
 {sources}
 
 ## Training
-{record["images"]:,} crops in all, {record["date"]}.{note}
+{_crops(record)}, {record["date"]}.{note}
 
 | trained as | steps | crops | highest learning rate | seed | commit |
 |---|---|---|---|---|---|
@@ -122,13 +122,25 @@ multifocal release pack runs/{record["name"]} --config {record["config_file"]}{a
 {_curve_table(record["curve"])}"""
 
 
+def _crops(record: dict[str, Any]) -> str:
+    """How many crops there were, and how many of 64×64 have as many pixels, if that is known and differs."""
+    crops, stages = f"{record['images']:,} crops in all", record["stages"]
+    if not all("crop_size" in stage for stage in stages):
+        return crops
+    equal = sum(stage["images"] * stage["crop_size"] ** 2 for stage in stages) // 64**2
+    return crops if equal == record["images"] else f"{crops}, as many pixels as {equal:,} of 64×64"
+
+
 def _stage_rows(stages: list[dict[str, Any]]) -> str:
     def planned(steps: int, plan: int | str) -> str:
         return "" if plan == steps else f" of {plan:,}" if isinstance(plan, int) else f", planned: {plan}"
 
+    def size(stage: dict[str, Any]) -> str:  # unknown of earlier releases' stages
+        return f" of {crop}×{crop}" if (crop := stage.get("crop_size")) else ""
+
     return "\n".join(
         f"| {stage['experiment']} | {stage['step']:,}{planned(stage['step'], stage['planned'])} "
-        f"| {stage['images']:,} | {stage['learning_rate']} | {stage['seed']} "
+        f"| {stage['images']:,}{size(stage)} | {stage['learning_rate']} | {stage['seed']} "
         + f"| `{(stage['commit'] or 'unknown')[:7]}` |"
         for stage in stages
     )

@@ -160,7 +160,8 @@ def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
     earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
     stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
     planned = train["steps"] or f"{train['epochs']} epochs"
-    return [*earlier, stage | {"planned": planned, "learning_rate": train["learning_rate"]}]
+    crop_size = record["config"]["data"]["crop_size"]
+    return [*earlier, stage | {"planned": planned, "learning_rate": train["learning_rate"], "crop_size": crop_size}]
 
 
 def succession(before: Path, stages: list[dict[str, Any]], averaged: Sequence[str] = ()) -> dict[str, Any]:

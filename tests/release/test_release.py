@@ -65,11 +65,13 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert run(["release", "card", str(folder / "demo.safetensors"), "--folder", str(tmp_path / "cards")]) == 0
     card = (tmp_path / "cards" / "demo.md").read_text()
     assert "# Weights `demo`" in card
-    assert "36 crops in all, today. Two.\n" in card
-    assert "| demo | 9 | 36 | 0.0002 | 0 | `0123456` |" in card
+    assert "36 crops in all, as many pixels as 9 of 64×64, today. Two.\n" in card
+    assert "| demo | 9 | 36 of 32×32 | 0.0002 | 0 | `0123456` |" in card
     assert "| GPU | not measured |" in card
-    assert "| demo | 9, planned: 2 epochs | 36 |" in _stage_rows(stages(described_as(trained, steps=0, epochs=2)))
-    assert "| demo | 9 of 12 | 36 |" in _stage_rows(stages(described_as(trained, steps=12)))
+    assert "| demo | 9, planned: 2 epochs | 36 of 32×32 |" in _stage_rows(
+        stages(described_as(trained, steps=0, epochs=2))
+    )
+    assert "| demo | 9 of 12 | 36 of 32×32 |" in _stage_rows(stages(described_as(trained, steps=12)))
     assert "| network | channels: 4, modules: 0, heads: 1, levels: 1, residual blocks per module and level: 0 |" in card
     assert "mean absolute error</text>" in (tmp_path / "cards" / "demo" / "curve.svg").read_text()
     assert _loss_name({"loss": "mine:edges", "frequency_weight": 0.1}) == "mine:edges + 0.1 × spectrum's"
@@ -95,7 +97,7 @@ def test_crops_are_counted_over_a_chain_of_trainings(workdir, tmp_path):
     packed = pack(previous, tmp_path / "packed", base=base, base_file="config.py", limit=1)
     record = load_weights(packed).record
     assert record["images"] == 3 * 36
-    assert record["stages"] == [STAGE | {"planned": 9, "learning_rate": 2e-4}] * 3
+    assert record["stages"] == [STAGE | {"planned": 9, "learning_rate": 2e-4, "crop_size": 32}] * 3
     assert stages(record) == record["stages"]
     assert record["release"] == 1
     assert str(tmp_path) not in json.dumps(record)
