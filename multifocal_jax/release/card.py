@@ -3,7 +3,6 @@
 import datetime
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,17 +18,21 @@ from multifocal_jax.weights import Description, WeightsError, describe_weights, 
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
 _SIDE = 288  # pixels of the parts of photographs that are shown
-_STYLES = ("light", "heavy", "varied", "real")
+_NO_RAIN = "without-rain"
 _QUALITY = 88  # of the JPEG files
 
 
 class _Example(NamedTuple):
-    """One picture of the card, with the PSNR of input and result in dB."""
+    """One photograph before and after, with the PSNR of input and result in dB."""
 
-    name: str
+    photograph: str
     pictures: tuple[np.ndarray, np.ndarray, np.ndarray]  # input, result, ground truth
     before: float
     after: float
+
+    @property
+    def gain(self) -> float:
+        return self.after - self.before
 
 
 def write_card(weights: Path, folder: Path) -> Path:
@@ -206,48 +209,54 @@ def _speed(derainer: Derainer) -> str:
 | GPU | {gpu} |"""
 
 
-def _examples(derainer: Derainer) -> Iterator[_Example]:
-    """Every photograph with every style of rain, and without rain."""
+def _examples(derainer: Derainer) -> dict[str, list[_Example]]:
+    """Every photograph under every style of rain, and without rain; per style, the largest gain first."""
     from multifocal_jax.data.demo import shown_photographs
-    from multifocal_jax.data.rain import rain_key, rain_over
+    from multifocal_jax.data.rain import STYLES, rain_key, rain_over
 
-    def example(name: str, rainy: np.ndarray, clean: np.ndarray) -> _Example:
+    def example(photograph: str, rainy: np.ndarray, clean: np.ndarray) -> _Example:
         derained = derainer(rainy)
         before, after = (score(picture, clean).psnr for picture in (rainy, derained))
-        return _Example(name, (rainy, derained, clean), before, after)
+        return _Example(photograph, (rainy, derained, clean), before, after)
 
+    examples: dict[str, list[_Example]] = {style: [] for style in (*STYLES, _NO_RAIN)}
     for number, (photograph, clean) in enumerate(shown_photographs(_SIDE).items()):
-        yield example(f"{photograph}, no rain", clean, clean)
-        for style in _STYLES:
-            yield example(f"{photograph}, {style} rain", *rain_over(rain_key(7, number), clean, style))
+        examples[_NO_RAIN].append(example(photograph, clean, clean))
+        for style in STYLES:
+            examples[style].append(example(photograph, *rain_over(rain_key(7, number), clean, style)))
+    return {style: sorted(some, key=lambda one: -one.gain) for style, some in examples.items()}
 
 
 def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
-    """Write the best, middle and worst result, and the clean photograph that suffers most; returns their section.
+    """Write a good and a bad result of every style, and the clean photograph that suffers most; returns their section.
 
     `known`: whether the weights were trained on some of the photographs.
     """
     from PIL import Image
 
-    examples = list(_examples(derainer))
-    rainy = [example for example in examples if "no rain" not in example.name]
-    rainy.sort(key=lambda example: example.before - example.after)
-    unharmed = min((example for example in examples if "no rain" in example.name), key=lambda e: e.after)
-    chosen = {"best": rainy[0], "middle": rainy[len(rainy) // 2], "worst": rainy[-1], "without-rain": unharmed}
+    examples = _examples(derainer)
+    photographs = len(examples[_NO_RAIN])
     lines = [
         "## Pictures",
-        f"Shown are, of {len(rainy)} rainy pictures (scikit-image's photographs, "
-        f"{'all but one trained on' if known else 'not trained on'}, under this project's synthesised rain), those "
-        "with the largest, the middle and the smallest gain, and, of the photographs without rain, the one that "
-        "changed most. Input, result, ground truth.",
+        f"{photographs} photographs (scikit-image's, {'all but one trained on' if known else 'not trained on'}) under "
+        "each style of this project's synthesised rain: shown are those with the largest and the smallest gain, and, "
+        "of the photographs without rain, the one that changed most. Input, result, ground truth.",
     ]
-    for kind, example in chosen.items():
-        before = "no rain" if kind == "without-rain" else f"rainy, {example.before:.2f} dB"
-        titles = (before, f"result, {example.after:.2f} dB", "ground truth")
-        sheet = Image.fromarray(side_by_side(list(zip(titles, example.pictures, strict=True))))
-        path = folder / f"{kind}.jpg"
+    for style, some in examples.items():
+        if style == _NO_RAIN:
+            shown, caption = [some[-1]], f"Without rain: {some[-1].photograph}."
+        else:
+            shown = [some[0], some[-1]]
+            names = [one.photograph for one in shown]
+            caption = "{} rain: {} (largest gain), {} (smallest).".format(style.capitalize(), *names)
+        sheet = Image.fromarray(np.concatenate([_row(one) for one in shown]))
+        path = folder / f"{style}.jpg"
         write_whole(path, lambda file, sheet=sheet: sheet.save(file, "JPEG", quality=_QUALITY))
-        lines.append(
-            f"\n{kind.replace('-', ' ').capitalize()}: {example.name}.\n\n![{kind}]({folder.name}/{path.name})"
-        )
+        lines.append(f"\n{caption}\n\n![{style}]({folder.name}/{path.name})")
     return "\n".join(lines)
+
+
+def _row(example: _Example) -> np.ndarray:
+    rainy = "no rain" if example.pictures[0] is example.pictures[2] else f"rainy, {example.before:.2f} dB"
+    titles = rainy, f"result, {example.after:.2f} dB", "ground truth"
+    return side_by_side(list(zip(titles, example.pictures, strict=True)))

@@ -47,6 +47,8 @@ PURPOSES = {
         ),
         (
             *_EVERYWHERE,
+            "Downpours and dense fine rain: they go in part only, as the pictures above show.",
+            "Grass and the like: single bright blades are taken for rain, see docs/rain.md.",
             "Comparison in papers: networks there are trained on one published set; use weights trained on that set.",
         ),
     ),
@@ -57,6 +59,7 @@ PURPOSES = {
         (
             *_EVERYWHERE,
             "Heavy rain, and photographs taken in rain: only Rain100L's five kinds of light streaks were trained on.",
+            "Thin upright structures, such as masts: they are taken for rain in part.",
         ),
     ),
     "demo": Purpose(

@@ -75,8 +75,10 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert "| network | channels: 4, modules: 0, heads: 1, levels: 1, residual blocks per module and level: 0 |" in card
     assert "mean absolute error</text>" in (tmp_path / "cards" / "demo" / "curve.svg").read_text()
     assert _loss_name({"loss": "mine:edges", "frequency_weight": 0.1}) == "mine:edges + 0.1 × spectrum's"
-    for picture in re.findall(r"\]\((demo/[^)]*)\)", card):
-        assert (tmp_path / "cards" / picture).stat().st_size < 200_000
+    pictures = re.findall(r"\]\(demo/(.*)\.jpg\)", card)
+    assert pictures == ["light", "heavy", "varied", "real", "without-rain"]
+    for picture in pictures:
+        assert (tmp_path / "cards" / "demo" / f"{picture}.jpg").stat().st_size < 200_000
 
 
 def described_as(weights, **settings):
