@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     recombine.add_argument("output", type=Path, metavar="OUT", help="folder to write rain/ and norain/ to")
     copies = "pairs for every clean side (%(default)s)"
     recombine.add_argument("--copies", type=at_least(1), default=5, metavar="N", help=copies)
-    left_out = "use none of the N pairs that data.held_out=N holds out"
+    left_out = "use none of the N pairs that held_out=N of their source holds out"
     recombine.add_argument("--held-out", type=at_least(0), default=0, metavar="N", help=left_out)
     kinds = [*PUBLISHED, "folder"]
     recombine.add_argument("--dataset", default="", choices=kinds, help="kind of ROOT; default: by name and layout")
