@@ -176,7 +176,7 @@ class DataConfig(_Checked):
     mode: Literal["auto", "device", "memory", "stream"] = "auto"  # where decoded pictures are kept
     memory_limit: Positive = 8.0  # GiB of decoded pictures up to which "auto" keeps them
     workers: Natural = 0  # processes that decode in "stream" mode; 0 uses threads
-    on_broken: Literal["stop", "skip"] = "stop"  # what to do about an unreadable picture
+    on_broken: Literal["stop", "skip"] = "stop"  # what to do about a picture that is unreadable or too small
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -164,9 +164,9 @@ def _nearest(name: str, *choices: Sequence[str]) -> str:
     return f"; known: {', '.join(choices[0])}" if choices and choices[0] else ""
 
 
-def every_field(config: Any, prefix: str = "") -> list[str]:
+def every_field(config: Any) -> list[str]:
     """Dotted names of all fields below a config; those of a tuple's entries are numbered."""
-    return [name for name, _, _ in _leaves(config, prefix)]
+    return [name for name, _, _ in _leaves(config)]
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

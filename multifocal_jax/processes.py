@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from multifocal_jax.errors import UserError
 from multifocal_jax.rendezvous import ProcessesError, meet
 
 HEARTBEAT_SECONDS = 30  # after which a silent process counts as dead; JAX's default is 100
@@ -152,8 +153,11 @@ def together() -> Iterator[None]:
 
 
 def loss_of_process(error: BaseException) -> str | None:
-    """A line for an error that means that another process is gone; None if it means something else."""
-    if _group.count == 1 or not _LOST.search(str(error)):
+    """A line for an error that means that another process is gone; None if it means something else.
+
+    Errors of users and files are their own, whatever words they contain.
+    """
+    if _group.count == 1 or isinstance(error, (UserError, OSError)) or not _LOST.search(str(error)):
         return None
     reason = " ".join(str(error).split())[:200]
     return f"process {_group.index} of {_group.count} lost another process, whose log says why ({reason})"

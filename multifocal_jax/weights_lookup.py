@@ -1,8 +1,10 @@
 """Which weights file a user means: a file, a training's workdir, or weights that come with the package."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from etils import epath
 
@@ -84,7 +86,37 @@ def find_weights(name_or_path: epath.PathLike = DEFAULT_NAME) -> Path:
         if candidate and candidate.is_file():
             return candidate
     if path.is_dir():
-        raise WeightsError(f"{path} holds no {WORKDIR_FILE}; training writes it into its workdir when it ends")
+        raise WeightsError(f"{path} holds no {WORKDIR_FILE}; a training writes it with every score, and at the end")
     raise WeightsError(
         f"weights {str(name_or_path)!r} are neither a file nor a workdir nor packaged; packaged: {', '.join(packaged)}"
     )
+
+
+def lineage(record: Mapping[str, Any]) -> tuple[list[tuple[str, Mapping[str, Any]]], str]:
+    """The records of trained weights and of those that each training started from, the last training first.
+
+    Returns:
+        The weights, as the training names them, and their records, as far as these say what was trained on; and why
+        earlier ones are missing, in words, which is empty if the first training started from random weights.
+    """
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    whose, seen = "the weights", set[Path]()
+    while True:
+        if "config" not in record:
+            return found, f"the record of {whose} does not say what was trained on"
+        found.append((whose, record))
+        try:
+            start = record["config"]["train"]["init_weights"]
+        except (KeyError, TypeError):
+            return found, f"the record of {whose} is of another version"
+        if not start:
+            return found, ""
+        try:
+            file = find_weights(start)
+            record = describe_weights(file).record
+        except WeightsError:
+            return found, f"training started from {start}, which is not there any more"
+        if file in seen:
+            return found, f"training started from {start}, which it has overwritten since"
+        whose = start
+        seen.add(file)

@@ -83,6 +83,13 @@ def test_an_address_does_not_lie_below_the_root_of_a_config(pairs):
     assert len(open_source(SourceConfig(dataset="folder", root="gs://data/set"), "data/rain200h")) == 4
 
 
+def test_a_set_in_a_bucket_is_checked_and_recombined(pairs, tmp_path, capsys):
+    assert run(["data", "check", str(pairs)]) == 0
+    assert "4 pairs" in capsys.readouterr().out
+    assert run(["data", "recombine", str(pairs), str(tmp_path / "more"), "--copies", "1"]) == 0
+    assert len(list((tmp_path / "more" / "rain").iterdir())) == 4
+
+
 def test_metrics_that_a_bucket_refuses_once_arrive_later(monkeypatch, caplog):
     monkeypatch.setattr(paths, "_SECONDS", -1)
     with bucket.installed(), monkeypatch.context() as patched:

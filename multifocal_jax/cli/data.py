@@ -18,6 +18,7 @@ from pathlib import Path
 from multifocal_jax.cli.flags import at_least, duration
 from multifocal_jax.config import DataConfig, Dataset, SourceConfig
 from multifocal_jax.data.published import PUBLISHED
+from multifocal_jax.paths import as_path
 
 FAULTY = 1  # exit status of `check` if it finds faults
 
@@ -100,7 +101,7 @@ def _recombine(options: argparse.Namespace) -> int:
     from multifocal_jax.data.check import recognise
     from multifocal_jax.data.recombine import recombine
 
-    kind = options.dataset or recognise(Path(options.root))
+    kind = options.dataset or recognise(as_path(options.root))
     source = SourceConfig(dataset="folder" if kind == "clean" else kind, root=options.root)  # "clean": no pairs found
     written = recombine(source, options.output, options.copies, options.held_out, options.seed)
     print(f"{written:,} pairs written to {options.output}")
@@ -115,7 +116,7 @@ def _bench(options: argparse.Namespace) -> int:
     from multifocal_jax.data.pipeline import TrainingData
     from multifocal_jax.data.sources import PhotographFiles, open_photographs
 
-    dataset: Dataset = options.dataset or (recognise(Path(options.root)) if options.root else "demo")
+    dataset: Dataset = options.dataset or (recognise(as_path(options.root)) if options.root else "demo")
     rain = options.rain or ("heavy" if dataset in ("demo", "clean") else "none")
     source = SourceConfig(dataset=dataset, root=options.root, reader=options.reader, rain=rain)
     pictures = open_photographs(source)

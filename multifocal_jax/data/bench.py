@@ -39,7 +39,7 @@ def measure(data: TrainingData, seconds: float, step_seconds: tuple[float, ...])
 
 
 def decoder_speed(load: Callable[[int], object], count: int, seconds: float) -> float:
-    """Pictures or pairs per second that Pillow decodes with one thread per core, the limit for streaming.
+    """Pictures or pairs per second that Pillow decodes in `thread_count()` threads, the limit for streaming.
 
     `load` decodes one of `count` pictures by number; it is measured for so many seconds.
     """

@@ -18,6 +18,7 @@ from multifocal_jax.data.fingerprints import Fingerprints, same_scene, thumbnail
 from multifocal_jax.data.images import find_images
 from multifocal_jax.data.layouts import Pair, Picture, find_pairs, unique_names
 from multifocal_jax.data.published import PUBLISHED
+from multifocal_jax.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ def check(root: str | Path, dataset: str = "", against: str | Path = "", against
     Raises:
         DataError: there is nothing to check.
     """
-    sets = _check_splits(Path(root), dataset)
+    sets = _check_splits(as_path(root), dataset)
     pairs = list(itertools.combinations(sets, 2))
     if against:
-        others = _check_splits(Path(against), against_dataset)
+        others = _check_splits(as_path(against), against_dataset)
         pairs += itertools.product(sets, others)
         sets = sets + others
     return CheckReport(sets, [_compare(one, other) for one, other in pairs])

@@ -83,7 +83,7 @@ class PictureStore:
 
         Raises:
             ImageError: it is unreadable and `skip_broken` is off.
-            DataError: it is smaller than the crop, or none can replace it.
+            DataError: it is smaller than the crop and `skip_broken` is off, or none can replace it.
         """
         for candidate in self.pictures.stand_ins(number):
             if candidate in self.decoded:
@@ -99,7 +99,7 @@ class PictureStore:
         )
 
     def _read(self, number: int) -> Images | None:
-        """Decode a picture; None if it is unreadable and `skip_broken` is on."""
+        """Decode a picture; None if it is unreadable, or smaller than the crop, and `skip_broken` is on."""
         try:
             rainy, clean = self.pictures.load(number)
         except ImageError as error:
@@ -109,10 +109,17 @@ class PictureStore:
             return None
         height, width, _ = clean.shape
         if min(height, width) < self.crop:
-            raise DataError(
+            reason = (
                 f"picture {self.pictures.name(number)} is {width}x{height}, smaller than the crop of "
-                f"{self.crop}x{self.crop}; set data.crop_size to at most {min(height, width)} or remove the picture"
+                f"{self.crop}x{self.crop}"
             )
+            if not self.skip_broken:
+                raise DataError(
+                    f"{reason}; set data.crop_size to at most {min(height, width)}, remove the picture, or train "
+                    "without it by data.on_broken='skip', which may also be set when a run is resumed"
+                )
+            logging.getLogger(__name__).warning("skipped: %s", reason)
+            return None
         return rainy, clean
 
 
@@ -122,7 +129,7 @@ def thread_count() -> int:
 
 
 def in_threads(work: Callable[[int], Result], count: int, title: str, quiet: bool = False) -> list[Result]:
-    """The results of `work` for 0 to `count` - 1, computed with a thread per core; the first error stops it.
+    """The results of `work` for 0 to `count` - 1, computed in `thread_count()` threads; the first error stops it.
 
     On a terminal a bar with the title shows the progress, unless `quiet`.
     """

@@ -29,7 +29,7 @@ def recombine(settings: SourceConfig, folder: Path, copies: int, held_out: int =
         settings: the pairs.
         folder: to write to; created.
         copies: pairs for every clean side, each with the rain of another pair; fewer where too few pairs are as large.
-        held_out: so many pairs, those that `DataConfig.held_out` holds out, give neither rain nor background.
+        held_out: so many pairs, those that `SourceConfig.held_out` holds out, give neither rain nor background.
         seed: of the choice.
 
     Returns:
@@ -56,7 +56,7 @@ def recombine(settings: SourceConfig, folder: Path, copies: int, held_out: int =
 
     def write(number: int) -> None:
         background, other = (chosen[place] for place in jobs[number])
-        name = f"{pairs.name(background)}+{pairs.name(other)}.png".replace("/", "-")
+        name = f"{pairs.name(background)}+{pairs.name(other)}.png"
         _, clean = pairs.load(background)
         try:
             layer = rain_layer(*pairs.load(other))

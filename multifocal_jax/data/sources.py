@@ -162,14 +162,14 @@ class RainyFiles(_OfPhotographs):
 
 
 class FrozenRain(_OfPhotographs):
-    """Photographs with synthesised rain that is always the same: a function of seed and index.
+    """Photographs with synthesised rain that is always the same: a function of the index.
 
     The clean side is the photograph, with the style "real" as its camera saw it.
     """
 
-    def __init__(self, photographs: Photographs, style: str, seed: int = FROZEN_SEED):
+    def __init__(self, photographs: Photographs, style: str):
         super().__init__(photographs)
-        self._style, self._seed = style, seed
+        self._style = style
 
     def alike(self, index: int) -> set[Scene]:
         return self._photographs.alike(index)
@@ -180,7 +180,7 @@ class FrozenRain(_OfPhotographs):
         clean = self._photographs.load_clean(index)
         if self._style == IDENTITY:
             return clean.copy(), clean
-        return rain_over(rain_key(self._seed, index), clean, self._style)
+        return rain_over(rain_key(FROZEN_SEED, index), clean, self._style)
 
 
 class Selection:

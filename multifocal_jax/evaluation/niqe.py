@@ -41,7 +41,9 @@ def niqe(image: np.ndarray) -> float:
     features = np.concatenate([_features(grey, BLOCK), _features(_halve(grey), BLOCK // 2)], axis=1)
     whole = features[~np.isnan(features).any(axis=1)]  # flat blocks lack some; the release leaves them out here,
     if len(whole) < LEAST_BLOCKS:
-        raise MetricError("the picture is flat nearly everywhere; NIQE has nothing to measure")
+        raise MetricError(
+            "the picture is flat nearly everywhere; NIQE cannot measure it; leave the picture or the metric out"
+        )
     mean, covariance = _pristine()
     difference = mean - np.nanmean(features, axis=0)  # but not here
     inverse = np.linalg.pinv((covariance + np.cov(whole, rowvar=False)) / 2)

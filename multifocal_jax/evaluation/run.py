@@ -18,7 +18,7 @@ from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import RainyFiles, ScoredPairs, Selection, open_rainy, open_source, place_of
 from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.metrics import MetricError
-from multifocal_jax.evaluation.page import write_page
+from multifocal_jax.evaluation.page import PAGE, write_page
 from multifocal_jax.evaluation.perceptual import Perceptual, check_size, open_measures
 from multifocal_jax.evaluation.report import DERAINER_OPTIONS, Report, ReportError, comparison_table
 from multifocal_jax.evaluation.scoring import EvaluationError, evaluate
@@ -120,6 +120,8 @@ def run(
         write_text(folder / "report.md", report.to_markdown())
         if options.save_images:
             write_page(report, source, folder)
+        else:
+            (folder / PAGE).unlink(missing_ok=True)  # one of an earlier evaluation would show other results
         if not quiet:
             print(f"{report.to_text()}\nwritten to {folder}")
     return reports

@@ -13,8 +13,7 @@ from multifocal_jax.data.published import PUBLISHED
 from multifocal_jax.data.sources import Checked, Pairs, PhotographFiles, Scene, open_photographs, place_of
 from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_absolute
-from multifocal_jax.weights import describe_weights
-from multifocal_jax.weights_lookup import find_weights
+from multifocal_jax.weights_lookup import lineage
 
 Fingerprint = Mapping[str, Any] | None  # None where the record has none
 Training = tuple[DataConfig, Sequence[Fingerprint]]  # with the fingerprint of each source
@@ -55,25 +54,18 @@ def find_trained_on(record: Mapping[str, Any], pictures: Checked, count: int, he
 def _trainings(record: Mapping[str, Any]) -> tuple[list[Training], list[str]]:
     """The training of a record and those before it, the last first; and what is not known about them."""
     trainings: list[Training] = []
-    start, files = "", set()
-    while True:
-        whose = start or "the weights"
-        if "config" not in record:
-            return trainings, [f"the record of {whose} does not say what was trained on"]
+    records, gap = lineage(record)
+    doubts = [gap] if gap else []
+    for whose, each in records:
+        if each.get("averaged"):
+            doubts.append(f"{whose} are a mean with others, of which nothing is recorded")
         try:
-            config = from_dict(ExperimentConfig, record["config"])
+            data = from_dict(ExperimentConfig, each["config"]).data
         except (UserError, TypeError, AttributeError):
-            return trainings, [f"the record of {whose} is of another version"]
-        trainings.append((config.data, record.get("sources") or [None] * len(config.data.train)))
-        start = config.train.init_weights
-        try:
-            file = find_weights(start) if start else None
-            record = describe_weights(file).record if file else {}
-        except UserError:
-            return trainings, [f"training started from {start}, which is not there any more"]
-        if file is None or file in files:  # a run that started from what it wrote
-            return trainings, []
-        files.add(file)
+            doubts.append(f"the record of {whose} is of another version")
+            continue
+        trainings.append((data, each.get("sources") or [None] * len(data.train)))
+    return trainings, doubts
 
 
 def _scenes(training: Training, here: DataConfig, unknown: list[str], changed: list[str]) -> set[Scene]:

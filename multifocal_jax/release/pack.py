@@ -3,20 +3,22 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.config import DataConfig, ExperimentConfig
 from multifocal_jax.config_files import changed_fields, from_dict, to_dict
 from multifocal_jax.errors import UserError
 from multifocal_jax.evaluation.inference import Derainer
+from multifocal_jax.evaluation.trained_on import find_trained_on
+from multifocal_jax.paths import as_path
 from multifocal_jax.release.purposes import PURPOSES, purpose_of
-from multifocal_jax.release.scores import held_out_groups, score_group, score_unharmed
+from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed
 from multifocal_jax.weights import Weights, describe_weights, file_checksum, load_weights, save_weights
-from multifocal_jax.weights_lookup import find_weights
+from multifocal_jax.weights_lookup import find_weights, lineage
 
 LARGEST = 12_000_000  # bytes of one packaged file
 LARGEST_TOGETHER = 25_000_000
@@ -57,8 +59,9 @@ def pack(
         note: a remark on the training for the card.
 
     Raises:
-        ReleaseError: the weights were not trained here, the name is unknown, weights to average have another network,
-            or the file would be too large; an earlier file is then kept.
+        ReleaseError: the weights were not trained here, it is not known what some training before started from, the
+            name is unknown, weights to average have another network, pictures to score were trained on or have changed
+            since, or the file would be too large; an earlier file is then kept.
     """
     trained = load_weights(find_weights(workdir))
     if "config" not in trained.record:
@@ -68,7 +71,9 @@ def pack(
     if (purpose := purpose_of(name)) is None:
         known = ", ".join(PURPOSES)
         raise ReleaseError(f"nothing says what weights {name!r} are for; known: {known}, also with -small")
-    params, averaged = _average(trained, average)
+    others = [(one, file := find_weights(one), load_weights(file)) for one in average]
+    params = _mean(trained, [(one, weights) for one, _, weights in others])
+    averaged = [_spell(file, weights.record) for _, file, weights in others]
     folder.mkdir(parents=True, exist_ok=True)
     record = trained.record | {
         "name": name,
@@ -76,7 +81,7 @@ def pack(
         "data": purpose.data,
         "overrides": overrides(base, config),
         "config_file": base_file,
-        "curve": curve(Path(workdir) / "metrics.jsonl"),
+        "curve": curve(as_path(workdir) / "metrics.jsonl"),
         "stages": stages(trained.record),
         "averaged": averaged,
         "note": note,
@@ -89,6 +94,8 @@ def pack(
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
     groups = held_out_groups(data)
+    for whose, each in [(workdir, trained), *((one, weights) for one, _, weights in others)]:
+        _check_unseen(str(whose), each.record, groups, data)
     partial = folder / f".{name}.new"
     try:
         _save(partial, Weights(params, trained.model, record))
@@ -105,19 +112,29 @@ def pack(
         partial.unlink(missing_ok=True)
 
 
-def _average(trained: Weights, names: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The mean of the parameters of a training and of further weights, and what the record says of the latter."""
-    found = [find_weights(name) for name in names]
-    others = [load_weights(file) for file in found]
-    for name, other in zip(names, others, strict=True):
+def _mean(trained: Weights, others: Sequence[tuple[str, Weights]]) -> dict[str, Any]:
+    """The mean of the parameters of a training and of further weights, which have names."""
+    for name, other in others:
         if other.model != trained.model:
             raise ReleaseError(f"{name} has another network than the training; only weights of one can be averaged")
-    params = jax.tree.map(lambda *values: sum(values) / len(values), trained.params, *(x.params for x in others))
-    spelled = [
-        f"`{other.record.get('name') or other.record.get('experiment') or file.name}` (SHA-256 `{file_checksum(file)}`)"
-        for file, other in zip(found, others, strict=True)
-    ]
-    return params, spelled
+    return jax.tree.map(lambda *all_: sum(all_) / len(all_), trained.params, *(other.params for _, other in others))
+
+
+def _spell(file: Path, record: Mapping[str, Any]) -> str:
+    return f"`{record.get('name') or record.get('experiment') or file.name}` (SHA-256 `{file_checksum(file)}`)"
+
+
+def _check_unseen(name: str, record: Mapping[str, Any], groups: Sequence[Group], data: DataConfig) -> None:
+    """Raise ReleaseError if weights are known to be trained on pictures to score, or these have changed since."""
+    for title, pairs in groups:
+        found = find_trained_on(record, pairs, len(pairs), data)
+        if found.changed:
+            raise ReleaseError(f"{found.changed}; bring them back, or other pictures are held out than in training")
+        if found.indices:
+            raise ReleaseError(
+                f"{name} was trained on {len(found.indices)} of the {len(pairs)} pictures to score ({title}), also by "
+                "way of what it started from; leave it out, or train without these pictures"
+            )
 
 
 def _save(path: Path, weights: Weights) -> None:
@@ -152,16 +169,26 @@ def curve(metrics: Path) -> list[tuple[int, float]]:
     return [(chunk[-1][0], round(sum(loss for _, loss in chunk) / len(chunk), 6)) for chunk in chunks]
 
 
-def stages(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trainings that led to some weights, in order: each started from the weights of the one before."""
-    if "stages" in record:  # of packed weights
-        return record["stages"]
-    train = record["config"]["train"]
-    earlier = stages(describe_weights(find_weights(train["init_weights"])).record) if train["init_weights"] else []
-    stage = {key: record.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
-    planned = train["steps"] or f"{train['epochs']} epochs"
-    crop_size = record["config"]["data"]["crop_size"]
-    return [*earlier, stage | {"planned": planned, "learning_rate": train["learning_rate"], "crop_size": crop_size}]
+def stages(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that led to some weights, in order: each started from the weights of the one before.
+
+    Raises:
+        ReleaseError: it is not known what one of them started from.
+    """
+    found: list[dict[str, Any]] = []
+    records, gap = lineage(record)
+    for _, each in records:
+        if "stages" in each:  # packed weights know all before them
+            return [*each["stages"], *found]
+        train = each["config"]["train"]
+        stage = {key: each.get(key) for key in ("experiment", "step", "images", "seed", "commit")}
+        planned = train["steps"] or f"{train['epochs']} epochs"
+        crop_size = each["config"]["data"]["crop_size"]
+        stage |= {"planned": planned, "learning_rate": train["learning_rate"], "crop_size": crop_size}
+        found.insert(0, stage)
+    if gap:
+        raise ReleaseError(f"not all trainings that led to these weights are known: {gap}")
+    return found
 
 
 def succession(before: Path, stages: list[dict[str, Any]], averaged: Sequence[str] = ()) -> dict[str, Any]:

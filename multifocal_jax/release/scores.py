@@ -9,7 +9,7 @@ import numpy as np
 
 from multifocal_jax.config import DataConfig, SourceConfig
 from multifocal_jax.data.pipeline import TrainingData
-from multifocal_jax.data.sources import PairSource, open_source
+from multifocal_jax.data.sources import PairSource, ScoredPairs, open_source
 from multifocal_jax.evaluation.metrics import FAMILIES, UNCHANGED
 from multifocal_jax.evaluation.report import Report, Side
 from multifocal_jax.evaluation.scoring import evaluate
@@ -22,7 +22,7 @@ class Group(NamedTuple):
     """Pictures of one row in the table of scores."""
 
     title: str
-    pairs: PairSource
+    pairs: ScoredPairs
 
 
 @dataclass(frozen=True)

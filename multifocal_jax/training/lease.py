@@ -51,7 +51,8 @@ class Lease:
 
     def __enter__(self) -> Self:
         make_folder(self._workdir)
-        first = holder = read_lease(self._workdir)
+        first, begin = read_lease(self._workdir), time.monotonic()
+        holder = first
         while first and holder and (lives := self._lives(holder)) is not False:
             who = f"process {holder['process']} on {holder['host']}"
             if lives or holder["renewed"] != first["renewed"]:
@@ -61,6 +62,8 @@ class Lease:
             if self._say:
                 self._say(f"{self._workdir} was used by {who} a moment ago; checking whether it still runs")
                 self._say = None
+            if time.monotonic() - begin > STALE_SECONDS:
+                break  # it has not been renewed for so long, whatever the clock of its host says
             time.sleep(_TURN_SECONDS)
             holder = read_lease(self._workdir)
         self._write()
@@ -70,20 +73,22 @@ class Lease:
     def __exit__(self, *raised: object) -> None:
         self._ended.set()
         self._thread.join()
-        if self._taken_by is None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):  # a bucket out of reach raises errors of its own
+            if (read_lease(self._workdir) or self._mine)["id"] == self._mine["id"]:
                 (self._workdir / FILE).unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `WorkdirInUseError` if another training has taken the workdir over, after a long pause of this one."""
         if self._taken_by:
             raise WorkdirInUseError(
-                f"process {self._taken_by['process']} on {self._taken_by['host']} has taken {self._workdir} over, as "
-                f"this one did not renew its {FILE} for {STALE_SECONDS} s"
+                f"process {self._taken_by['process']} on {self._taken_by['host']} has taken {self._workdir} over: "
+                f"it started at the same moment, or this one did not renew its {FILE} for {STALE_SECONDS} s"
             )
 
     def _renew(self) -> None:
-        while not self._ended.wait(RENEWAL_SECONDS):
+        pause = min(_TURN_SECONDS, RENEWAL_SECONDS)  # at first, to notice another that started at the same moment
+        while not self._ended.wait(pause):
+            pause = RENEWAL_SECONDS
             with contextlib.suppress(Exception):  # a full disk, a bucket out of reach: it will be tried again
                 holder = read_lease(self._workdir)
                 if holder and holder["id"] != self._mine["id"]:

@@ -205,6 +205,11 @@ def _explained(workdir: epath.Path) -> Iterator[None]:
             raise TrainingError(
                 f"{error}; {good} in {folder_of(workdir)}. Lower train.learning_rate or set train.clip_norm"
             ) from error
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+            raise TrainingError(
+                "the training does not fit into the device's memory; raise train.accumulate, set data.mode to 'memory' "
+                f"or, in another workdir, lower train.batch_size; the training resumes from {left}"
+            ) from error
         if isinstance(error, (OSError, OutputError)):
             raise TrainingError(
                 f"training cannot continue: {error}; checkpoints in {folder_of(workdir)} are intact. Free some space "

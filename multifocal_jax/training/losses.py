@@ -1,6 +1,7 @@
 """Training losses on the de-rained picture."""
 
 import pkgutil
+import traceback
 from collections.abc import Callable
 from typing import cast
 
@@ -92,7 +93,7 @@ def make_loss(train: TrainConfig) -> Loss:
     """The loss of a config: `train.loss` plus `train.frequency_weight` times `frequency_l1`.
 
     Raises:
-        ConfigError: `train.loss` is no function that can be imported, or one that returns no single number.
+        ConfigError: `train.loss` is no function that can be imported, or one that fails or returns no single number.
     """
     spatial = _SPATIAL.get(train.loss) or _imported(train.loss)
     if not train.frequency_weight:
@@ -105,10 +106,22 @@ def _imported(name: str) -> Loss:
         loss = pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"TrainConfig.loss is {name!r}, which cannot be imported: {error}") from None
+    except Exception as error:  # of the user's code
+        raise ConfigError(f"TrainConfig.loss is {name!r}, which cannot be imported: {_spell(error)}") from None
     if not callable(loss):
         raise ConfigError(f"TrainConfig.loss is {name!r}, which is not a function of (derained, clean)")
     images = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
-    value = jax.eval_shape(loss, images, images)
+    try:
+        value = jax.eval_shape(loss, images, images)
+    except Exception as error:  # of the user's code
+        raise ConfigError(f"TrainConfig.loss is {name!r}, which fails for (1, 128, 128, 3): {_spell(error)}") from None
     if getattr(value, "shape", None) != ():
         raise ConfigError(f"TrainConfig.loss is {name!r}, which returns {value}; allowed: one number, such as a mean")
     return cast(Loss, loss)
+
+
+def _spell(error: Exception) -> str:
+    """Type and first line of an error, and the innermost line of Python at which it arose."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    what = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {what} ({frame.filename}, line {frame.lineno})"

@@ -137,5 +137,7 @@ class Recorder:
         """Close the bar and the files."""
         self._progress.bar.close()
         if self._writer:
-            with contextlib.suppress(OSError):  # flushing to a full disk fails once more
+            try:
                 self._writer.close()
+            except Exception as error:  # a full disk or a bucket out of reach; the weights are what counts
+                self.say(f"the last lines of metrics.jsonl could not be written: {error}")

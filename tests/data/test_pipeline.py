@@ -378,6 +378,19 @@ def test_a_crop_larger_than_a_picture_is_refused_by_name(pairs, mode):
         take(open_data(pairs, 7, mode=mode, crop_size=40))
 
 
+def test_a_picture_smaller_than_the_crop_may_be_skipped_like_a_broken_one(broken, caplog):
+    save(broken / "rain" / "4.png", scene(4, 20, 40))
+    save(broken / "norain" / "4.png", scene(4, 20, 40))
+    reference = None
+    for mode in ("memory", "device", "stream"):
+        data = open_data(broken, 5, mode=mode, crop_size=32, on_broken="skip")
+        pairs = made(data)
+        assert (data.skipped, data.pictures) == (1, 5)
+        reference = reference or pairs
+        assert_same(pairs, reference)
+    assert "skipped: picture 4 is 40x20, smaller than the crop of 32x32" in caplog.text
+
+
 def test_too_many_pixels_for_the_device_are_refused(pairs, monkeypatch):
     huge = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (2**16, 2**15, 3))
     monkeypatch.setattr(crops.PictureStore, "decode_all", lambda *_: None)

@@ -64,6 +64,8 @@ def test_from_the_command_line_to_the_files(here, capsys):
         expected = score(result, read(f"pairs/norain/{name}.png"), "double")
         assert picture.result["double"].psnr == pytest.approx(expected.psnr)
     assert report.record["weights"] == "runs/folder"
+    assert evaluate_py("--config.eval.save_images=False") == 0
+    assert not (FOLDER / "report.html").exists()  # it would show results of the evaluation before
 
 
 def test_several_weights_and_earlier_reports_side_by_side(unchanged, capsys):

@@ -119,6 +119,12 @@ def test_what_a_training_started_from_counts():
     Path("first.safetensors").unlink()
     unknown = "training started from first.safetensors, which is not there any more"
     assert held_out(record, setting_aside(3)) == ("", unknown, "")
+    trained(setting_aside(4), "first.safetensors", init_weights="first.safetensors")
+    found = held_out(record, setting_aside(3))
+    assert found == ("f", "training started from first.safetensors, which it has overwritten since", "")
+    mean = record_of(setting_aside(3)) | {"averaged": ["`other`"]}
+    doubt = "the weights are a mean with others, of which nothing is recorded"
+    assert held_out(mean, setting_aside(3)) == ("", doubt, "")
     save_weights("first.safetensors", Weights(random_params(), TINY, {}))
     assert "first.safetensors does not say" in held_out(record, setting_aside(3))[1]
     assert "the record of the weights is of another version" in held_out({"config": {"x": 1}}, setting_aside(3))[1]

@@ -142,6 +142,32 @@ def test_weights_are_averaged_with_others_of_the_same_network(workdir, tmp_path)
     assert "--config " + config + " --average WEIGHTS\n" in card
 
 
+def test_pictures_that_some_weights_were_trained_on_are_not_scored(workdir, tmp_path):
+    base = load_config(str(tmp_path / "config.py"))
+    trained = load_weights(workdir / "weights.safetensors")
+    on_the_test_set = dataclasses.replace(base.data, train=(dataclasses.replace(base.data.train[0], split="test"),))
+    record = described_as(trained)
+    record["config"] |= {"data": to_dict(on_the_test_set)}
+    save_weights(tmp_path / "other.safetensors", Weights(trained.params, MODEL, record))
+    refusal = r"other\.safetensors was trained on 2 of the 2 pictures to score \(demo under heavy rain, test\)"
+    with pytest.raises(ReleaseError, match=refusal):
+        pack(workdir, tmp_path, base=base, base_file="", average=[str(tmp_path / "other.safetensors")])
+
+
+def test_a_training_that_started_from_what_nobody_knows_is_not_packed(workdir, tmp_path):
+    base = load_config(str(tmp_path / "config.py"))
+    trained = load_weights(workdir / "weights.safetensors")
+    start = tmp_path / "converted.safetensors"
+    save_weights(start, Weights(trained.params, MODEL, {"converted_from": "net.pth"}))
+    record = described_as(trained, init_weights=str(start))
+    save_weights(workdir / "weights.safetensors", Weights(trained.params, MODEL, record))
+    with pytest.raises(ReleaseError, match=r"known: the record of .*converted\.safetensors does not say"):
+        pack(workdir, tmp_path, base=base, base_file="")
+    save_weights(start, Weights(trained.params, MODEL, record))
+    with pytest.raises(ReleaseError, match="which it has overwritten since"):
+        pack(workdir, tmp_path, base=base, base_file="")
+
+
 def test_weights_of_another_network_are_not_averaged(workdir, tmp_path):
     larger = dataclasses.replace(MODEL, channels=8)
     save_weights(tmp_path / "larger.safetensors", Weights(random_params(larger), larger, {}))

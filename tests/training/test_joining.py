@@ -12,6 +12,7 @@ import pytest
 
 from multifocal_jax import processes, rendezvous
 from multifocal_jax.config import ExperimentConfig
+from multifocal_jax.data.errors import ImageError
 from multifocal_jax.evaluation.run import run
 from multifocal_jax.processes import ProcessesError
 from multifocal_jax.rendezvous import meet
@@ -133,3 +134,18 @@ def test_processes_that_were_connected_by_other_means_are_refused(start, tmp_pat
     with pytest.raises(ProcessesError, match=r"JAX runs 2 processes that have not joined here; pass --distributed"):
         start(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (jax.errors.JaxRuntimeError("Gloo all-reduce failed: Connection closed by peer"), True),
+        (ImageError("gs://set/1.png cannot be opened: Connection reset by peer"), False),
+        (FileNotFoundError("/data/gloomy/1.png"), False),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), False),
+    ],
+)
+def test_what_says_that_another_process_is_gone(error, lost, monkeypatch):
+    assert processes.loss_of_process(error) is None
+    monkeypatch.setattr(processes._group, "count", 2)
+    assert bool(processes.loss_of_process(error)) is lost

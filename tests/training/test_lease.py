@@ -1,5 +1,6 @@
 """One training at a time in a workdir."""
 
+import contextlib
 import functools
 import json
 import os
@@ -77,6 +78,9 @@ def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path,
     write(tmp_path, **holder)
     with Lease(tmp_path, said.append):
         assert time.monotonic() - begin > 0.9
+    write(tmp_path, **holder, renewed=time.time() + 3600)  # by a clock that is ahead
+    with Lease(tmp_path):
+        assert time.monotonic() - begin < 10
     (line,) = said
     assert f"on {host} a moment ago" in line
     monkeypatch.setattr(lease, "STALE_SECONDS", 60)
@@ -84,6 +88,27 @@ def test_a_process_of_another_host_is_given_time_to_show_that_it_lives(tmp_path,
     renewed = Lease(tmp_path, lambda _: write(tmp_path, **holder))
     with pytest.raises(WorkdirInUseError, match=rf"process .* on {host} trains there"), renewed:
         pass
+
+
+def test_of_two_that_start_at_the_same_moment_one_remains(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "read_lease", lambda _: None)  # neither has seen the other
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(Lease(tmp_path)) for _ in range(2))
+        monkeypatch.undo()
+        deadline = time.monotonic() + 20
+        while not first._taken_by and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with pytest.raises(WorkdirInUseError, match=r"has taken .*: it started at the same moment, or"):
+            first.check()
+        second.check()
+        first.__exit__()
+        assert (read_lease(tmp_path) or {})["id"] == second._mine["id"]
+    assert read_lease(tmp_path) is None
+
+
+def test_a_bucket_out_of_reach_does_not_turn_a_finished_training_into_an_error(tmp_path, monkeypatch):
+    with Lease(tmp_path):
+        monkeypatch.setattr(lease, "read_lease", lambda _: 1 / 0)
 
 
 def test_a_lease_is_renewed_and_one_that_was_taken_over_ends_its_training(tmp_path, monkeypatch):

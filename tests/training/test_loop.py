@@ -23,6 +23,7 @@ from multifocal_jax.training.lease import Lease, WorkdirInUseError
 from multifocal_jax.training.loop import TrainingError, train
 from multifocal_jax.training.parallel import DataParallel
 from multifocal_jax.training.validation import Validation
+from multifocal_jax.training.writers import MetricWriter
 from multifocal_jax.weights import Weights, load_weights, save_weights
 from tests.launch import ROOT, read_until
 from tests.training.helpers import assert_equal_weights, logged, with_fields, with_train, write_config
@@ -125,6 +126,31 @@ def test_parameters_that_are_not_finite_are_neither_scored_nor_saved(scored, tmp
         train(config, tmp_path, quiet=True)
     assert not list((tmp_path / "checkpoints").iterdir())
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_step_that_does_not_fit_into_memory_ends_with_the_ways_out(tiny, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
+
+    train(with_train(tiny, steps=4), tmp_path, quiet=True)
+    monkeypatch.setattr(DataParallel, "__call__", exhausted)
+    with pytest.raises(UserError, match=r"memory; raise train.accumulate, .* resumes from checkpoint 4 in"):
+        train(tiny, tmp_path, quiet=True)
+
+
+def test_metrics_that_cannot_be_written_at_the_end_do_not_undo_a_training(tiny, tmp_path, monkeypatch, capsys):
+    class HttpError(Exception):
+        """What a bucket out of reach raises, which is no OSError."""
+
+    close = MetricWriter.close
+
+    def unreachable(self):
+        close(self)
+        raise HttpError("503")
+
+    monkeypatch.setattr(MetricWriter, "close", unreachable)
+    assert train(with_train(tiny, steps=4), tmp_path).finished
+    assert "the last lines of metrics.jsonl could not be written: 503" in capsys.readouterr().err
 
 
 def test_speed_is_left_out_where_the_first_step_is_a_line_of_its_own(tiny, tmp_path, capsys):

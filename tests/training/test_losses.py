@@ -107,6 +107,10 @@ def unreduced(derained, clean):
     return derained - clean
 
 
+def lonely(derained):
+    return derained.mean()
+
+
 def test_a_loss_of_ones_own_by_its_import_path(images):
     loss = make_loss(TrainConfig(loss=f"{__name__}:squared", frequency_weight=0.1))
     first, second = (np.asarray(x, np.float64) for x in images)
@@ -121,9 +125,13 @@ def test_a_loss_of_ones_own_by_its_import_path(images):
         (f"{__name__}:lost", f"cannot be imported: module '{__name__}' has no attribute 'lost'"),
         (f"{__name__}:pytest", "which is not a function of (derained, clean)"),
         (f"{__name__}:unreduced", "allowed: one number, such as a mean"),
+        ("mistyped:loss", "mistyped.py, line 4)"),
+        (f"{__name__}:lonely", "which fails for (1, 128, 128, 3): TypeError: lonely() takes 1 positional argument"),
     ],
 )
-def test_losses_that_cannot_be_used(name, message):
+def test_losses_that_cannot_be_used(name, message, tmp_path, monkeypatch):
+    (tmp_path / "mistyped.py").write_text("import numpy\n\n\nwindow = numpi.ones(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as refused:
         make_loss(TrainConfig(loss=name))
     assert message in str(refused.value)
