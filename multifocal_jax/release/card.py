@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from multifocal_jax.evaluation.inference import Derainer, load
-from multifocal_jax.evaluation.metrics import score
+from multifocal_jax.evaluation.metrics import UNCHANGED, score
 from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.files import write_text, write_whole
 from multifocal_jax.release.plot import plot_curve
@@ -216,7 +216,7 @@ def _examples(derainer: Derainer) -> dict[str, list[_Example]]:
 
     def example(photograph: str, rainy: np.ndarray, clean: np.ndarray) -> _Example:
         derained = derainer(rainy)
-        before, after = (score(picture, clean).psnr for picture in (rainy, derained))
+        before, after = (min(score(picture, clean).psnr, UNCHANGED) for picture in (rainy, derained))
         return _Example(photograph, (rainy, derained, clean), before, after)
 
     examples: dict[str, list[_Example]] = {style: [] for style in (*STYLES, _NO_RAIN)}
@@ -238,9 +238,9 @@ def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
     photographs = len(examples[_NO_RAIN])
     lines = [
         "## Pictures",
-        f"{photographs} photographs (scikit-image's, {'all but one trained on' if known else 'not trained on'}) under "
-        "each style of this project's synthesised rain: shown are those with the largest and the smallest gain, and, "
-        "of the photographs without rain, the one that changed most. Input, result, ground truth.",
+        f"Of {photographs} photographs (scikit-image's, {'all but one trained on' if known else 'not trained on'}), "
+        "those with the largest and the smallest gain under each style of this project's synthesised rain, and the one "
+        "that changed most without rain. Input, result, ground truth.",
     ]
     for style, some in examples.items():
         if style == _NO_RAIN:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import xml.etree.ElementTree as ET
+from typing import cast
 
 import jax
 import numpy as np
@@ -13,8 +14,11 @@ import pytest
 from multifocal_jax.cli.main import run
 from multifocal_jax.config import DataConfig, ExperimentConfig, ModelConfig, SourceConfig, TrainConfig
 from multifocal_jax.config_files import load_config, to_dict
+from multifocal_jax.data.demo import shown_photographs
+from multifocal_jax.data.rain import rain_key, rain_over
+from multifocal_jax.evaluation.inference import Derainer
 from multifocal_jax.evaluation.metrics import score
-from multifocal_jax.release.card import _loss_name, _stage_rows, write_card
+from multifocal_jax.release.card import _examples, _loss_name, _stage_rows, write_card
 from multifocal_jax.release.pack import ReleaseError, curve, overrides, pack, stages
 from multifocal_jax.release.plot import plot_curve
 from multifocal_jax.release.scores import Group, held_out_groups, score_group, score_unharmed, spell_source
@@ -79,6 +83,23 @@ def test_a_training_is_packed_and_its_card_written_by_two_commands(workdir, tmp_
     assert pictures == ["light", "heavy", "varied", "real", "without-rain"]
     for picture in pictures:
         assert (tmp_path / "cards" / "demo" / f"{picture}.jpg").stat().st_size < 200_000
+
+
+def test_examples_are_in_the_order_of_their_gain():
+    photographs = list(shown_photographs(288).values())
+
+    def derain(picture):
+        return np.uint8(picture // 2) if np.array_equal(picture, photographs[1]) else picture
+
+    examples = _examples(cast(Derainer, derain))
+    assert [*examples] == ["light", "heavy", "varied", "real", "without-rain"]
+    dry = examples.pop("without-rain")
+    np.testing.assert_array_equal(dry[-1].pictures[0], photographs[1])
+    assert [one.after for one in dry[:-1]] == [100.0] * 3
+    for number, photograph in enumerate(photographs):
+        rainy, clean = rain_over(rain_key(7, number), photograph, "heavy")
+        (one,) = (one for one in examples["heavy"] if np.array_equal(one.pictures[2], photograph))
+        assert one.before == one.after == pytest.approx(score(rainy, clean).psnr)
 
 
 def described_as(weights, **settings):
