@@ -10,6 +10,7 @@ from etils import epath
 
 from multifocal_jax.config import ModelConfig
 from multifocal_jax.config_files import changed_fields
+from multifocal_jax.errors import UserError
 from multifocal_jax.paths import as_path
 from multifocal_jax.weights import Description, Weights, WeightsError, describe_weights, load_weights
 
@@ -114,7 +115,7 @@ def lineage(record: Mapping[str, Any]) -> tuple[list[tuple[str, Mapping[str, Any
         try:
             file = find_weights(start)
             record = describe_weights(file).record
-        except WeightsError:
+        except UserError:  # also an address that cannot be reached
             return found, f"training started from {start}, which is not there any more"
         if file in seen:
             return found, f"training started from {start}, which it has overwritten since"
