@@ -258,7 +258,7 @@ class Derainer:
             else:
                 result = run(batch)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not memory.exhausted(error):
                 raise
             raise self._too_large(picture, size, self._needed(program), None) from None
         seconds = time.perf_counter() - begin

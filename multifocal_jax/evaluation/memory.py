@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import psutil
 from jax.stages import Compiled
 
@@ -25,6 +26,11 @@ def needed(compiled: Compiled, device: Any) -> int:
         return 0
     planned = plan.temp_size_in_bytes + plan.argument_size_in_bytes + plan.output_size_in_bytes
     return planned + (round(_BESIDE_PLAN * planned) + fixed(device) if device.platform == "cpu" else 0)
+
+
+def exhausted(error: Exception) -> bool:
+    """Whether JAX says by this error that a device's memory does not suffice."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def fixed(device: Any) -> int:

@@ -71,9 +71,10 @@ def pack(
     if (purpose := purpose_of(name)) is None:
         known = ", ".join(PURPOSES)
         raise ReleaseError(f"nothing says what weights {name!r} are for; known: {known}, also with -small")
-    others = [(one, file := find_weights(one), load_weights(file)) for one in average]
-    params = _mean(trained, [(one, weights) for one, _, weights in others])
-    averaged = [_spell(file, weights.record) for _, file, weights in others]
+    files = [find_weights(one) for one in average]
+    others = list(zip(average, map(load_weights, files), strict=True))
+    params = _mean(trained, others)
+    averaged = [_spell(file, weights.record) for file, (_, weights) in zip(files, others, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     record = trained.record | {
         "name": name,
@@ -94,8 +95,8 @@ def pack(
 
     data = dataclasses.replace(config.data, root=data_root or config.data.root, mode="memory")
     groups = held_out_groups(data)
-    for whose, each in [(workdir, trained), *((one, weights) for one, _, weights in others)]:
-        _check_unseen(str(whose), each.record, groups, data)
+    for whose, weights in [(str(workdir), trained), *others]:
+        _check_unseen(whose, weights.record, groups, data)
     partial = folder / f".{name}.new"
     try:
         _save(partial, Weights(params, trained.model, record))

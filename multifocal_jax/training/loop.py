@@ -18,6 +18,7 @@ from multifocal_jax.config import ExperimentConfig
 from multifocal_jax.config_files import to_dict
 from multifocal_jax.data.pipeline import TrainingData
 from multifocal_jax.errors import UserError
+from multifocal_jax.evaluation import memory
 from multifocal_jax.files import OutputError, write_text
 from multifocal_jax.paths import as_path
 from multifocal_jax.training.agreement import check_agreement
@@ -205,7 +206,7 @@ def _explained(workdir: epath.Path) -> Iterator[None]:
             raise TrainingError(
                 f"{error}; {good} in {folder_of(workdir)}. Lower train.learning_rate or set train.clip_norm"
             ) from error
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        if memory.exhausted(error):
             raise TrainingError(
                 "the training does not fit into the device's memory; raise train.accumulate, set data.mode to 'memory' "
                 f"or, in another workdir, lower train.batch_size; the training resumes from {left}"
