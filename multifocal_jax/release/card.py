@@ -13,7 +13,7 @@ from multifocal_jax.evaluation.metrics import UNCHANGED, score
 from multifocal_jax.evaluation.panels import side_by_side
 from multifocal_jax.files import write_text, write_whole
 from multifocal_jax.release.plot import plot_curve
-from multifocal_jax.release.purposes import Purpose, purpose_of
+from multifocal_jax.release.purposes import FAULTS, Purpose, purpose_of
 from multifocal_jax.weights import Description, WeightsError, describe_weights, file_checksum
 from multifocal_jax.weights_lookup import DEFAULT_NAME
 
@@ -54,9 +54,9 @@ def write_card(weights: Path, folder: Path) -> Path:
     curve = plot_curve(about.record["curve"], "training step", _loss_name(about.record["config"]["train"]))
     write_text(pictures / "curve.svg", curve)
     shown = _write_examples(derainer, pictures, "demo" in name)
-    limits = "\n".join(["## What they are not for", *(f"- {line}" for line in purpose.unfit)])
+    limits = "\n".join(f"- {line}" for line in (*purpose.unfit, *FAULTS.get(name, ())))
     head, origin = _head(about, purpose, weights), _origin(about.record, purpose)
-    parts = [head, origin, _scores(about.record), _speed(derainer), shown, limits]
+    parts = [head, origin, _scores(about.record), _speed(derainer), shown, f"## Limits\n{limits}"]
     write_text(folder / f"{name}.md", "\n\n".join(parts) + "\n")
     return folder / f"{name}.md"
 
@@ -120,6 +120,8 @@ def _origin(record: dict[str, Any], purpose: Purpose) -> str:
 multifocal release pack runs/{record["name"]} --config {record["config_file"]}{average}
 ```
 
+{_curve_note(record)}
+
 ![Training loss of the last training]({record["name"]}/curve.svg)
 
 {_curve_table(record["curve"])}"""
@@ -159,6 +161,13 @@ def _loss_name(train: dict[str, Any]) -> str:
     name = names.get(train["loss"], str(train["loss"]))
     weight = train["frequency_weight"]
     return f"{name} + {weight:g} × spectrum's" if weight else name
+
+
+def _curve_note(record: dict[str, Any]) -> str:
+    note = "The loss; lower is better. Every point is the mean over some steps, each with crops of its own."
+    if len(record["stages"]) > 1:
+        note += " This training started from trained weights: what it learns is small beside how much crops differ."
+    return note
 
 
 def _curve_table(curve: list[tuple[int, float]]) -> str:
@@ -239,8 +248,8 @@ def _write_examples(derainer: Derainer, folder: Path, known: bool) -> str:
     lines = [
         "## Pictures",
         f"Of {photographs} photographs (scikit-image's, {'all but one trained on' if known else 'not trained on'}), "
-        "those with the largest and the smallest gain under each style of this project's synthesised rain, and the one "
-        "that changed most without rain. Input, result, ground truth.",
+        "those with the largest and the smallest gain in PSNR under each style of this project's synthesised rain, and "
+        "the one that changed most without rain. Input, result, ground truth.",
     ]
     for style, some in examples.items():
         if style == _NO_RAIN:

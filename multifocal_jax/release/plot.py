@@ -28,7 +28,7 @@ def plot_curve(points: Sequence[tuple[float, float]], x_title: str, y_title: str
         (x_at, floor), (left, y_at) = place(x, bottom), place(0, y)
         lines.append(f'<path d="M{left} {y_at}H{_WIDTH - _RIGHT}" stroke="#ddd"/>')
         lines.append(f'<text x="{x_at}" y="{floor + 16}" text-anchor="middle">{x:,.0f}</text>')
-        lines.append(f'<text x="{left - 6}" y="{y_at + 4}" text-anchor="end">{y:.3f}</text>')
+        lines.append(f'<text x="{left - 6}" y="{y_at + 4}" text-anchor="end">{y:.3g}</text>')
     path = "L".join("{} {}".format(*place(x, y)) for x, y in points)
     if path:
         lines.append(f'<path d="M{path}" fill="none" stroke="#1565c0" stroke-width="1.5"/>')

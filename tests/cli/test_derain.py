@@ -61,6 +61,22 @@ def test_with_a_real_network(tmp_path):
     np.testing.assert_array_equal(np.asarray(opened(tmp_path / "out.png")), expected)
 
 
+def test_the_strength_is_that_of_the_option(tmp_path):
+    weights = save_tiny(tmp_path / "w.safetensors")
+    Image.fromarray(PIXELS).save(tmp_path / "in.png")
+    taken = {}
+    for strength in ("0", "0.5", "1", "1.5"):
+        out = tmp_path / f"{strength}.png"
+        options = ["--weights", weights, "--strength", strength, "--quiet"]
+        assert derain([str(tmp_path / "in.png"), "-o", str(out), *options]) == 0
+        taken[strength] = PIXELS.astype(int) - np.asarray(opened(out))
+    assert not taken["0"].any()
+    assert np.abs(taken["1"]).max() > 10  # there is something to scale
+    unclipped = (PIXELS > 80) & (PIXELS < 175) & (np.abs(taken["1"]) < 50)
+    for strength in ("0.5", "1.5"):
+        np.testing.assert_allclose(taken[strength][unclipped], float(strength) * taken["1"][unclipped], atol=1.25)
+
+
 def test_a_folder_keeps_its_structure(folder, tmp_path, brighten, capsys):
     assert derain([str(folder), "-o", str(tmp_path / "out")]) == 0
     assert written(tmp_path / "out") == ["a.png", "sub/deep/b.JPG", "sub/grey.png"]
@@ -274,6 +290,7 @@ def test_a_pipe_that_fails(source, target, message, tmp_path, brighten, monkeypa
         (["empty", "-o", "out"], "no pictures or videos in empty"),
         (["a.png", "-o", "out.png", "--weights", "nonsense"], "'nonsense' are neither a file"),
         (["a.png", "-o", "out.png", "--weights", "w.safetensors", "--tile", "16"], "larger than their overlap"),
+        (["a.png", "-o", "out.png", "--weights", "w.safetensors", "--strength", "1.6"], "allowed: 0 to 1.5"),
     ],
 )
 def test_wrong_usage(arguments, message, tmp_path, monkeypatch):

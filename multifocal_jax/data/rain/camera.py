@@ -24,7 +24,7 @@ class Camera(NamedTuple):
     scale: Float[Array, ""]  # 0.45 to 1: reduced to this fraction of the size and enlarged again; 1: unchanged
     blur: Float[Array, ""]  # standard deviation of the lens in pixels if the scale is 1; 0: unchanged
     noise: Float[Array, ""]  # standard deviation, 1 being white
-    grain: Float[Array, ""]  # 0 to 0.3: share of each neighbour in a pixel's noise, along both axes
+    grain: Float[Array, ""]  # 0 to 0.25: share of each neighbour in a pixel's noise, along both axes
     colour: Float[Array, ""]  # 0 to 1: share of the noise that the channels do not have in common
     quality: Float[Array, ""]  # of the JPEG; above 100: none
     seed: UInt32[Array, ""]  # of the noise
