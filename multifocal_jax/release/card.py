@@ -215,7 +215,9 @@ def _speed(derainer: Derainer) -> str:
 | picture of 481×321, float32, compiled before | |
 |---|---|
 | CPU | {cpu} |
-| GPU | {gpu} |"""
+| GPU | {gpu} |
+
+docs/performance.md has times that were measured in turn with PyTorch's."""
 
 
 def _examples(derainer: Derainer) -> dict[str, list[_Example]]:
