@@ -166,7 +166,7 @@ def _loss_name(train: dict[str, Any]) -> str:
 def _curve_note(record: dict[str, Any]) -> str:
     note = "The loss; lower is better. Every point is the mean over some steps, each with crops of its own."
     if len(record["stages"]) > 1:
-        note += " This training started from trained weights: what it learns is small beside how much crops differ."
+        note += " This training started from trained weights; over few steps crops differ more than the loss falls."
     return note
 
 

@@ -47,6 +47,7 @@ PURPOSES = {
         ),
         (
             *_EVERYWHERE,
+            "Photographs taken in rain: trained and scored with synthesised rain, as no clean side exists for these.",
             "Comparison in papers: networks there are trained on one published set; use weights trained on that set.",
         ),
     ),
@@ -75,7 +76,6 @@ FAULTS = {  # seen in the results of these very weights, a line each
     "general-small": (
         "Downpours, dense fine rain and short blurred drops go in part only, as the pictures above show.",
         "Grass and the like: single bright blades are taken for rain, see docs/rain.md.",
-        "Photographs taken in rain: trained and scored with synthesised rain, as no clean side exists for these.",
     ),
     "rain100l-small": (
         "Thin upright structures, such as masts and lattice towers, are taken for rain in large part, as the picture "
