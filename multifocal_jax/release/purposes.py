@@ -76,7 +76,7 @@ FAULTS = {  # seen in the results of these very weights, a line each
     "general-small": (
         "Downpours, dense fine rain and short blurred drops go in part only, as the pictures above show.",
         "Grass and the like: single bright blades are taken for rain, see docs/rain.md.",
-        "A smooth dark sky behind fine drops is darkened as a whole, as the worst picture under real rain above shows.",
+        "Over a smooth dark sky faint marks stay where streaks were, as the pictures above show.",
     ),
     "rain100l-small": (
         "Thin upright structures, such as masts and lattice towers, are taken for rain in large part, as the picture "
